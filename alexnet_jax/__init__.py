@@ -1,0 +1,1 @@
+"""AlexNet as Krizhevsky, Sutskever and Hinton trained it (NIPS 2012), in JAX and Flax."""

@@ -1,0 +1,83 @@
+"""How long work shows itself: a bar on a terminal, plain lines elsewhere."""
+
+import sys
+import time
+from types import TracebackType
+from typing import Self
+
+import tqdm
+
+SECONDS_BETWEEN_LINES = 15.0
+
+
+class Progress:
+    """Counts `total` items of work and shows rate and time to go on standard error.
+
+    Use as a context manager. On a terminal it is a tqdm bar; elsewhere a line at most every 15
+    seconds and one at the end, so that a log file stays readable.
+
+    Args:
+      what: the name of the work, such as 'evaluate'.
+      total: how many items there are, None when nobody knows yet.
+      unit: the plural name of an item, such as 'images'.
+      initial: items already done, when work is taken up again.
+      shown: False makes it silent (every process but the first).
+    """
+
+    def __init__(self, what: str, total: int | None, unit: str, initial: int = 0, shown: bool = True):
+        self.what, self.total, self.unit, self.done, self.initial = what, total, unit, initial, initial
+        self.shown = shown
+        self.started = self.last_line = time.monotonic()
+        self.bar: tqdm.tqdm | None = None
+        if shown and sys.stderr.isatty():
+            self.bar = tqdm.tqdm(
+                total=total, desc=what, unit=f" {unit}", initial=initial, dynamic_ncols=True, smoothing=0.1
+            )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.bar is not None:
+            self.bar.close()
+        elif self.shown and kind is None:
+            self._line()
+
+    def update(self, items: int, note: str = "") -> None:
+        """Counts `items` more; `note` is shown beside the count."""
+        self.done += items
+        if self.bar is not None:
+            if note:
+                self.bar.set_postfix_str(note, refresh=False)
+            self.bar.update(items)
+        elif self.shown and time.monotonic() - self.last_line > SECONDS_BETWEEN_LINES:
+            self._line(note)
+
+    def say(self, text: str) -> None:
+        """Prints a line of its own above the bar."""
+        if not self.shown:
+            return
+        if self.bar is not None:
+            self.bar.clear()
+        print(text, file=sys.stderr, flush=True)
+        if self.bar is not None:
+            self.bar.refresh()
+
+    def _line(self, note: str = "") -> None:
+        self.last_line = time.monotonic()
+        rate = (self.done - self.initial) / max(self.last_line - self.started, 1e-9)
+        of = f"/{self.total}" if self.total is not None else ""
+        left = ""
+        if self.total is not None and rate > 0 and self.done < self.total:
+            left = f", {(self.total - self.done) / rate:.0f} s to go"
+        tail = f", {note}" if note else ""
+        print(
+            f"{self.what}: {self.done}{of} {self.unit}, {rate:.0f}/s{left}{tail}", file=sys.stderr, flush=True
+        )
+
+
+def printable(text: str) -> str:
+    """`text` with control, direction and other unprintable characters as escapes, for a terminal."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -1,0 +1,94 @@
+"""The paper's network and recipe on ILSVRC-2012 (Krizhevsky, Sutskever, Hinton 2012, sections 3 to 5).
+
+  python -m alexnet_jax.main prepare --config=configs/imagenet.py --source=DIR
+  python -m alexnet_jax.main --config=configs/imagenet.py
+
+Expected: 40.7 % top-1 and 18.2 % top-5 error on the validation set with ten views (paper, table 2),
+after about 90 epochs: 5 to 6 days on two GTX 580. Not run by this project.
+Every key that a config can have stands here; the other configs name what they change.
+"""
+
+from ml_collections import ConfigDict
+
+
+def get_config() -> ConfigDict:
+    config = ConfigDict()
+    config.seed = 2012
+
+    config.data = ConfigDict()
+    config.data.name = "imagenet2012"
+    config.data.dir = ""  # empty: $TFDS_DATA_DIR, else ~/tensorflow_datasets
+    config.data.size = 256  # sides of a prepared picture
+    config.data.crop = 224  # sides of what the net sees
+    config.data.channels = 3
+    config.data.train_split = "train"
+    config.data.validation_split = "validation"
+    config.data.test_split = "validation"
+    config.data.batch_size = 128
+    config.data.random_crop = True  # section 4.1; False: the centre
+    config.data.flip = True  # section 4.1
+    config.data.lighting = 0.1  # standard deviation of alpha, section 4.1; 0: none
+    # 'standard_deviation': alpha times the standard deviation along each axis, as the 2012 source does;
+    # 'eigenvalue': alpha times the eigenvalue on the 0-1 scale, as Torch's and TensorFlow's ports do.
+    config.data.lighting_form = "standard_deviation"
+    config.data.lighting_divisor = 1.0  # the 2012 source: 1.1, while lighting is on
+    config.data.lighting_off = ()  # pairs of epochs (from, to) without lighting
+    config.data.crop_sharing = 1  # pictures that share a crop and a flip; the 2012 source: 32
+    config.data.mean = "centre"  # 'centre' or 'crop' of the mean picture, 'rgb', or 'none'
+    config.data.input_std = (1.0,)  # grey levels that one unit of the input stands for, one or one a channel
+    config.data.exif_rotation = False
+    config.data.format = "jpeg"  # or 'raw'
+    config.data.quality = 95
+    config.data.threads = 0  # 0: one for each core
+    config.data.workers = 0  # processes beside this one; 0: threads alone
+
+    config.model = ConfigDict()
+    config.model.architecture = "alexnet_2012"
+    config.model.classes = 1000
+    config.model.width = 1.0
+    config.model.towers = 2
+    config.model.communicate_at = ("conv3", "fc6", "fc7")  # layers that read both towers, figure 2
+    config.model.activation = "relu"
+    config.model.lrn = True
+    config.model.pool_size = 3  # with stride 2: overlapping, section 3.4
+    config.model.dropout = 0.5  # fc6 and fc7, section 4.2
+    config.model.compute_dtype = "float32"
+
+    config.optimizer = ConfigDict()
+    config.optimizer.name = "momentum"
+    config.optimizer.momentum = 0.9
+    config.optimizer.weight_decay = 0.0005
+    config.optimizer.bias_weight_decay = 0.0005  # the paper's formula has w for all; the 2012 source: 0
+    config.optimizer.bias_rate_factor = 1.0  # the 2012 source: 2
+    # {layer: {any of kernel_rate_factor, bias_rate_factor, kernel_weight_decay, bias_weight_decay, frozen}}
+    config.optimizer.per_layer = ConfigDict()
+
+    config.schedule = ConfigDict()
+    config.schedule.kind = "plateau"  # section 5; or 'steps', 'constant'
+    config.schedule.learning_rate = 0.01
+    config.schedule.steps = ()  # kind 'steps': pairs (epoch, learning rate from there on)
+    config.schedule.factor = 0.1  # kind 'plateau', and the four below
+    config.schedule.patience = 5  # epochs
+    config.schedule.min_delta = 0.001  # top-1 error, as a fraction
+    config.schedule.divisions = 3  # the wait after the last one ends the run
+
+    config.train = ConfigDict()
+    config.train.epochs = 100.0  # the only length; the plateau rule may end the run before
+    config.train.log_every_steps = 100
+    config.train.evaluate_every_epochs = 1.0
+    config.train.flat_loss_steps = 2000  # steps after which a loss still at ln(classes) is reported
+    config.train.init_from = ""  # a workdir whose parameters the run starts from
+    config.train.deterministic = False  # on a GPU: the same bits at every run, slower
+
+    config.evaluate = ConfigDict()
+    config.evaluate.batch_size = 128
+    config.evaluate.views = 10
+
+    config.mesh = ConfigDict()
+    config.mesh.data = 0  # 0: as many as the devices allow
+    config.mesh.model = 0  # 0: 2, a tower a device, where there are two devices or more
+
+    config.checkpoint = ConfigDict()
+    config.checkpoint.every_epochs = 1.0
+    config.checkpoint.keep = 3  # the last ones; the best by validation error is kept beside them
+    return config
