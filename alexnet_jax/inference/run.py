@@ -1,0 +1,113 @@
+"""A trained net as a workdir holds it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from alexnet_jax import config as configuration
+from alexnet_jax.data.statistics import Statistics
+from alexnet_jax.errors import RunFailure, UsageError
+from alexnet_jax.model import architectures, inputs, sharding
+from alexnet_jax.model.architectures import Architecture
+from alexnet_jax.training import evaluation
+from alexnet_jax.training.checkpoint import Checkpoints
+
+
+@dataclass(frozen=True)
+class Run:
+    """A net, its parameters on the devices at hand, and what its answers mean.
+
+    Attributes:
+      workdir: where it was read.
+      config: the run's, with what the command line changed.
+      architecture: the table.
+      mesh: over the devices at hand.
+      class_names: by label.
+      form: how pictures are normalised.
+      mean: what `inputs.mean_array` gave, on the mesh.
+      params: placed on the mesh.
+      step: of the checkpoint.
+    """
+
+    workdir: Path
+    config: ConfigDict
+    architecture: Architecture
+    mesh: Mesh
+    class_names: tuple[str, ...]
+    form: inputs.InputForm
+    mean: jax.Array
+    params: Any
+    step: int
+
+    def predictor(self, views: int) -> Callable[[jax.Array], jax.Array]:
+        """Probabilities of whole pictures (B, S, S, C), averaged over 1 or 10 views."""
+        predict = evaluation.predictor(
+            self.architecture, self.mesh, self.form, self.mean, self.config.data.size, views
+        )
+        return partial(predict, self.params)
+
+
+def read_config(workdir: Path) -> ConfigDict:
+    """The config of the run in `workdir`; UsageError when there is none."""
+    return configuration.load(workdir / "config.json")[0]
+
+
+def load(workdir: Path, config: ConfigDict, which: str) -> Run:
+    """Reads a net, whatever devices it was trained on.
+
+    Args:
+      workdir: of a run.
+      config: what `read_config` gave, perhaps changed on the command line.
+      which: 'best', 'last' or a step.
+
+    Raises:
+      UsageError: not a run, no such checkpoint, or a config that does not fit it.
+      RunFailure: the checkpoint is damaged.
+    """
+    configuration.check(config)
+    beside = configuration.load(workdir / "config.json")[1]
+    try:
+        class_names = tuple(str(name) for name in beside["class_names"])
+        statistics = Statistics.load(workdir / str(beside["statistics"]))
+    except (KeyError, TypeError) as error:
+        raise UsageError(f"{workdir / 'config.json'} lacks {error}: it is not of a whole run") from None
+    architecture = architectures.build(config.model, config.data.crop, config.data.channels)
+    if len(class_names) > config.model.classes:
+        raise UsageError(f"{workdir} has {len(class_names)} class names, config.model.classes={config.model.classes}")
+    mesh = sharding.make_mesh(
+        config.mesh.data if config.mesh.data * max(config.mesh.model, 1) <= jax.device_count() else 0,
+        config.mesh.model if config.mesh.model <= jax.device_count() else 0,
+        architecture.towers,
+        config.evaluate.batch_size,
+    )
+    checkpoints = Checkpoints(workdir / "checkpoints")
+    step = checkpoints.choose(which)
+    damage = checkpoints.damage(step)
+    if damage:
+        raise RunFailure(f"checkpoint {step} is damaged: {damage}; choose another with --checkpoint")
+    drawn = jax.eval_shape(lambda: sharding.init_params(architecture, 0, mesh))
+    target = jax.tree.map(
+        lambda x, place: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place),
+        drawn,
+        sharding.param_shardings(architecture, mesh),
+    )
+    params = checkpoints.restore(step, {"params": target})["params"]
+    form = inputs.InputForm(config.data.mean, config.data.input_std)
+    mean = inputs.mean_array(form, statistics.mean, statistics.rgb_mean, architecture.crop)
+    return Run(
+        workdir,
+        config,
+        architecture,
+        mesh,
+        class_names,
+        form,
+        jax.device_put(mean, sharding.replicated(mesh)),
+        params,
+        step,
+    )

@@ -1,0 +1,150 @@
+"""The command line: verbs, flags, one dispatch.
+
+python -m alexnet_jax.main [verb] [--config=configs/X.py] [--workdir=DIR] [--config.key=value ...] [arguments]
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+from absl import app, flags, logging
+from ml_collections import config_flags
+
+from alexnet_jax import config as configuration
+from alexnet_jax.errors import RunFailure, UsageError
+
+VERBS = {
+    "train": "trains, evaluates, saves; goes on with what --workdir holds (the verb when none is given)",
+    "prepare": "makes the dataset that the config names from --source",
+    "evaluate": "errors of the run in --workdir over its test split, or over --split",
+    "predict": "the five best guesses for pictures, folders or patterns",
+    "benchmark": "measures: benchmark input",
+}
+
+FLAGS = flags.FLAGS
+flags.DEFINE_string("workdir", "", "Folder of the run; default runs/<name of the config file>.")
+flags.DEFINE_string("source", "", "What prepare, train and benchmark input read: a path, or the word digits.")
+flags.DEFINE_bool("strict", False, "prepare: stop at the first file that cannot be decoded.")
+flags.DEFINE_string("part", "", "prepare: make part i of n, written i/n, of the shards alone.")
+flags.DEFINE_bool("merge", False, "prepare: check that all parts are there and register them.")
+flags.DEFINE_string("checkpoint", "best", "best, last or a step.")
+flags.DEFINE_integer("views", 0, "1 or 10 views a picture; 0: what the config says.", 0, 10)
+flags.DEFINE_string("split", "", "evaluate: a TFDS split; default: the config's test split.")
+flags.DEFINE_string("output", "", "predict: a figure, .png or .svg.")
+flags.DEFINE_bool("json", False, "evaluate, predict: answer in JSON.")
+flags.DEFINE_integer("profile", 0, "train: write a profiler trace of this many steps.", 0)
+flags.DEFINE_bool("debug", False, "Show tracebacks.")
+
+
+def main(argv: list[str]) -> int:
+    """Runs one verb; returns the exit code: 0, 1 a failure, 2 a wrong use, 130 and 143 after a signal."""
+    try:
+        return _dispatch(argv[1:])
+    except (UsageError, RunFailure) as error:
+        if FLAGS.debug:
+            raise
+        print(f"alexnet_jax: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("alexnet_jax: interrupted", file=sys.stderr)
+        return 130
+    except Exception as error:
+        if FLAGS.debug:
+            raise
+        text = (str(error) or "no message").splitlines()[0]
+        print(f"alexnet_jax: {type(error).__name__}: {text} (--debug shows the traceback)", file=sys.stderr)
+        return 1
+
+
+def _dispatch(arguments: list[str]) -> int:
+    verb = arguments.pop(0) if arguments else "train"
+    if verb not in VERBS:
+        raise UsageError(f"{verb!r} is not a verb; there are {', '.join(VERBS)}")
+    if arguments and verb not in ("predict", "benchmark"):
+        raise UsageError(f"{verb} takes no argument {arguments[0]!r}; flags are written --name=value")
+    if FLAGS.views not in (0, 1, 10):
+        raise UsageError(f"--views={FLAGS.views}: it must be 1 or 10")
+    if "config" not in FLAGS:
+        needs = "--workdir=DIR of a trained net" if verb in ("evaluate", "predict") else "--config=configs/X.py"
+        raise UsageError(f"{verb} needs {needs}")
+    config = FLAGS.config
+    if config is None:
+        raise UsageError(f"{verb} needs --config=configs/X.py")
+    workdir = Path(FLAGS.workdir or f"runs/{Path(FLAGS['config'].config_filename).stem}")
+    configuration.check(config)
+
+    # Imported when a verb needs them: they load JAX and TFDS, and a wrong flag is told at once.
+    if verb == "prepare" or (verb == "train" and FLAGS.source):
+        from alexnet_jax.data import prepare
+
+        if verb == "prepare" or not prepare.is_prepared(config.data):
+            prepare.prepare(config, FLAGS.source, strict=FLAGS.strict, part=FLAGS.part, merge=FLAGS.merge)
+        if verb == "prepare":
+            return 0
+    if config.train.deterministic:
+        os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_gpu_deterministic_ops=true"
+    if verb == "train":
+        from alexnet_jax.training import loop
+
+        code = loop.train(config, workdir, FLAGS.profile)
+        if code == 0:
+            print(f"next: python -m alexnet_jax.main evaluate --workdir={workdir}")
+        return code
+    if verb == "benchmark":
+        from alexnet_jax.benchmark import input as benchmark_input
+
+        if arguments != ["input"]:
+            raise UsageError(f"benchmark measures: input; not {' '.join(arguments) or 'nothing'}")
+        benchmark_input.run(config, FLAGS.source, Path(FLAGS.output or "benchmark.json"))
+        return 0
+    from alexnet_jax.inference import evaluate, predict, run
+
+    views = FLAGS.views or config.evaluate.views
+    if verb == "evaluate":
+        answer = evaluate.evaluate(run.load(workdir, config, FLAGS.checkpoint), FLAGS.split, views)
+        print(json.dumps(answer) if FLAGS.json else evaluate.as_text(answer))
+        return 0
+    files = predict.find(arguments)
+    answers = predict.predict(run.load(workdir, config, FLAGS.checkpoint), files, views)
+    print(json.dumps(answers, indent=1, ensure_ascii=False) if FLAGS.json else predict.as_text(answers))
+    if FLAGS.output:
+        predict.draw(answers, Path(FLAGS.output))
+    return 1 if any("error" in answer for answer in answers) else 0
+
+
+def _parse(argv: list[str]) -> list[str]:
+    """Parses the command line; whatever is wrong with it is one line and exit code 2.
+
+    The config comes from `--config`, else from the run in `--workdir`; both take `--config.key=value`.
+    """
+    try:
+        workdir = next((a.split("=", 1)[1] for a in argv if a.lstrip("-").startswith("workdir=")), "")
+        if any(a in ("--config", "-config") or a.lstrip("-").startswith("config=") for a in argv):
+            config_flags.DEFINE_config_file("config", help_string="A config file.", sys_argv=argv)
+        elif workdir:
+            config, _ = configuration.load(Path(workdir) / "config.json")
+            config_flags.DEFINE_config_dict("config", config, sys_argv=argv)
+        return FLAGS(argv, known_only=False)
+    except UsageError as error:
+        message = str(error)
+    except flags.Error as error:
+        message = str(error)
+    except FileNotFoundError as error:
+        message = f"the config file {error.filename} does not exist"
+    except (AttributeError, KeyError, TypeError, ValueError, ImportError, SyntaxError, OSError) as error:
+        message = f"{error}".strip("'\"")
+    if "--debug" in argv:
+        raise SystemExit(f"alexnet_jax: {message}")
+    print("alexnet_jax: " + " ".join(message.split()), file=sys.stderr)
+    raise SystemExit(2)
+
+
+def entry() -> None:
+    """What `python -m alexnet_jax.main` runs."""
+    logging.set_verbosity(logging.ERROR)  # Orbax and TFDS report their every step
+    app.run(main, flags_parser=_parse)
+
+
+if __name__ == "__main__":
+    entry()

@@ -1,0 +1,203 @@
+"""The layers as pure functions of arrays.
+
+Channels of the towers that a device holds stand side by side on the last axis, in tower order, so that
+whatever works map by map (activation, pooling) needs no word about towers.
+"""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+
+def convolution(
+    x_BxHxWxC: jax.Array, kernel_TxKxKxIxO: jax.Array, bias_TxO: jax.Array, stride: int, pad: tuple[int, int]
+) -> jax.Array:
+    """One convolution a tower, stacked on channels (section 3.5).
+
+    A kernel whose input channels I are all of C reads everything: the towers here are then one wide
+    convolution. Otherwise tower t reads its own I channels; that is written as plain convolutions, since
+    XLA's grouped ones are several times slower on a CPU.
+
+    Returns:
+      (B, H', W', T * O).
+    """
+    towers, _, _, seen, _ = kernel_TxKxKxIxO.shape
+    if seen == x_BxHxWxC.shape[-1]:
+        wide = jnp.moveaxis(kernel_TxKxKxIxO, 0, -2)
+        return _convolve(x_BxHxWxC, wide.reshape(*wide.shape[:3], -1), stride, pad) + bias_TxO.reshape(-1)
+    parts = [
+        _convolve(x_BxHxWxC[..., t * seen : (t + 1) * seen], kernel_TxKxKxIxO[t], stride, pad) + bias_TxO[t]
+        for t in range(towers)
+    ]
+    return jnp.concatenate(parts, axis=-1)
+
+
+def _convolve(x: jax.Array, kernel: jax.Array, stride: int, pad: tuple[int, int]) -> jax.Array:
+    return lax.conv_general_dilated(
+        x, kernel, (stride, stride), (pad, pad), dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+
+
+def dense(x: jax.Array, kernel_TxIxO: jax.Array, bias_TxO: jax.Array) -> jax.Array:
+    """A fully connected layer a tower, stacked: (B, T * O).
+
+    `x` is (B, H, W, C) or (B, C). A tower that reads everything sees it flattened (H, W, C); one that
+    reads its own part sees its own channels flattened so.
+    """
+    inputs = _inputs(x, kernel_TxIxO)
+    parts = [inputs[t] @ kernel_TxIxO[t] + bias_TxO[t] for t in range(len(inputs))]
+    return parts[0] if len(parts) == 1 else jnp.concatenate(parts, axis=-1)
+
+
+def dense_partial_sum(x: jax.Array, kernel_TxIxO: jax.Array) -> jax.Array:
+    """What the towers here add to a layer that sums over all towers: (B, O), without its bias."""
+    inputs = _inputs(x, kernel_TxIxO)
+    total = inputs[0] @ kernel_TxIxO[0]
+    for t in range(1, len(inputs)):
+        total = total + inputs[t] @ kernel_TxIxO[t]
+    return total
+
+
+def _inputs(x: jax.Array, kernel_TxIxO: jax.Array) -> list[jax.Array]:
+    towers, seen, _ = kernel_TxIxO.shape
+    batch = x.shape[0]
+    if seen == np.prod(x.shape[1:]):
+        return [x.reshape(batch, -1)] * towers
+    return [part.reshape(batch, -1) for part in jnp.split(x, towers, axis=-1)]
+
+
+def activation(x: jax.Array, kind: str) -> jax.Array:
+    """'relu' (section 3.1), 'tanh' or 'sigmoid'."""
+    if kind == "relu":
+        return jax.nn.relu(x)
+    return jnp.tanh(x) if kind == "tanh" else jax.nn.sigmoid(x)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3, 4, 5))
+def lrn(x_BxHxWxC: jax.Array, size: int, alpha: float, beta: float, k: float, towers: int) -> jax.Array:
+    """Local response normalisation, y = x / (k + alpha * sum_j x_j^2)^beta (section 3.3).
+
+    The sum runs over the `size` maps around a map; the window ends at the edge of a tower, `towers` of
+    which stand side by side on the channel axis. The sums are one product with a band matrix, which is
+    faster forward and backward than shifted copies.
+    """
+    return _lrn_forward(x_BxHxWxC, size, alpha, beta, k, towers)[0]
+
+
+def _lrn_forward(
+    x: jax.Array, size: int, alpha: float, beta: float, k: float, towers: int
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    base = k + alpha * _sum_over_maps(jnp.square(x), size, towers)
+    return x * _negative_power(base, beta), (x, base)
+
+
+def _lrn_backward(
+    size: int,
+    alpha: float,
+    beta: float,
+    k: float,
+    towers: int,
+    kept: tuple[jax.Array, jax.Array],
+    g: jax.Array,
+) -> tuple[jax.Array]:
+    # dy_j/dx_i = [i = j] base_j^-beta - 2 alpha beta x_i x_j base_j^-(beta+1), for j in i's window.
+    x, base = kept
+    power = _negative_power(base, beta)
+    return (g * power - (2 * alpha * beta) * x * _sum_over_maps(g * x * power / base, size, towers),)
+
+
+lrn.defvjp(_lrn_forward, _lrn_backward)
+
+
+def _sum_over_maps(x: jax.Array, size: int, towers: int) -> jax.Array:
+    maps = np.arange(x.shape[-1])
+    near = np.abs(maps[:, None] - maps) <= size // 2
+    same_tower = maps[:, None] // (len(maps) // towers) == maps // (len(maps) // towers)
+    return x @ jnp.asarray(near & same_tower, x.dtype)
+
+
+def _negative_power(base: jax.Array, beta: float) -> jax.Array:
+    if beta == 0.75:  # two square roots cost a fraction of a power
+        root = lax.rsqrt(base)
+        return root * jnp.sqrt(root)
+    return base**-beta
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3))
+def max_pool(x_BxHxWxC: jax.Array, size: int, stride: int, ceil: bool) -> jax.Array:
+    """The largest value of each window of `size` x `size`, every `stride` (section 3.4).
+
+    With `ceil` the last window may run over the edge. The gradient goes to a window's first maximum in
+    row order. It is written as one shifted copy a place in the window: XLA's own (select-and-scatter)
+    is several times slower on a CPU.
+    """
+    return _max_pool_forward(x_BxHxWxC, size, stride, ceil)[0]
+
+
+def _max_pool_forward(
+    x: jax.Array, size: int, stride: int, ceil: bool
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    y = lax.reduce_window(
+        x, -np.inf, lax.max, (1, size, size, 1), (1, stride, stride, 1), _pool_padding(x, size, stride, ceil)
+    )
+    return y, (x, y)
+
+
+def _max_pool_backward(
+    size: int, stride: int, ceil: bool, kept: tuple[jax.Array, jax.Array], g: jax.Array
+) -> tuple[jax.Array]:
+    x, y = kept
+    padding = _pool_padding(x, size, stride, ceil)
+    padded = lax.pad(x, jnp.asarray(-np.inf, x.dtype), [(low, high, 0) for low, high in padding])
+    rows, columns = y.shape[1:3]
+    open_ = jnp.ones_like(y, bool)
+    total = jnp.zeros_like(padded)
+    for i in range(size):
+        for j in range(size):
+            reach = (i + (rows - 1) * stride + 1, j + (columns - 1) * stride + 1)
+            here = lax.slice(
+                padded, (0, i, j, 0), (x.shape[0], *reach, x.shape[3]), (1, stride, stride, 1)
+            )
+            first = (here == y) & open_
+            open_ &= ~first
+            total += lax.pad(
+                jnp.where(first, g, 0),
+                jnp.zeros((), g.dtype),
+                [
+                    (0, 0, 0),
+                    (i, padded.shape[1] - reach[0], stride - 1),
+                    (j, padded.shape[2] - reach[1], stride - 1),
+                    (0, 0, 0),
+                ],
+            )
+    return (total[:, : x.shape[1], : x.shape[2]],)
+
+
+max_pool.defvjp(_max_pool_forward, _max_pool_backward)
+
+
+def average_pool(x_BxHxWxC: jax.Array, size: int, stride: int, ceil: bool) -> jax.Array:
+    """The mean of each window; one that runs over the edge (`ceil`) divides by the elements present."""
+    padding = _pool_padding(x_BxHxWxC, size, stride, ceil)
+    sums = lax.reduce_window(
+        x_BxHxWxC, 0.0, lax.add, (1, size, size, 1), (1, stride, stride, 1), padding
+    )
+    # Counted in numpy: XLA would fold the constant window sums for many seconds at compile time.
+    counts = [
+        np.minimum(np.arange(n) * stride + size, side) - np.arange(n) * stride
+        for n, side in zip(sums.shape[1:3], x_BxHxWxC.shape[1:3], strict=True)
+    ]
+    return sums / jnp.asarray(np.outer(*counts)[:, :, None], sums.dtype)
+
+
+def _pool_padding(x: jax.Array, size: int, stride: int, ceil: bool) -> list[tuple[int, int]]:
+    over = [-(side - size) % stride if ceil else 0 for side in x.shape[1:3]]
+    return [(0, 0), (0, over[0]), (0, over[1]), (0, 0)]
+
+
+def dropout(x: jax.Array, mask: jax.Array | None, rate: float) -> jax.Array:
+    """Zeroes what `mask` (B, features; True is kept) leaves out; without a mask, times 1 - rate (section 4.2)."""
+    return x * (1 - rate) if mask is None else jnp.where(mask, x, 0)

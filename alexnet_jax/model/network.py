@@ -1,0 +1,117 @@
+"""The Flax module that runs a table of layers, on all towers or on those that one device holds."""
+
+from collections.abc import Mapping
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from alexnet_jax.model import layers
+from alexnet_jax.model.architectures import (
+    LRN,
+    Activation,
+    Architecture,
+    Conv,
+    Dense,
+    Dropout,
+    Pool,
+    shapes,
+)
+
+
+def exchange(x: jax.Array, axis: str | None) -> jax.Array:
+    """Gives each device the channels of all towers, in tower order: what figure 2 draws as crossing lines.
+
+    This is the only place where activations go from one tower to the other. Its gradient is the
+    opposite exchange: each device gets back the sum for its own channels.
+    """
+    return x if axis is None else lax.all_gather(x, axis, axis=x.ndim - 1, tiled=True)
+
+
+class Weights(nn.Module):
+    """The kernel and bias of one layer, float32."""
+
+    kernel: tuple[int, ...]
+    bias: tuple[int, ...]
+    std: float
+    initial_bias: float
+
+    @nn.compact
+    def __call__(self) -> tuple[jax.Array, jax.Array]:
+        return (
+            self.param("kernel", nn.initializers.normal(self.std), self.kernel),
+            self.param("bias", nn.initializers.constant(self.initial_bias), self.bias),
+        )
+
+
+class Network(nn.Module):
+    """A network as a pure function of parameters and pictures.
+
+    Attributes:
+      architecture: the table.
+      towers_here: how many towers this call computes: all, or one inside `shard_map`.
+      axis: the mesh axis over which the towers lie, None where all are here.
+    """
+
+    architecture: Architecture
+    towers_here: int
+    axis: str | None = None
+
+    @nn.compact
+    def __call__(
+        self,
+        x_BxHxWxC: jax.Array,
+        masks: Mapping[str, jax.Array] | None = None,
+        wanted: tuple[str, ...] = (),
+    ) -> dict[str, jax.Array]:
+        """Runs the table.
+
+        Args:
+          x_BxHxWxC: pictures as `inputs.normalise` gives them.
+          masks: for each dropout layer (B, its features here), True where a value is kept; None when
+            the net is used, not trained.
+          wanted: names of the layers whose values to return; empty: the logits.
+
+        Returns:
+          {name: (B, H, W, C here) or (B, C here)}; the logits are (B, classes) on every device.
+        """
+        dtype = jnp.dtype(self.architecture.compute_dtype)
+        wanted = wanted or (self.architecture.logits,)
+        table = shapes(self.architecture)
+        x = x_BxHxWxC.astype(dtype)
+        picture = True
+        kept: dict[str, jax.Array] = {}
+        for layer in self.architecture.layers:
+            if isinstance(layer, Conv | Dense):
+                kernel, bias = self._weights(layer, table[layer.name].kernel, table[layer.name].bias, dtype)
+                if layer.reads == "both" and not picture:
+                    x = exchange(x, self.axis)
+                picture = False
+                if isinstance(layer, Conv):
+                    x = layers.convolution(x, kernel, bias, layer.stride, layer.pad)
+                elif layer.reads == "sum":
+                    x = layers.dense_partial_sum(x, kernel)
+                    x = (x if self.axis is None else lax.psum(x, self.axis)) + bias
+                else:
+                    x = layers.dense(x, kernel, bias)
+            elif isinstance(layer, Activation):
+                x = layers.activation(x, layer.kind)
+            elif isinstance(layer, LRN):
+                x = layers.lrn(x, layer.size, layer.alpha, layer.beta, layer.k, self.towers_here)
+            elif isinstance(layer, Pool):
+                pool = layers.max_pool if layer.kind == "max" else layers.average_pool
+                x = pool(x, layer.size, layer.stride, layer.ceil)
+            elif isinstance(layer, Dropout):
+                x = layers.dropout(x, masks[layer.name] if masks is not None else None, layer.rate)
+            if layer.name in wanted:
+                kept[layer.name] = x
+        return kept
+
+    def _weights(
+        self, layer: Conv | Dense, kernel: tuple[int, ...], bias: tuple[int, ...], dtype: jnp.dtype
+    ) -> tuple[jax.Array, jax.Array]:
+        kernel = (self.towers_here, *kernel[1:])
+        bias = (self.towers_here, *bias[1:]) if len(bias) == 2 else bias
+        values = Weights(kernel, bias, layer.std, layer.bias, name=layer.name)()
+        return values[0].astype(dtype), values[1].astype(dtype)

@@ -1,0 +1,150 @@
+"""The mesh ('data', 'model'), every PartitionSpec, and the `shard_map` that places the towers.
+
+With two devices along `model` each tower has a device of its own, as each had a GPU in 2012; with one,
+both stand side by side on it. `data` multiplies that by any number of replicas.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from alexnet_jax.errors import UsageError
+from alexnet_jax.model.architectures import Architecture, Dropout, shapes
+from alexnet_jax.model.network import Network
+
+Params = dict[str, dict[str, jax.Array]]
+
+
+def make_mesh(
+    data: int, model: int, towers: int, batch_size: int, devices: Sequence[jax.Device] | None = None
+) -> Mesh:
+    """A mesh of `data` x `model` devices.
+
+    Args:
+      data: replicas; 0: as many as the devices and the batch allow.
+      model: devices for a replica's towers, 1 or 2; 0: 2 where the net has two towers and there are two
+        devices, else 1.
+      towers: the net's towers.
+      batch_size: pictures in a batch, which the data axis must divide.
+      devices: all of the process group by default.
+
+    Raises:
+      UsageError: too few devices, a net of one tower on a model axis of 2, a batch that does not divide.
+    """
+    devices = list(jax.devices() if devices is None else devices)
+    if model == 0:
+        model = 2 if towers == 2 and len(devices) >= 2 else 1
+    if model > towers:
+        raise UsageError(f"config.mesh.model={model}: this net has {towers} tower, set config.mesh.model=1")
+    if data == 0:
+        most = max(len(devices) // model, 1)
+        data = max(n for n in range(1, most + 1) if batch_size % n == 0)
+    if data * model > len(devices):
+        raise UsageError(
+            f"config.mesh asks for {data} x {model} = {data * model} devices and there are {len(devices)}; "
+            f"on a CPU, XLA_FLAGS=--xla_force_host_platform_device_count={data * model} simulates them"
+        )
+    if batch_size % data:
+        raise UsageError(f"a batch of {batch_size} pictures does not divide over config.mesh.data={data}")
+    grid = np.asarray(devices[: data * model]).reshape(data, model)
+    return Mesh(grid, ("data", "model"), axis_types=(AxisType.Auto, AxisType.Auto))
+
+
+def param_specs(architecture: Architecture) -> dict[str, dict[str, P]]:
+    """Where each parameter lies: towers over `model`; the last layer's bias, which has none, everywhere."""
+    return {
+        name: {"kernel": P("model"), "bias": P("model") if len(shape.bias) == 2 else P()}
+        for name, shape in shapes(architecture).items()
+        if shape.kernel is not None and shape.bias is not None
+    }
+
+
+def placed(mesh: Mesh, spec: P) -> NamedSharding:
+    """`spec` on `mesh`."""
+    return NamedSharding(mesh, spec)
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    """Whole on every device."""
+    return NamedSharding(mesh, P())
+
+
+def param_shardings(architecture: Architecture, mesh: Mesh) -> dict[str, dict[str, NamedSharding]]:
+    """`param_specs` on `mesh`."""
+    return jax.tree.map(
+        lambda spec: NamedSharding(mesh, spec), param_specs(architecture), is_leaf=lambda x: isinstance(x, P)
+    )
+
+
+def init_params(architecture: Architecture, seed: int, mesh: Mesh) -> Params:
+    """Draws the parameters, float32, placed on `mesh`; their bits do not depend on it."""
+    network = Network(architecture, architecture.towers)
+    picture = jnp.zeros((1, architecture.crop, architecture.crop, architecture.channels))
+    draw = jax.jit(
+        lambda key: network.init(key, picture)["params"], out_shardings=param_shardings(architecture, mesh)
+    )
+    return draw(jax.random.key(seed))
+
+
+def dropout_masks(architecture: Architecture, key: jax.Array, batch: int, mesh: Mesh) -> dict[str, jax.Array]:
+    """For each dropout layer which values are kept: bool (B, features), drawn as one global array.
+
+    Drawn outside `shard_map`, so that the bits depend on the key alone and not on the topology.
+    """
+    table = shapes(architecture)
+    masks = {}
+    for number, layer in enumerate(architecture.layers):
+        if isinstance(layer, Dropout):
+            mask = jax.random.bernoulli(
+                jax.random.fold_in(key, number), 1 - layer.rate, (batch, *table[layer.name].output)
+            )
+            spec = P("data", *[None] * (mask.ndim - 2), "model")
+            masks[layer.name] = jax.lax.with_sharding_constraint(mask, NamedSharding(mesh, spec))
+    return masks
+
+
+def forward(
+    architecture: Architecture,
+    mesh: Mesh,
+    params: Params,
+    x_BxHxWxC: jax.Array,
+    masks: Mapping[str, jax.Array] | None = None,
+    wanted: tuple[str, ...] = (),
+) -> dict[str, jax.Array]:
+    """The network on `mesh`: towers over `model`, pictures over `data`.
+
+    Args:
+      architecture: the table.
+      mesh: what `make_mesh` gave.
+      params: as `init_params` gives them.
+      x_BxHxWxC: normalised pictures.
+      masks: what `dropout_masks` gave, in training.
+      wanted: layers whose values to return; empty: the logits.
+
+    Returns:
+      {name: (B, H, W, C) or (B, C)}, whole values: gathered channels stand in tower order.
+    """
+    wanted = wanted or (architecture.logits,)
+    network = Network(architecture, architecture.towers // mesh.shape["model"], "model")
+    table = shapes(architecture)
+
+    def channels_last(ndim: int) -> P:
+        return P("data", *[None] * (ndim - 2), "model")
+
+    out_specs = {
+        name: P("data") if name == architecture.logits else channels_last(1 + len(table[name].output))
+        for name in wanted
+    }
+
+    def towers(params: Params, x: jax.Array, masks: Mapping[str, jax.Array] | None) -> dict[str, Any]:
+        return network.apply({"params": params}, x, masks, wanted)  # type: ignore[return-value]
+
+    mask_specs = None if masks is None else {n: channels_last(m.ndim) for n, m in masks.items()}
+    return jax.shard_map(
+        towers, mesh=mesh, in_specs=(param_specs(architecture), P("data"), mask_specs), out_specs=out_specs
+    )(params, x_BxHxWxC, masks)

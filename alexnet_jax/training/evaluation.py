@@ -1,0 +1,107 @@
+"""Errors over a whole split, each picture counted once."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from alexnet_jax.data import augment, pipeline
+from alexnet_jax.errors import RunFailure
+from alexnet_jax.model.architectures import Architecture
+from alexnet_jax.model.inputs import InputForm
+from alexnet_jax.progress import Progress
+from alexnet_jax.training import metrics, step
+
+# Averaged softmax probabilities (B, classes) of whole uint8 pictures (B, S, S, C) on the mesh.
+Predictor = Callable[[jax.Array], jax.Array]
+
+
+def views_of(views: int, size: int, crop: int) -> tuple[tuple[int, int, bool], ...]:
+    """The centre view, or the paper's ten (section 4.1), each (top, left, flip)."""
+    if views == 10:
+        return augment.ten_views(size, crop)
+    return (((size - crop) // 2, (size - crop) // 2, False),)
+
+
+def predictor(
+    architecture: Architecture, mesh: Mesh, form: InputForm, mean: jax.Array, size: int, views: int
+) -> Callable[[Any, jax.Array], jax.Array]:
+    """A function of (params, pictures) to probabilities averaged over `views` views.
+
+    One compiled program serves all views, as their place is an argument.
+    """
+    one = jax.jit(partial(step.view_probabilities, architecture, mesh, form))
+    places = views_of(views, size, architecture.crop)
+
+    def probabilities(params: Any, image: jax.Array) -> jax.Array:
+        total = one(params, image, mean, places[0])
+        for place in places[1:]:
+            total = total + one(params, image, mean, place)
+        return total / len(places)
+
+    return probabilities
+
+
+def evaluate_split(
+    dataset: pipeline.Dataset,
+    config: ConfigDict,
+    mesh: Mesh,
+    split: str,
+    predictors: list[Predictor],
+    stopped: Callable[[], bool] = lambda: False,
+    shown: bool = True,
+) -> list[metrics.Averages] | None:
+    """Loss and errors of each predictor over `split`, and last those of their mean.
+
+    Args:
+      dataset: the prepared data.
+      config: for batch size and normalisation.
+      mesh: over which each batch is placed.
+      split: a TFDS split.
+      predictors: the nets; with one, its averages alone are returned.
+      stopped: asked at each batch; True gives the evaluation up.
+      shown: whether progress is shown.
+
+    Returns:
+      The averages, or None when stopped.
+
+    Raises:
+      RunFailure: a picture was left out or counted twice.
+    """
+    size = dataset.size(split)
+    rows = step.rows_here(mesh, config.evaluate.batch_size)
+    sums: list[list[metrics.Sums]] = [[] for _ in range(len(predictors) + (len(predictors) > 1))]
+    score = jax.jit(step.score_probabilities)
+    batches = pipeline.evaluation_batches(dataset, split, config, rows=rows)
+    try:
+        with Progress(f"evaluate {split}", size, "images", shown=shown) as progress:
+            for host in batches:
+                if stopped():
+                    return None
+                batch = step.to_device({k: host[k] for k in ("image", "label", "weight")}, mesh)
+                each = [predict(batch["image"]) for predict in predictors]
+                if len(each) > 1:
+                    each.append(jnp.mean(jnp.stack(each), axis=0))
+                for place, probabilities in zip(sums, each, strict=True):
+                    place.append(score(probabilities, batch["label"], batch["weight"]))
+                    if len(place) > 2:
+                        jax.block_until_ready(place[-3])  # bounds what is in flight
+                progress.update(min(config.evaluate.batch_size, size - progress.done))
+    finally:
+        batches.close()
+    averages = [metrics.average(place) for place in sums]
+    for found in averages:
+        if found.count != size:
+            raise RunFailure(f"evaluation counted {found.count} pictures of {size} in split {split!r}")
+    return averages
+
+
+def check_divides(batch_size: int, mesh: Mesh) -> int:
+    """The smallest multiple of the data axis that is at least `batch_size`: padding fills it."""
+    data = mesh.shape["data"]
+    return int(np.ceil(batch_size / data)) * data

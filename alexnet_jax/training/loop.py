@@ -1,0 +1,494 @@
+"""The loop: step, log, evaluate, save, and take up again what a workdir holds."""
+
+import collections
+import contextlib
+import fcntl
+import json
+import math
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import jax
+import numpy as np
+import tensorboardX
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from alexnet_jax import config as configuration
+from alexnet_jax import files
+from alexnet_jax.data import pipeline
+from alexnet_jax.errors import RunFailure, UsageError
+from alexnet_jax.model import architectures, inputs, sharding
+from alexnet_jax.model.architectures import Architecture
+from alexnet_jax.progress import Progress
+from alexnet_jax.training import evaluation, metrics, optimizer, step
+from alexnet_jax.training.checkpoint import Checkpoints
+
+IN_FLIGHT = 2  # steps that may wait on the device while the host goes on
+FLAT = 0.01  # a loss within this share of ln(classes) has not moved
+
+
+class Stop:
+    """Turns SIGINT and SIGTERM into an orderly stop; a second one ends the process at once.
+
+    Attributes:
+      signal: the signal that came, 0 before.
+    """
+
+    def __init__(self) -> None:
+        self.signal = 0
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> "Stop":
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._before[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.signal:
+            os._exit(128 + number)
+        self.signal = number
+        message = f"\n{signal.Signals(number).name}: saving, then stopping; once more stops at once\n"
+        os.write(sys.stderr.fileno(), message.encode())
+
+
+class Log:
+    """`metrics.jsonl` and TensorBoard events, both without the lines of steps after `step`."""
+
+    def __init__(self, workdir: Path, step: int):
+        self.path = workdir / "metrics.jsonl"
+        if self.path.exists():
+            kept = []
+            for line in self.path.read_text(encoding="utf-8").splitlines():
+                with contextlib.suppress(ValueError):  # the half line of a killed run
+                    if json.loads(line)["step"] <= step:
+                        kept.append(line + "\n")
+            files.write_text(self.path, "".join(kept))
+        self.events = tensorboardX.SummaryWriter(str(workdir / "tensorboard"), purge_step=step + 1)
+
+    def write(self, step: int, epoch: float, values: dict[str, float]) -> None:
+        """One line: `step`, `epoch` and the tags in `values`."""
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"step": step, "epoch": round(epoch, 6), **values}) + "\n")
+        for tag, value in values.items():
+            self.events.add_scalar(tag, value, step)
+
+    def close(self) -> None:
+        """Flushes the events."""
+        self.events.close()
+
+
+def prepare_run(config: ConfigDict) -> tuple[pipeline.Dataset, Architecture, Mesh]:
+    """Checks all that can be checked before anything is compiled.
+
+    Raises:
+      UsageError: data, model, devices and config do not fit together.
+    """
+    configuration.check(config)
+    architecture = architectures.build(config.model, config.data.crop, config.data.channels)
+    optimizer.leaf_rules(architecture, config.optimizer)
+    mesh = sharding.make_mesh(
+        config.mesh.data, config.mesh.model, architecture.towers, config.data.batch_size
+    )
+    dataset = pipeline.open_dataset(config.data)
+    check_classes(len(dataset.class_names), config, str(dataset.folder))
+    for key in ("train_split", "validation_split", "test_split"):
+        split = config.data[key]
+        if split and dataset.size(split) == 0:
+            raise UsageError(f"config.data.{key}={split!r} holds no pictures in {dataset.folder}")
+    return dataset, architecture, mesh
+
+
+def check_classes(found: int, config: ConfigDict, where: str) -> None:
+    """Raises UsageError when the data has more classes than the net; fewer are allowed and said."""
+    if found > config.model.classes:
+        raise UsageError(
+            f"{where} has {found} classes and the net {config.model.classes}: "
+            f"set --config.model.classes={found}"
+        )
+
+
+def train(config: ConfigDict, workdir: Path, profile: int = 0) -> int:
+    """Trains what `config` says in `workdir`, from where it stopped.
+
+    Args:
+      config: checked here.
+      workdir: gets `config.json`, `metrics.jsonl`, `statistics.npz`, `tensorboard/`, `checkpoints/`.
+      profile: steps of which a profiler trace is written to `workdir/profile`.
+
+    Returns:
+      0, or 128 + the number of the signal that stopped it.
+
+    Raises:
+      UsageError: the run cannot start. RunFailure: it cannot go on.
+    """
+    with Stop() as stop:
+        dataset, architecture, mesh = prepare_run(config)
+        with _lock(workdir):
+            return _Run(config, workdir, dataset, architecture, mesh, stop).run(profile)
+
+
+class _Run:
+    """One process's part of a run."""
+
+    def __init__(
+        self,
+        config: ConfigDict,
+        workdir: Path,
+        dataset: pipeline.Dataset,
+        architecture: Architecture,
+        mesh: Mesh,
+        stop: Stop,
+    ):
+        self.config, self.workdir, self.dataset = config, workdir, dataset
+        self.architecture, self.mesh, self.stop = architecture, mesh, stop
+        self.batch_size = config.data.batch_size
+        self.size = dataset.size(config.data.train_split)
+        if self.size < self.batch_size:
+            raise UsageError(
+                f"config.data.batch_size={self.batch_size} is more than the {self.size} pictures of "
+                f"{config.data.train_split!r}"
+            )
+        self.total_steps = math.ceil(config.train.epochs * self.size / self.batch_size)
+        config.evaluate.batch_size = evaluation.check_divides(config.evaluate.batch_size, mesh)
+        self.checkpoints = Checkpoints(workdir / "checkpoints", config.checkpoint.keep)
+        self._keep_or_check_config()
+        form = inputs.InputForm(config.data.mean, config.data.input_std)
+        statistics = dataset.statistics
+        mean = inputs.mean_array(form, statistics.mean, statistics.rgb_mean, architecture.crop)
+        self.mean = jax.device_put(mean, sharding.replicated(mesh))
+        rules = optimizer.leaf_rules(architecture, config.optimizer)
+        self.program = step.Program(
+            architecture, mesh, form, optimizer.momentum(rules, config.optimizer.momentum), config.seed
+        )
+        self.predict = evaluation.predictor(architecture, mesh, form, self.mean, config.data.size, 1)
+        self.memory = optimizer.Memory()
+        self.evaluated_step = 0
+        self.rate: tuple[float, jax.Array] | None = None
+
+    def epoch(self, step_number: int) -> float:
+        """Epochs behind a run that has made `step_number` updates."""
+        return step_number * self.batch_size / self.size
+
+    def _keep_or_check_config(self) -> None:
+        path = self.workdir / "config.json"
+        if path.exists():
+            configuration.check_same_run(configuration.load(path)[0], self.config, str(self.workdir))
+        elif self.checkpoints.steps():
+            raise UsageError(f"{self.workdir} holds checkpoints and no config.json: use another --workdir")
+        self.dataset.statistics.save(self.workdir / "statistics.npz")
+        configuration.save(
+            path, self.config, class_names=list(self.dataset.class_names), statistics="statistics.npz"
+        )
+
+    def _start(self) -> tuple[int, step.TrainState]:
+        params = sharding.init_params(self.architecture, self.config.seed, self.mesh)
+        state = step.init_state(self.program, params)
+        for name in self.checkpoints.clean():
+            print(f"{self.workdir}: removed what an interrupted save left, checkpoints/{name}", file=sys.stderr)
+        for number in reversed(self.checkpoints.steps()):
+            damage = self.checkpoints.damage(number)
+            if damage:
+                print(f"checkpoint {number} is damaged and not used: {damage}", file=sys.stderr)
+                continue
+            target = jax.tree.map(
+                lambda x, place: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place),
+                state,
+                step.state_shardings(self.program, state),
+            )
+            progress = self.checkpoints.progress(number)
+            self.memory = optimizer.Memory(**progress["schedule"])
+            self.evaluated_step = progress["evaluated_step"]
+            print(f"goes on from step {number} of {self.total_steps} in {self.workdir}", file=sys.stderr)
+            return number, self.checkpoints.restore(number, target)
+        if self.checkpoints.steps():
+            raise RunFailure(f"no checkpoint in {self.checkpoints.folder} is whole: remove it to start anew")
+        return 0, state
+
+    def _save(self, number: int, state: step.TrainState, error: float | None) -> None:
+        finite = jax.jit(lambda tree: jax.numpy.all(jax.numpy.stack([x.sum() * 0 == 0 for x in tree])))
+        if not finite(jax.tree.leaves(state.params)):
+            self._fail_not_finite(number)
+        self.checkpoints.save(number, state, self._progress(number, error))
+
+    def _progress(self, number: int, error: float | None) -> dict[str, Any]:
+        return {
+            "epoch": self.epoch(number),
+            "schedule": self.memory.to_json(),
+            "evaluated_step": self.evaluated_step,
+            "validation_top1_error": error,
+        }
+
+    def _fail_not_finite(self, number: int) -> None:
+        last = self.checkpoints.steps()
+        kept = f"the last good checkpoint is step {last[-1]}" if last else "no checkpoint was written before"
+        raise RunFailure(
+            f"step {number}: the loss or the parameters are not finite ({kept}); a lower "
+            f"config.schedule.learning_rate than {self.config.schedule.learning_rate} is the first thing to try"
+        )
+
+    def _learning_rate(self, number: int) -> jax.Array:
+        value = optimizer.learning_rate(self.config.schedule, self.memory, self.epoch(number))
+        if self.rate is None or self.rate[0] != value:
+            self.rate = (value, jax.device_put(np.asarray(value), sharding.replicated(self.mesh)))
+        return self.rate[1]
+
+    def run(self, profile: int) -> int:
+        number, state = self._start()
+        self._banner(number)
+        compiled = step.compiled_train_step(self.program, state)
+        first = jax.process_index() == 0
+        log = Log(self.workdir, number) if first else None
+        host_batches = pipeline.training_batches(
+            self.dataset,
+            self.config,
+            first_batch=number,
+            last_batch=self.total_steps,
+            rows=step.rows_here(self.mesh, self.batch_size),
+        )
+        window = _Window()
+        batches = _ahead(host_batches, self.mesh, window)
+        saved, profiled = number, number + 3
+        try:
+            with Progress("train", self.total_steps, "steps", initial=number, shown=first) as progress:
+                while True:
+                    due = number > self.evaluated_step and self._due(
+                        number, self.config.train.evaluate_every_epochs
+                    )
+                    error = None
+                    if due and not self.stop.signal and self.config.data.validation_split:
+                        self._log_window(log, progress, window, number)
+                        error = self._evaluate(log, progress, state, number)
+                        window.restart()
+                        if error is not None and number == saved:  # the stop came before the evaluation
+                            self.checkpoints.amend(number, self._progress(number, error))
+                    ended = number >= self.total_steps or self.memory.ended
+                    signalled = self.stop.signal
+                    if number > saved and (
+                        ended
+                        or signalled
+                        or self._due(number, self.config.checkpoint.every_epochs)
+                        or self._is_best(error)
+                    ):
+                        self._log_window(log, progress, window, number)
+                        self._save(number, state, error)
+                        saved = number
+                        window.restart()
+                    if ended or signalled:
+                        break
+                    if profile and number == profiled:
+                        jax.profiler.start_trace(str(self.workdir / "profile"))
+                    rate = self._learning_rate(number)
+                    state, sums = compiled(state, next(batches), self.mean, rate)
+                    number += 1
+                    window.add(sums)
+                    progress.update(1, window.note)
+                    if profile and number == profiled + profile:
+                        jax.block_until_ready(state)
+                        jax.profiler.stop_trace()
+                        profile = 0
+                    if number % self.config.train.log_every_steps == 0:
+                        self._log_window(log, progress, window, number)
+                    if number == self.config.train.flat_loss_steps:
+                        self._report_flat_loss(window, progress)
+            self.checkpoints.close()
+        finally:
+            host_batches.close()
+            if log is not None:
+                log.close()
+        if self.stop.signal and not ended:
+            print(f"stopped at step {number}; the same command goes on from there", file=sys.stderr)
+            return 128 + self.stop.signal
+        if self.memory.ended:
+            print(f"ended at step {number}: the validation error has stopped improving", file=sys.stderr)
+        return 0
+
+    def _due(self, number: int, every_epochs: float) -> bool:
+        """Whether step `number` is the first at or after a multiple of `every_epochs`, or the last."""
+        if number == 0:
+            return False
+        passed = math.floor(self.epoch(number) / every_epochs + 1e-9)
+        return number >= self.total_steps or passed > math.floor(
+            self.epoch(number - 1) / every_epochs + 1e-9
+        )
+
+    def _is_best(self, error: float | None) -> bool:
+        if error is None:
+            return False
+        self.checkpoints.wait()
+        best = self.checkpoints.best()
+        return best is None or error < self.checkpoints.progress(best)["validation_top1_error"]
+
+    def _evaluate(
+        self, log: Log | None, progress: Progress, state: step.TrainState, number: int
+    ) -> float | None:
+        averages = evaluation.evaluate_split(
+            self.dataset,
+            self.config,
+            self.mesh,
+            self.config.data.validation_split,
+            [lambda image: self.predict(state.params, image)],
+            stopped=lambda: bool(self.stop.signal),
+            shown=False,
+        )
+        if averages is None:
+            return None
+        found = averages[0]
+        epoch = self.epoch(number)
+        self.evaluated_step = number
+        before = self.memory
+        self.memory = optimizer.remember(self.config.schedule, self.memory, epoch, found.top1_error)
+        if log is not None:
+            values = {
+                "val/loss": found.loss,
+                "val/top1_error": found.top1_error,
+                "val/top5_error": found.top5_error,
+            }
+            log.write(number, epoch, values)
+        progress.say(
+            f"epoch {epoch:.2f}, step {number}: validation loss {found.loss:.4f}, "
+            f"top-1 error {found.top1_error:.2%}, top-5 error {found.top5_error:.2%}"
+        )
+        if self.memory.divisions > before.divisions:
+            rate = optimizer.learning_rate(self.config.schedule, self.memory, epoch)
+            progress.say(f"the error has stopped improving: the learning rate is now {rate:g}")
+        return found.top1_error
+
+    def _log_window(self, log: Log | None, progress: Progress, window: "_Window", number: int) -> None:
+        if not window.sums:
+            return
+        found = window.close(number, self._fail_not_finite)
+        seconds = max(window.seconds, 1e-9)
+        values = {
+            "train/loss": found.loss,
+            "train/top1_error": found.top1_error,
+            "train/top5_error": found.top5_error,
+            "learning_rate": optimizer.learning_rate(
+                self.config.schedule, self.memory, self.epoch(number - 1)
+            ),
+            "perf/images_per_second": found.count / seconds,
+            "perf/input_wait_fraction": min(window.waited / seconds, 1.0),
+        }
+        window.note = f"loss {found.loss:.3f}, error {found.top1_error:.1%}"
+        if log is not None:
+            log.write(number, self.epoch(number), values)
+
+    def _report_flat_loss(self, window: "_Window", progress: Progress) -> None:
+        flat = math.log(self.config.model.classes)
+        if abs(window.last_loss() - flat) <= FLAT * flat:
+            progress.say(
+                f"the loss stands still at ln({self.config.model.classes}) = {flat:.3f}: the net has not begun "
+                "to learn. Try a higher config.schedule.learning_rate, more patience (the paper's net can "
+                "stand for some thousand steps), another config.seed, or look whether the labels are right."
+            )
+
+    def _banner(self, number: int) -> None:
+        if jax.process_index():
+            return
+        device = self.mesh.devices.flat[0]
+        towers = "a tower a device" if self.mesh.shape["model"] == 2 else "all towers on one device"
+        rest = len(jax.devices()) - self.mesh.size
+        lines = [
+            f"{self.architecture.name}: {sum(x.size for x in self._shapes()):,} parameters",
+            f"mesh: {self.mesh.shape['data']} x {self.mesh.shape['model']} of {device.device_kind} "
+            f"({towers}){f'; {rest} devices stay unused' if rest else ''}",
+            f"data: {self.dataset.folder}, {self.size:,} pictures in {self.config.data.train_split!r}",
+            f"run: {self.config.train.epochs:g} epochs = {self.total_steps:,} steps of {self.batch_size}, "
+            f"in {self.workdir}",
+        ]
+        if not self.config.data.validation_split:
+            lines.append("no validation split: nothing is selected, the last checkpoint is the result")
+        fewer = len(self.dataset.class_names)
+        if fewer < self.config.model.classes:
+            lines.append(f"the data has {fewer} classes, the net {self.config.model.classes}")
+        print("\n".join(lines), file=sys.stderr, flush=True)
+
+    def _shapes(self) -> list[Any]:
+        shaped = jax.eval_shape(lambda: sharding.init_params(self.architecture, 0, self.mesh))
+        return jax.tree.leaves(shaped)
+
+
+class _Window:
+    """Steps since the last line of the log: their sums, still on the device, and where time went."""
+
+    def __init__(self) -> None:
+        self.sums: list[metrics.Sums] = []
+        self.started = time.monotonic()
+        self.waiting = self.waited = self.seconds = 0.0
+        self.note = ""
+        self._latest: metrics.Sums | None = None
+
+    def add(self, sums: metrics.Sums) -> None:
+        self.sums.append(sums)
+        self._latest = sums
+        if len(self.sums) > IN_FLIGHT:
+            jax.block_until_ready(self.sums[-1 - IN_FLIGHT])
+
+    def wait_for_input(self, seconds: float) -> None:
+        """Counts a wait of the host as one of the device when the device has nothing left to do."""
+        if self._latest is None or self._latest.loss.is_ready():
+            self.waiting += seconds
+
+    def restart(self) -> None:
+        """Leaves what was not training out of the rate."""
+        self.started = time.monotonic()
+
+    def close(self, number: int, fail: Any) -> metrics.Averages:
+        values = jax.device_get(self.sums)
+        for back, sums in enumerate(values):
+            if not np.isfinite(sums.loss):
+                fail(number - len(values) + back + 1)
+        now = time.monotonic()
+        self.seconds, self.started = now - self.started, now
+        self.waited, self.waiting = self.waiting, 0.0
+        self.sums = []
+        return metrics.average(values)
+
+    def last_loss(self) -> float:
+        latest = jax.device_get(self._latest)
+        return float(latest.loss / latest.count) if latest is not None else math.nan
+
+
+def _ahead(batches: Iterator[Any], mesh: Mesh, window: _Window) -> Iterator[dict[str, jax.Array]]:
+    """Batches on the device, the next one already on its way while one is used."""
+    queue: collections.deque[dict[str, jax.Array]] = collections.deque()
+    while True:
+        started = time.monotonic()
+        try:
+            host = next(batches)
+        except StopIteration:
+            break
+        window.wait_for_input(time.monotonic() - started)
+        queue.append(step.to_device(host, mesh))
+        if len(queue) == 2:
+            yield queue.popleft()
+    yield from queue
+
+
+@contextlib.contextmanager
+def _lock(workdir: Path) -> Iterator[None]:
+    """Refuses a second run on one workdir; the lock goes with the process, however it ends."""
+    if jax.process_index():
+        yield
+        return
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        file = (workdir / ".lock").open("w")
+    except OSError as error:
+        raise UsageError(f"the workdir {workdir} cannot be written: {error.strerror}") from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UsageError(f"another run is using {workdir}: wait for it, or use another --workdir") from None
+        yield

@@ -1,0 +1,68 @@
+"""Sums and counts of loss and errors, so that averages over any grouping of batches are exact."""
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+
+@struct.dataclass
+class Sums:
+    """Sums over pictures, as scalars on the device.
+
+    Attributes:
+      loss: cross-entropy in nats.
+      top1_error: pictures whose label is not the first guess.
+      top5_error: pictures whose label is not among the first five.
+      count: pictures.
+    """
+
+    loss: jax.Array
+    top1_error: jax.Array
+    top5_error: jax.Array
+    count: jax.Array
+
+
+@dataclass(frozen=True)
+class Averages:
+    """Averages over `count` pictures; the errors are fractions between 0 and 1."""
+
+    loss: float
+    top1_error: float
+    top5_error: float
+    count: int
+
+
+def score(log_probabilities_BxC: jax.Array, label_B: jax.Array, weight_B: jax.Array) -> Sums:
+    """Sums over the pictures of weight 1; those of weight 0 are padding.
+
+    Equal values rank in order of class; a value that is not a number ranks before the label.
+    """
+    own_B = jnp.take_along_axis(log_probabilities_BxC, label_B[:, None], axis=1)
+    before = (log_probabilities_BxC > own_B) | jnp.isnan(log_probabilities_BxC) | jnp.isnan(own_B)
+    lower_class = jnp.arange(log_probabilities_BxC.shape[1]) < label_B[:, None]
+    before |= (log_probabilities_BxC == own_B) & lower_class
+    rank_B = before.sum(axis=1)
+    weight_B = weight_B.astype(log_probabilities_BxC.dtype)
+    # where, not a product: the loss of a padding row may be infinite
+    loss = jnp.where(weight_B > 0, -own_B[:, 0] * weight_B, 0)
+    return Sums(
+        loss.sum(),
+        ((rank_B >= 1) * weight_B).sum(),
+        ((rank_B >= 5) * weight_B).sum(),
+        weight_B.sum(),
+    )
+
+
+def average(sums: list[Sums]) -> Averages:
+    """Averages over all pictures of `sums`, added in 64 bits on the host."""
+    values = jax.device_get(sums)
+    count = sum(float(v.count) for v in values)
+    return Averages(
+        *(
+            sum(float(getattr(v, name)) for v in values) / count
+            for name in ("loss", "top1_error", "top5_error")
+        ),
+        round(count),
+    )

@@ -1,0 +1,148 @@
+"""One step of training and one view of evaluation, as pure functions on a mesh."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import struct
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from alexnet_jax.model import inputs, sharding
+from alexnet_jax.model.architectures import Architecture
+from alexnet_jax.training import metrics
+from alexnet_jax.training.metrics import Sums
+
+Batch = Mapping[str, jax.Array]
+
+
+@struct.dataclass
+class TrainState:
+    """All that an update changes.
+
+    Attributes:
+      step: int32, updates applied.
+      params: {layer: {'kernel', 'bias'}}.
+      opt_state: the optimizer's, velocities included.
+    """
+
+    step: jax.Array
+    params: Any
+    opt_state: Any
+
+
+@dataclass(frozen=True)
+class Program:
+    """What a step is made for: everything that is fixed when it is compiled."""
+
+    architecture: Architecture
+    mesh: Mesh
+    form: inputs.InputForm
+    optimizer: optax.GradientTransformationExtraArgs
+    seed: int
+
+
+def init_state(program: Program, params: Any) -> TrainState:
+    """The state before the first update."""
+    state = TrainState(jnp.zeros((), jnp.int32), params, program.optimizer.init(params))
+    return jax.device_put(state, state_shardings(program, state))
+
+
+def state_shardings(program: Program, state: TrainState) -> TrainState:
+    """Where each array of a state lies: velocities beside their parameters, the rest on every device."""
+    specs = sharding.param_specs(program.architecture)
+
+    def place(path: tuple[Any, ...], leaf: Any) -> NamedSharding:
+        keys = [key.key for key in path if isinstance(key, jax.tree_util.DictKey)]
+        spec = specs[keys[-2]][keys[-1]] if len(keys) >= 2 else P()
+        return NamedSharding(program.mesh, spec)
+
+    return jax.tree_util.tree_map_with_path(place, state)
+
+
+def train_step(
+    program: Program, state: TrainState, batch: Batch, mean: jax.Array, learning_rate: jax.Array
+) -> tuple[TrainState, Sums]:
+    """One update on one batch.
+
+    Dropout is drawn from the seed and the step alone.
+
+    Args:
+      program: what is fixed.
+      state: as `init_state` gives it.
+      batch: 'image' uint8 (B, crop, crop, C), 'label' int32 (B,), 'flip' bool (B,), 'offset' int32 (B, 2),
+        'lighting' float32 (B, C), 'scale' float32 (B,), 'weight' float32 (B,); sharded over 'data'.
+      mean: what `inputs.mean_array` gave.
+      learning_rate: the base rate.
+
+    Returns:
+      The new state, and the sums of the batch before the update.
+    """
+    x = inputs.normalise(batch, mean, program.form)
+    key = jax.random.fold_in(jax.random.key(program.seed), state.step)
+    masks = sharding.dropout_masks(program.architecture, key, x.shape[0], program.mesh)
+
+    def loss_of(params: Any) -> tuple[jax.Array, Sums]:
+        outputs = sharding.forward(program.architecture, program.mesh, params, x, masks)
+        log_probabilities = _log_softmax(outputs[program.architecture.logits])
+        sums = metrics.score(log_probabilities, batch["label"], batch["weight"])
+        return sums.loss / sums.count, sums
+
+    gradients, sums = jax.grad(loss_of, has_aux=True)(state.params)
+    updates, opt_state = program.optimizer.update(
+        gradients, state.opt_state, state.params, learning_rate=learning_rate
+    )
+    params = optax.apply_updates(state.params, updates)
+    return TrainState(state.step + 1, params, opt_state), sums
+
+
+def compiled_train_step(
+    program: Program, state: TrainState
+) -> Callable[[TrainState, Batch, jax.Array, jax.Array], tuple[TrainState, Sums]]:
+    """`train_step` as a compiled function of (state, batch, mean, learning_rate); it takes the state over."""
+    return jax.jit(
+        lambda state, batch, mean, rate: train_step(program, state, batch, mean, rate),
+        donate_argnums=0,
+        out_shardings=(state_shardings(program, state), sharding.replicated(program.mesh)),
+    )
+
+
+def view_probabilities(
+    architecture: Architecture,
+    mesh: Mesh,
+    form: inputs.InputForm,
+    params: Any,
+    image: jax.Array,
+    mean: jax.Array,
+    view: tuple[Any, Any, Any],
+) -> jax.Array:
+    """Softmax probabilities (B, classes) of one view (top, left, flip) of whole pictures (B, S, S, C)."""
+    x = inputs.normalise(inputs.view(image, *view, architecture.crop), mean, form)
+    logits = sharding.forward(architecture, mesh, params, x)[architecture.logits]
+    return jnp.exp(_log_softmax(logits))
+
+
+def score_probabilities(probabilities: jax.Array, label: jax.Array, weight: jax.Array) -> Sums:
+    """The sums of averaged probabilities (B, classes)."""
+    return metrics.score(jnp.log(probabilities), label, weight)
+
+
+def to_device(batch: Mapping[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
+    """This process's rows of a batch as global arrays, sharded over 'data'."""
+    place = NamedSharding(mesh, P("data"))
+    return {name: jax.make_array_from_process_local_data(place, value) for name, value in batch.items()}
+
+
+def rows_here(mesh: Mesh, batch_size: int) -> tuple[int, int]:
+    """Which rows (first, last + 1) of a global batch the devices of this process hold."""
+    slices = NamedSharding(mesh, P("data")).addressable_devices_indices_map((batch_size,)).values()
+    bounds = [s[0].indices(batch_size) for s in slices if s is not None]
+    return min(b[0] for b in bounds), max(b[1] for b in bounds)
+
+
+def _log_softmax(logits: jax.Array) -> jax.Array:
+    return jax.nn.log_softmax(logits.astype(jnp.promote_types(logits.dtype, jnp.float32)))

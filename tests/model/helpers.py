@@ -1,0 +1,53 @@
+"""Nets and batches small enough for a test, and the house's measure of closeness."""
+
+from typing import Any
+
+import jax
+import numpy as np
+from configs import imagenet
+
+from alexnet_jax.model import architectures, inputs, sharding
+from alexnet_jax.training import optimizer, step
+
+
+def paper(crop: int = 64, **arguments: Any) -> architectures.Architecture:
+    """The paper's table, narrow by default."""
+    model = imagenet.get_config().model
+    model.update({"width": 0.125, "classes": 10} | arguments)
+    return architectures.build(model, crop, 3)
+
+
+def batch(architecture: architectures.Architecture, size: int, seed: int = 0) -> dict[str, np.ndarray]:
+    """A random batch with flips and lighting, as the pipeline would give it."""
+    draw = np.random.default_rng(seed)
+    crop, channels = architecture.crop, architecture.channels
+    return {
+        "image": draw.integers(0, 256, (size, crop, crop, channels), dtype=np.uint8),
+        "label": draw.integers(0, architecture.classes, size).astype(np.int32),
+        "flip": draw.random(size) < 0.5,
+        "offset": draw.integers(0, 9, (size, 2)).astype(np.int32),
+        "lighting": draw.normal(0, 10, (size, channels)).astype(np.float32),
+        "scale": np.ones(size, np.float32),
+        "weight": np.ones(size, np.float32),
+    }
+
+
+def program(architecture: architectures.Architecture, data: int, model: int, seed: int = 1) -> step.Program:
+    """The paper's training step on a mesh of simulated devices."""
+    config = imagenet.get_config()
+    mesh = sharding.make_mesh(data, model, architecture.towers, 4 * data)
+    rules = optimizer.leaf_rules(architecture, config.optimizer)
+    form = inputs.InputForm("centre", (1.0,))
+    return step.Program(architecture, mesh, form, optimizer.momentum(rules, 0.9), seed)
+
+
+def assert_close(actual: Any, expected: Any, tolerance: float, name: str = "") -> None:
+    """max |a - b| <= tolerance * max |b|, for each leaf of two trees."""
+    actual, expected = jax.device_get((actual, expected))
+    flat, _ = jax.tree_util.tree_flatten_with_path(expected)
+    for (path, b), a in zip(flat, jax.tree.leaves(actual), strict=True):
+        a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+        where = f"{name}{jax.tree_util.keystr(path)}"
+        assert a.shape == b.shape, where
+        worst, scale = np.abs(a - b).max(), np.abs(b).max()
+        assert worst <= tolerance * scale, f"{where}: off by {worst / scale:.2g} of the largest"

@@ -1,0 +1,109 @@
+"""Each layer, forward and gradient, against plain numpy."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from alexnet_jax.model import layers
+from tests.model.helpers import assert_close
+from tests.reference import numpy_layers as plain
+
+
+def random(*shape, seed=0, scale=1.0):
+    return np.random.default_rng(seed).normal(0, scale, shape).astype(np.float32)
+
+
+def gradients(function, *inputs):
+    """Value and gradient under a fixed random output gradient, and that gradient."""
+    y, pull = jax.vjp(function, *map(jnp.asarray, inputs))
+    g = random(*y.shape, seed=9)
+    return y, g, pull(jnp.asarray(g))
+
+
+@pytest.mark.parametrize("towers", [1, 2])
+@pytest.mark.parametrize("stride,pad", [(4, (0, 3)), (1, (2, 2))])
+def test_convolution_of_own_maps_is_a_grouped_one(towers, stride, pad):
+    x = random(2, 13, 13, 6)
+    kernel, bias = random(towers, 5, 5, 6 // towers, 4), random(towers, 4)
+    y, g, (dx, dk, db) = gradients(lambda x, k, b: layers.convolution(x, k, b, stride, pad), x, kernel, bias)
+    joined = np.concatenate(list(kernel), axis=-1)
+    options = {"stride": stride, "padding": (pad, pad), "groups": towers}
+    assert_close(y, plain.conv(x, joined, bias.reshape(-1), **options), 1e-5)
+    px, pk, pb = plain.conv_vjp(g, x, joined, **options)
+    assert_close(dx, px, 1e-5)
+    assert_close(np.concatenate(list(dk), axis=-1), pk, 1e-5)
+    assert_close(db.reshape(-1), pb, 1e-5)
+
+
+def test_convolution_of_all_maps_by_two_towers_is_one_wide_one():
+    x, kernel, bias = random(2, 7, 7, 6), random(2, 3, 3, 6, 4), random(2, 4)
+    y = layers.convolution(x, jnp.asarray(kernel), jnp.asarray(bias), 1, (1, 1))
+    wide = np.concatenate(list(kernel), axis=-1)
+    assert_close(y, plain.conv(x, wide, bias.reshape(-1), stride=1, padding=((1, 1), (1, 1))), 1e-5)
+
+
+def test_dense_reads_own_maps_or_all_flattened_by_rows():
+    x, bias = random(3, 2, 2, 8), random(2, 5)
+    everything, own = random(2, 32, 5, seed=1), random(2, 16, 5, seed=2)
+    y, g, (dx, dk, db) = gradients(layers.dense, x, everything, bias)
+    wide = np.concatenate(list(everything), axis=-1)
+    assert_close(y, plain.dense(x.reshape(3, -1), wide, bias.reshape(-1)), 1e-5)
+    px, pk, pb = plain.dense_vjp(g, x.reshape(3, -1), wide)
+    assert_close(dx.reshape(3, -1), px, 1e-5)
+    assert_close(np.concatenate(list(dk), axis=-1), pk, 1e-5)
+    assert_close(db.reshape(-1), pb, 1e-5)
+    y = layers.dense(x, jnp.asarray(own), jnp.asarray(bias))
+    for t in range(2):
+        part = x[..., 4 * t : 4 * t + 4].reshape(3, -1)
+        assert_close(y[:, 5 * t : 5 * t + 5], plain.dense(part, own[t], bias[t]), 1e-5)
+
+
+def test_the_last_layer_sums_what_the_towers_give():
+    x, kernel = random(3, 8), random(2, 4, 5)
+    expected = plain.dense(x, kernel.reshape(8, 5), np.zeros(5))
+    assert_close(layers.dense_partial_sum(jnp.asarray(x), jnp.asarray(kernel)), expected, 1e-5)
+
+
+@pytest.mark.parametrize("towers", [1, 2])
+@pytest.mark.parametrize("beta,alpha", [(0.75, 1e-4), (0.75, 0.3), (0.5, 0.3)])
+def test_lrn(towers, beta, alpha):
+    x = random(2, 3, 3, 12, scale=3.0)
+    y, g, (dx,) = gradients(lambda x: layers.lrn(x, 5, alpha, beta, 2.0, towers), x)
+    options = {"size": 5, "alpha": alpha, "beta": beta, "k": 2.0, "groups": towers}
+    assert_close(y, plain.lrn(x, **options), 1e-5)
+    assert_close(dx, plain.lrn_vjp(g, x, **options), 1e-5)
+
+
+@pytest.mark.parametrize("side", [9, 12, 13])
+@pytest.mark.parametrize("size,ceil", [(3, False), (3, True), (2, False)])
+def test_max_pool(side, size, ceil):
+    # Few different values, so that most windows have ties; zeros as behind a ReLU among them.
+    x = np.random.default_rng(0).integers(0, 3, (2, side, side, 4)).astype(np.float32)
+    y, g, (dx,) = gradients(lambda x: layers.max_pool(x, size, 2, ceil), x)
+    options = {"size": size, "stride": 2, "ceil": ceil}
+    np.testing.assert_array_equal(y, plain.max_pool(x, **options))
+    assert_close(dx, plain.max_pool_vjp(g, x, **options), 1e-6)
+
+
+@pytest.mark.parametrize("side", [8, 9, 12])
+def test_average_pool_divides_by_the_elements_present(side):
+    x = random(2, side, side, 4)
+    y, g, (dx,) = gradients(lambda x: layers.average_pool(x, 3, 2, True), x)
+    assert_close(y, plain.average_pool(x, size=3, stride=2, ceil=True), 1e-5)
+    assert_close(dx, plain.average_pool_vjp(g, x, size=3, stride=2, ceil=True), 1e-5)
+
+
+@pytest.mark.parametrize("kind", ["relu", "tanh", "sigmoid"])
+def test_activations(kind):
+    x = random(4, 5)
+    y, g, (dx,) = gradients(lambda x: layers.activation(x, kind), x)
+    assert_close(y, getattr(plain, kind)(x), 1e-5)
+    assert_close(dx, getattr(plain, f"{kind}_vjp")(g, x), 1e-5)
+
+
+def test_dropout_halves_when_the_net_is_used():
+    x = random(4, 6)
+    mask = np.random.default_rng(0).random((4, 6)) < 0.5
+    np.testing.assert_array_equal(layers.dropout(jnp.asarray(x), jnp.asarray(mask), 0.5), x * mask)
+    np.testing.assert_array_equal(layers.dropout(jnp.asarray(x), None, 0.5), x * 0.5)

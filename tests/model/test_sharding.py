@@ -1,0 +1,156 @@
+"""Towers on devices: the same numbers on every mesh, and the paper's exchanges alone."""
+
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import PartitionSpec as P
+
+from alexnet_jax.errors import UsageError
+from alexnet_jax.model import sharding
+from alexnet_jax.training import metrics, step
+from tests.model.helpers import assert_close, batch, paper, program
+
+MESHES = [(1, 1), (1, 2), (2, 1), (2, 2), (4, 1)]
+
+
+def steps(data, model, count, dtype, rate=0.01):
+    """Losses and the update of each parameter at each of `count` steps, with dropout and augmentation."""
+    architecture = paper(compute_dtype=dtype)
+    made = program(architecture, data, model)
+    params = sharding.init_params(architecture, 3, made.mesh)
+    params = jax.tree.map(lambda x: x.astype(dtype), params)
+    state = step.init_state(made, params)
+    update = step.compiled_train_step(made, state)
+    mean = np.full((64, 64, 3), 120, np.float32)
+    losses, updates = [], []
+    before = jax.device_get(state.params)
+    for number in range(count):
+        one = step.to_device(batch(architecture, 8, seed=number), made.mesh)
+        state, sums = update(state, one, mean, np.asarray(rate, dtype))
+        after = jax.device_get(state.params)
+        losses.append(metrics.average([sums]).loss)
+        # The velocity is the update itself, exactly; a difference of float32 parameters would round.
+        updates.append(jax.device_get(state.opt_state[0].inner_state[2].trace))
+        moved = jax.tree.map(lambda a, b: np.abs(a - b).max() > 0, after, before)
+        assert all(jax.tree.leaves(moved))
+        before = jax.tree.map(np.array, after)
+    return losses, updates
+
+
+@pytest.fixture(scope="module")
+def single_precision():
+    return {mesh: steps(*mesh, 5, "float32") for mesh in MESHES}
+
+
+@pytest.mark.parametrize("mesh", MESHES[1:])
+def test_five_steps_are_the_same_on_every_mesh(single_precision, mesh):
+    losses, updates = single_precision[mesh]
+    expected_losses, expected_updates = single_precision[1, 1]
+    np.testing.assert_allclose(losses, expected_losses, rtol=1e-5)
+    for number, (found, expected) in enumerate(zip(updates, expected_updates, strict=True)):
+        assert_close(found, expected, 1e-5, f"step {number}: ")
+
+
+def test_twenty_steps_in_64_bits():
+    with jax.enable_x64(True):
+        expected_losses, expected_updates = steps(1, 1, 20, "float64")
+        for mesh in MESHES[1:]:
+            losses, updates = steps(*mesh, 20, "float64")
+            np.testing.assert_allclose(losses, expected_losses, rtol=1e-9)
+            for number, (found, expected) in enumerate(zip(updates, expected_updates, strict=True)):
+                assert_close(found, expected, 1e-9, f"mesh {mesh}, step {number}: ")
+
+
+def test_shards_lie_where_the_specs_say():
+    architecture = paper()
+    made = program(architecture, 2, 2)
+    state = step.init_state(made, sharding.init_params(architecture, 0, made.mesh))
+    for name, leaves in state.params.items():
+        for leaf, value in leaves.items():
+            shared = name == "fc8" and leaf == "bias"
+            whole = np.asarray(value)
+            for shard in value.addressable_shards:
+                _, tower = np.argwhere(made.mesh.devices == shard.device)[0]
+                expected = whole if shared else whole[tower : tower + 1]
+                np.testing.assert_array_equal(shard.data, expected)
+    images = step.to_device(batch(architecture, 8), made.mesh)["image"]
+    for shard in images.addressable_shards:
+        replica, _ = np.argwhere(made.mesh.devices == shard.device)[0]
+        assert shard.index[0] == slice(4 * replica, 4 * replica + 4)
+
+
+def collectives(architecture, mesh, params, x):
+    """(kind, elements that each device gives) of each exchange in the compiled forward program, in order."""
+    run = jax.jit(lambda p, x: sharding.forward(architecture, mesh, p, x))
+    text = run.lower(params, x).compile().as_text()
+    pattern = r"= (?:\()?\w+\[([\d,]*)\][^=]*? (all-gather|all-reduce|reduce-scatter|collective-permute|all-to-all)"
+    found = []
+    for shape, kind in re.findall(pattern + r"(?:-start)?\(", text):
+        elements = int(np.prod([int(n) for n in shape.split(",") if n]))
+        found.append((kind, elements // 2 if kind == "all-gather" else elements))
+    return found
+
+
+def test_the_compiled_program_holds_the_papers_four_exchanges_and_no_other():
+    architecture = paper(width=1.0, crop=224, classes=1000)
+    mesh = sharding.make_mesh(1, 2, 2, 2)
+    params = sharding.init_params(architecture, 0, mesh)
+    x = jnp.zeros((2, 224, 224, 3))
+    # a tower's part of what enters conv3, fc6 and fc7, and the logits
+    expected = [2 * 13 * 13 * 128, 2 * 6 * 6 * 128, 2 * 2048, 2 * 1000]
+    found = collectives(architecture, mesh, params, x)
+    assert [kind for kind, _ in found] == ["all-gather"] * 3 + ["all-reduce"]
+    assert [elements for _, elements in found] == expected
+
+
+def test_a_net_that_never_communicates_exchanges_only_its_logits():
+    architecture = paper(communicate_at=())
+    mesh = sharding.make_mesh(1, 2, 2, 2)
+    params = sharding.init_params(architecture, 0, mesh)
+    found = collectives(architecture, mesh, params, jnp.zeros((2, 64, 64, 3)))
+    assert [kind for kind, _ in found] == ["all-reduce"]
+
+
+def test_gathered_activations_stand_in_tower_order():
+    architecture = paper()
+    x = np.random.default_rng(0).normal(0, 50, (2, 64, 64, 3)).astype(np.float32)
+    names = ("conv1", "pool5", "fc7", "fc8")
+    values = []
+    for model in (1, 2):
+        mesh = sharding.make_mesh(1, model, 2, 2)
+        params = sharding.init_params(architecture, 0, mesh)
+        values.append(jax.jit(lambda p, x, m=mesh: sharding.forward(architecture, m, p, x, None, names))(params, x))
+    assert_close(values[1], values[0], 1e-5)
+    assert values[0]["conv1"].shape == (2, 15, 15, 12)
+
+
+def test_dropout_masks_do_not_depend_on_the_mesh():
+    architecture = paper()
+    masks = []
+    for data, model in MESHES:
+        mesh = sharding.make_mesh(data, model, 2, 8)
+        draw = jax.jit(lambda key, m=mesh: sharding.dropout_masks(architecture, key, 8, m))
+        masks.append(jax.device_get(draw(jax.random.key(5))))
+    for other in masks[1:]:
+        for name in ("drop6", "drop7"):
+            np.testing.assert_array_equal(other[name], masks[0][name])
+    assert 0.45 < masks[0]["drop6"].mean() < 0.55
+    assert (masks[0]["drop6"] != masks[0]["drop7"]).any()
+
+
+def test_specs_and_meshes():
+    specs = sharding.param_specs(paper())
+    assert specs["conv1"] == {"kernel": P("model"), "bias": P("model")}
+    assert specs["fc8"] == {"kernel": P("model"), "bias": P()}
+    assert dict(sharding.make_mesh(0, 0, 2, 8).shape) == {"data": 2, "model": 2}
+    assert dict(sharding.make_mesh(0, 0, 1, 8).shape) == {"data": 4, "model": 1}
+    assert dict(sharding.make_mesh(0, 0, 1, 7).shape) == {"data": 1, "model": 1}
+    with pytest.raises(UsageError, match="4 x 2 = 8 devices and there are 4"):
+        sharding.make_mesh(4, 2, 2, 8)
+    with pytest.raises(UsageError, match=r"7 pictures does not divide over config.mesh.data=2"):
+        sharding.make_mesh(2, 1, 2, 7)
+    with pytest.raises(UsageError, match="1 tower"):
+        sharding.make_mesh(1, 2, 1, 8)
