@@ -79,16 +79,16 @@ def momentum(rules: Mapping[str, Mapping[str, LeafRule]], decay: float) -> optax
     def _map(function: Callable[..., jax.Array], *trees: Tree) -> Tree:
         return jax.tree.map(function, rules, *trees, is_leaf=lambda x: isinstance(x, LeafRule))
 
-    trained = {
-        layer: {leaf: not rule.frozen for leaf, rule in leaves.items()} for layer, leaves in rules.items()
+    frozen = {
+        layer: {leaf: rule.frozen for leaf, rule in leaves.items()} for layer, leaves in rules.items()
     }
-    chain = optax.chain(
+    trained = jax.tree.map(lambda x: not x, frozen)
+    return optax.chain(
         optax.stateless(add_decay),
         optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), scale),
-        optax.trace(decay),
+        optax.masked(optax.trace(decay), trained),
+        optax.masked(optax.set_to_zero(), frozen),
     )
-    still = jax.tree.map(lambda x: not x, trained)
-    return optax.chain(optax.masked(chain, trained), optax.masked(optax.set_to_zero(), still))
 
 
 @dataclass(frozen=True)

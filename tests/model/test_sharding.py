@@ -1,5 +1,6 @@
 """Towers on devices: the same numbers on every mesh, and the paper's exchanges alone."""
 
+import functools
 import re
 
 import jax
@@ -10,19 +11,24 @@ from jax.sharding import PartitionSpec as P
 
 from alexnet_jax.errors import UsageError
 from alexnet_jax.model import sharding
+from alexnet_jax.model.architectures import shapes
 from alexnet_jax.training import metrics, step
 from tests.model.helpers import assert_close, batch, paper, program
 
 MESHES = [(1, 1), (1, 2), (2, 1), (2, 2), (4, 1)]
 
 
+@functools.cache
+def drawn():
+    """Parameters on the host, drawn once: compiling the draw takes longer than the steps."""
+    return jax.device_get(sharding.init_params(paper(), 3, sharding.make_mesh(1, 1, 2, 8)))
+
+
 def steps(data, model, count, dtype, rate=0.01):
     """Losses and the update of each parameter at each of `count` steps, with dropout and augmentation."""
     architecture = paper(compute_dtype=dtype)
     made = program(architecture, data, model)
-    params = sharding.init_params(architecture, 3, made.mesh)
-    params = jax.tree.map(lambda x: x.astype(dtype), params)
-    state = step.init_state(made, params)
+    state = step.init_state(made, jax.tree.map(lambda x: x.astype(dtype), drawn()))
     update = step.compiled_train_step(made, state)
     mean = np.full((64, 64, 3), 120, np.float32)
     losses, updates = [], []
@@ -33,7 +39,7 @@ def steps(data, model, count, dtype, rate=0.01):
         after = jax.device_get(state.params)
         losses.append(metrics.average([sums]).loss)
         # The velocity is the update itself, exactly; a difference of float32 parameters would round.
-        updates.append(jax.device_get(state.opt_state[0].inner_state[2].trace))
+        updates.append(jax.device_get(state.opt_state[2].inner_state.trace))
         moved = jax.tree.map(lambda a, b: np.abs(a - b).max() > 0, after, before)
         assert all(jax.tree.leaves(moved))
         before = jax.tree.map(np.array, after)
@@ -67,7 +73,7 @@ def test_twenty_steps_in_64_bits():
 def test_shards_lie_where_the_specs_say():
     architecture = paper()
     made = program(architecture, 2, 2)
-    state = step.init_state(made, sharding.init_params(architecture, 0, made.mesh))
+    state = step.init_state(made, drawn())
     for name, leaves in state.params.items():
         for leaf, value in leaves.items():
             shared = name == "fc8" and leaf == "bias"
@@ -97,7 +103,7 @@ def collectives(architecture, mesh, params, x):
 def test_the_compiled_program_holds_the_papers_four_exchanges_and_no_other():
     architecture = paper(width=1.0, crop=224, classes=1000)
     mesh = sharding.make_mesh(1, 2, 2, 2)
-    params = sharding.init_params(architecture, 0, mesh)
+    params = jax.eval_shape(lambda: sharding.init_params(architecture, 0, mesh))
     x = jnp.zeros((2, 224, 224, 3))
     # a tower's part of what enters conv3, fc6 and fc7, and the logits
     expected = [2 * 13 * 13 * 128, 2 * 6 * 6 * 128, 2 * 2048, 2 * 1000]
@@ -109,7 +115,11 @@ def test_the_compiled_program_holds_the_papers_four_exchanges_and_no_other():
 def test_a_net_that_never_communicates_exchanges_only_its_logits():
     architecture = paper(communicate_at=())
     mesh = sharding.make_mesh(1, 2, 2, 2)
-    params = sharding.init_params(architecture, 0, mesh)
+    params = {
+        name: {"kernel": jnp.zeros(shape.kernel), "bias": jnp.zeros(shape.bias)}
+        for name, shape in shapes(architecture).items()
+        if shape.kernel
+    }
     found = collectives(architecture, mesh, params, jnp.zeros((2, 64, 64, 3)))
     assert [kind for kind, _ in found] == ["all-reduce"]
 
@@ -121,8 +131,8 @@ def test_gathered_activations_stand_in_tower_order():
     values = []
     for model in (1, 2):
         mesh = sharding.make_mesh(1, model, 2, 2)
-        params = sharding.init_params(architecture, 0, mesh)
-        values.append(jax.jit(lambda p, x, m=mesh: sharding.forward(architecture, m, p, x, None, names))(params, x))
+        run = jax.jit(lambda p, x, m=mesh: sharding.forward(architecture, m, p, x, None, names))
+        values.append(run(drawn(), x))
     assert_close(values[1], values[0], 1e-5)
     assert values[0]["conv1"].shape == (2, 15, 15, 12)
 
@@ -139,6 +149,15 @@ def test_dropout_masks_do_not_depend_on_the_mesh():
             np.testing.assert_array_equal(other[name], masks[0][name])
     assert 0.45 < masks[0]["drop6"].mean() < 0.55
     assert (masks[0]["drop6"] != masks[0]["drop7"]).any()
+
+
+def test_parameters_do_not_depend_on_the_mesh():
+    params = sharding.init_params(paper(), 3, sharding.make_mesh(2, 2, 2, 8))
+    jax.tree.map(np.testing.assert_array_equal, jax.device_get(params), drawn())
+    kernel = drawn()["fc7"]["kernel"]
+    assert abs(kernel.std() / (0.01 / 0.125**0.5) - 1) < 0.01
+    assert (drawn()["fc7"]["bias"] == 1).all()
+    assert (drawn()["conv3"]["bias"] == 0).all()
 
 
 def test_specs_and_meshes():

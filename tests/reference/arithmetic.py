@@ -196,8 +196,12 @@ ALEXNET_2012_SOURCE_CONV4 = Net(_MEETING_AT_CONV4, ALEXNET_2012_SOURCE.others)
 SOURCE_132 = Net(
     (
         Row("conv1", (55, 55, 64), 11 * 11 * 3 * 64 + 64, 11 * 11 * 3 * 64 * 55 * 55),
-        Row("conv2", (27, 27, 256), 5 * 5 * 32 * 256 + 256, 5 * 5 * 32 * 256 * 27 * 27),
-        Row("conv2_image", (27, 27, 256), 5 * 5 * 3 * 256, 5 * 5 * 3 * 256 * 27 * 27),
+        Row(
+            "conv2",  # 32 maps of its own tower, and the 3 channels of the small image
+            (27, 27, 256),
+            5 * 5 * 32 * 256 + 5 * 5 * 3 * 256 + 256,
+            (5 * 5 * 32 * 256 + 5 * 5 * 3 * 256) * 27 * 27,
+        ),
         *_MEETING_AT_CONV4[2:],
     ),
     {

@@ -233,7 +233,7 @@ def alexnet_2012_source(
     conv5_pad: int = 1,
     dtype: torch.dtype = torch.float64,
 ) -> Activations:
-    """Net 145 of the 2012 source (layers-145.cfg): ReLU after the pool in conv1 and conv5, conv2 with two norms.
+    """Net 145 of the 2012 source (layers-145.cfg): conv1 and conv5 have ReLU after the pool, conv2 two norms.
 
     `norms` False leaves all three out, as net 148 does. Pools have stride 2 and round up.
     """
@@ -311,9 +311,9 @@ def source_132(
     conv1 has 32 maps a tower; its pool and ReLU stand before its norm, whose offset is 1. conv2 also reads
     the image, blurred ('blur0': 9x9 Gaussian of deviation 4, zeros beyond the edge) and then every fourth
     pixel ('nails0'), through 5x5 kernels of stride 2: params[image_layer] = {'kernel': (2, 5, 5, 3, 128)},
-    without a bias of its own. 'norm2b' divides by the local variance instead of the sum of squares. conv3 reads its own
-    tower, conv4 both. For net 145 that meets at conv4 and changes nothing else call
-    alexnet_2012_source(..., communicate_at={"conv4", "fc6", "fc7"}).
+    without a bias of its own. 'norm2b' divides by the local variance instead of the sum of squares (the
+    gradient here is its exact one). conv3 reads its own tower, conv4 both. For net 145 that meets at conv4
+    and changes nothing else call alexnet_2012_source(..., communicate_at={"conv4", "fc6", "fc7"}).
     """
     net = _Pass(params, images, masks, 2, dtype, ())
     image = net.x

@@ -86,7 +86,7 @@ def steps(epoch: float, learning_rate: float, changes: Sequence[tuple[float, flo
 
 
 def every(step: int, learning_rate: float, factor: float, interval: int) -> float:
-    """Caffe's 'step' policy: learning_rate * factor^floor(step / interval); bvlc_alexnet: 0.01, 0.1, 100,000."""
+    """Caffe's 'step' policy: learning_rate * factor^floor(step / interval); bvlc_alexnet: 0.01, 0.1, 1e5."""
     return learning_rate * factor ** (step // interval)
 
 
@@ -101,8 +101,8 @@ def plateau(
 ) -> tuple[list[float], int | None]:
     """The paper's rule: divide when the validation error stops improving, three times, then stop.
 
-    `errors` holds the validation error after each epoch. Gives the rate of each epoch that was trained, and of
-    the one after if the run goes on; and how many epochs the run lasted, or None if it has not ended.
+    `errors` holds the validation error after each epoch. Gives the rate of each epoch that was trained, and
+    of the one after if the run goes on; and how many epochs the run lasted, or None if it has not ended.
     An error counts as fallen when it is at least `min_delta` below the lowest one that counted before;
     `patience` epochs in a row without that are a wait. Each wait divides the rate and starts the next wait;
     the one after the last division ends the run.
@@ -133,10 +133,10 @@ class Rates:
 
 
 def source_2012(epoch: float) -> Rates:
-    """Net 145 on ILSVRC-2012, from the log in layer-params-145.cfg: stops at 91, or goes on, pushed up, to 135.
+    """Net 145 on ILSVRC-2012, from the log in layer-params-145.cfg.
 
-    Epochs are counted as in the log. Biases stay at 0.02; frozen conv1 keeps kernel and bias. Lighting's
-    division by 1.1 ends with it.
+    It stops at 91, or goes on with the rate pushed up to 135. Epochs are counted as in the log. Biases stay
+    at 0.02; frozen conv1 keeps kernel and bias. Lighting's division by 1.1 ends with it.
     """
     if epoch < 25:
         return Rates(0.01, 0.02, 0.01, False, True)
