@@ -1,0 +1,100 @@
+"""The mean picture and the principal axes of colour of a training set (sections 2 and 4.1)."""
+
+import zipfile
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+
+from alexnet_jax.errors import UsageError
+from alexnet_jax.files import whole_file
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Statistics of all pixels, on the scale of grey levels 0 to 255.
+
+    Attributes:
+      mean: float32 (S, S, C), the mean picture.
+      rgb_mean: float64 (C,).
+      rgb_covariance: float64 (C, C).
+      eigenvalues: float64 (C,), of the covariance, largest first.
+      eigenvectors: float64 (C, C), in columns; the sum of each is not negative.
+      count: pictures.
+    """
+
+    mean: np.ndarray
+    rgb_mean: np.ndarray
+    rgb_covariance: np.ndarray
+    eigenvalues: np.ndarray
+    eigenvectors: np.ndarray
+    count: int
+
+    def save(self, path: Path) -> None:
+        """Writes `statistics.npz`, whole or not at all."""
+        with whole_file(path) as file:
+            np.savez(file, **{field.name: getattr(self, field.name) for field in fields(self)})
+
+    @classmethod
+    def load(cls, path: Path) -> "Statistics":
+        """Reads what `save` wrote; UsageError when it is missing or damaged."""
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                values = {field.name: arrays[field.name] for field in fields(cls)}
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            raise UsageError(f"the statistics {path} cannot be read: {error}") from None
+        mean, channels = values["mean"], values["rgb_mean"].shape
+        if mean.ndim != 3 or (mean.shape[2],) != channels or values["eigenvectors"].shape != channels * 2:
+            raise UsageError(f"the statistics {path} have shapes that do not fit together")
+        if not all(np.isfinite(value).all() for value in values.values()):
+            raise UsageError(f"the statistics {path} hold values that are not finite")
+        return cls(**(values | {"count": int(values["count"])}))
+
+
+class Accumulator:
+    """Sums over pictures in whole numbers, so that neither order nor grouping changes a bit."""
+
+    def __init__(self, size: int, channels: int):
+        self.count = 0
+        self.sum = np.zeros((size, size, channels), np.int64)
+        self.products = np.zeros((channels, channels), np.int64)
+
+    def add(self, picture: np.ndarray) -> None:
+        """Counts one picture, uint8 (S, S, C)."""
+        self.count += 1
+        self.sum += picture
+        pixels = picture.reshape(-1, picture.shape[2]).astype(np.float64)
+        self.products += np.rint(pixels.T @ pixels).astype(np.int64)  # exact: far below 2**53
+
+    def merge(self, other: "Accumulator") -> None:
+        """Counts all that `other` has counted."""
+        self.count += other.count
+        self.sum += other.sum
+        self.products += other.products
+
+    def finish(self) -> Statistics:
+        """The statistics of all pictures counted, at least one."""
+        pixels = self.count * self.sum.shape[0] * self.sum.shape[1]
+        totals = self.sum.sum(axis=(0, 1))
+        mean = totals / pixels
+        # In Python's whole numbers: the difference of two large sums would lose digits.
+        covariance = np.array(
+            [
+                [
+                    (pixels * int(self.products[i, j]) - int(totals[i]) * int(totals[j])) / pixels**2
+                    for j in range(len(totals))
+                ]
+                for i in range(len(totals))
+            ]
+        )
+        eigenvalues, eigenvectors = np.linalg.eigh(covariance)
+        eigenvalues, eigenvectors = np.maximum(eigenvalues[::-1], 0), eigenvectors[:, ::-1]
+        eigenvectors = eigenvectors * np.where(eigenvectors.sum(axis=0) < 0, -1.0, 1.0)
+        return Statistics(
+            (self.sum / self.count).astype(np.float32),
+            mean,
+            covariance,
+            eigenvalues,
+            eigenvectors,
+            self.count,
+        )
