@@ -28,9 +28,9 @@ def get_config() -> ConfigDict:
     config.model.width = 0.125
 
     config.schedule.kind = "steps"
-    config.schedule.steps = ((25, 0.001),)
+    config.schedule.steps = ((30, 0.001),)
 
-    config.train.epochs = 30.0
+    config.train.epochs = 40.0
     config.train.log_every_steps = 10
     config.train.flat_loss_steps = 200
 

@@ -179,8 +179,9 @@ def alexnet_2012(
       crop: the picture's side in pixels.
       channels: the picture's channels.
       classes: how many logits.
-      width: all layers' maps and units as a share of the paper's. Deviations beyond conv1 grow by
-        1 / sqrt(width), so that a narrow net's signals start as large as the paper's.
+      width: all layers' maps and units as a share of the paper's. So that a smaller net's signals start as
+        large as the paper's, deviations beyond conv1 grow by 1 / sqrt(width), and fc6's by 6 / side where
+        pool5 is not 6 x 6.
       towers: 2, or 1 for one tower that reads everything.
       communicate_at: the layers that read both towers; the paper's are conv3, fc6 and fc7.
       activation: 'relu', 'tanh' or 'sigmoid'.
@@ -207,7 +208,7 @@ def alexnet_2012(
     std = 0.01 / width**0.5
     norm = {"size": 5, "alpha": 1e-4, "beta": 0.75, "k": 2.0}
     overrun = -(crop - 11) % 4
-    rows: list[Layer | None] = [
+    convolutional: list[Layer | None] = [
         Conv("conv1", features(96), 11, 0.01, 0.0, "both", 4, (0, overrun)),
         Activation("relu1", activation),
         LRN("norm1", **norm) if lrn else None,
@@ -223,7 +224,11 @@ def alexnet_2012(
         Conv("conv5", features(256), 3, std, 1.0, reads("conv5"), pad=(1, 1)),
         Activation("relu5", activation),
         Pool("pool5", "max", pool_size, 2),
-        Dense("fc6", features(4096), std, 1.0, reads("fc6")),
+    ]
+    rows = tuple(row for row in convolutional if row is not None)
+    side = shapes(Architecture("alexnet_2012", crop, channels, classes, towers, rows))["pool5"].output[0]
+    fully_connected: list[Layer | None] = [
+        Dense("fc6", features(4096), std * 6 / side, 1.0, reads("fc6")),
         Activation("relu6", activation),
         Dropout("drop6", dropout) if dropout else None,
         Dense("fc7", features(4096), std, 1.0, reads("fc7")),
@@ -231,7 +236,7 @@ def alexnet_2012(
         Dropout("drop7", dropout) if dropout else None,
         Dense("fc8", classes, std, 0.0, "sum"),
     ]
-    return tuple(row for row in rows if row is not None)
+    return rows + tuple(row for row in fully_connected if row is not None)
 
 
 def cifar10_26(*, crop: int, channels: int, classes: int, activation: str) -> tuple[Layer, ...]:
