@@ -4,6 +4,7 @@
 The arguments in `config.model` belong to the architecture and are checked by `model.architectures`.
 """
 
+import itertools
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -31,9 +32,11 @@ def _choice(*values: str) -> Key:
 
 def _pairs(value: Any) -> bool:
     return all(
-        isinstance(pair, tuple) and len(pair) == 2 and all(isinstance(x, (int, float)) and x >= 0 for x in pair)
+        isinstance(pair, tuple)
+        and len(pair) == 2
+        and all(isinstance(x, (int, float)) and x >= 0 for x in pair)
         for pair in value
-    ) and all(first[0] < second[0] for first, second in zip(value, value[1:], strict=False))
+    ) and all(first[0] < second[0] for first, second in itertools.pairwise(value))
 
 
 _PER_LAYER = {
@@ -45,9 +48,9 @@ _PER_LAYER = {
 }
 
 
-def _per_layer(value: Mapping[str, Any]) -> bool:
+def _per_layer(value: ConfigDict) -> bool:
     return all(
-        isinstance(row, Mapping)
+        isinstance(row, ConfigDict)
         and all(
             key in _PER_LAYER
             and isinstance(x, (bool if _PER_LAYER[key] is bool else (int, float)))

@@ -19,12 +19,11 @@ VERBS = {
     "prepare": "makes the dataset that the config names from --source",
     "evaluate": "errors of the run in --workdir over its test split, or over --split",
     "predict": "the five best guesses for pictures, folders or patterns",
-    "benchmark": "measures: benchmark input",
 }
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("workdir", "", "Folder of the run; default runs/<name of the config file>.")
-flags.DEFINE_string("source", "", "What prepare, train and benchmark input read: a path, or the word digits.")
+flags.DEFINE_string("source", "", "What prepare and train read: a path, or the word digits.")
 flags.DEFINE_bool("strict", False, "prepare: stop at the first file that cannot be decoded.")
 flags.DEFINE_string("part", "", "prepare: make part i of n, written i/n, of the shards alone.")
 flags.DEFINE_bool("merge", False, "prepare: check that all parts are there and register them.")
@@ -61,17 +60,17 @@ def _dispatch(arguments: list[str]) -> int:
     verb = arguments.pop(0) if arguments else "train"
     if verb not in VERBS:
         raise UsageError(f"{verb!r} is not a verb; there are {', '.join(VERBS)}")
-    if arguments and verb not in ("predict", "benchmark"):
+    if arguments and verb != "predict":
         raise UsageError(f"{verb} takes no argument {arguments[0]!r}; flags are written --name=value")
     if FLAGS.views not in (0, 1, 10):
         raise UsageError(f"--views={FLAGS.views}: it must be 1 or 10")
     if "config" not in FLAGS:
-        needs = "--workdir=DIR of a trained net" if verb in ("evaluate", "predict") else "--config=configs/X.py"
+        needs = (
+            "--workdir=DIR of a trained net" if verb in ("evaluate", "predict") else "--config=configs/X.py"
+        )
         raise UsageError(f"{verb} needs {needs}")
     config = FLAGS.config
-    if config is None:
-        raise UsageError(f"{verb} needs --config=configs/X.py")
-    workdir = Path(FLAGS.workdir or f"runs/{Path(FLAGS['config'].config_filename).stem}")
+    workdir = Path(FLAGS.workdir or f"runs/{Path(FLAGS.get_flag_value('config', None) or '').stem}")
     configuration.check(config)
 
     # Imported when a verb needs them: they load JAX and TFDS, and a wrong flag is told at once.
@@ -91,13 +90,6 @@ def _dispatch(arguments: list[str]) -> int:
         if code == 0:
             print(f"next: python -m alexnet_jax.main evaluate --workdir={workdir}")
         return code
-    if verb == "benchmark":
-        from alexnet_jax.benchmark import input as benchmark_input
-
-        if arguments != ["input"]:
-            raise UsageError(f"benchmark measures: input; not {' '.join(arguments) or 'nothing'}")
-        benchmark_input.run(config, FLAGS.source, Path(FLAGS.output or "benchmark.json"))
-        return 0
     from alexnet_jax.inference import evaluate, predict, run
 
     views = FLAGS.views or config.evaluate.views

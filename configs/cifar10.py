@@ -8,8 +8,9 @@ training pictures, so that nothing is selected: the last checkpoint is the resul
 error after 80 seconds on a GTX 580.
 """
 
-from configs import imagenet
 from ml_collections import ConfigDict
+
+from configs import imagenet
 
 
 def get_config() -> ConfigDict:

@@ -53,8 +53,10 @@ def square(data: bytes, size: int, channels: int, exif_rotation: bool) -> np.nda
     left, top = (scaled[0] - size) // 2, (scaled[1] - size) // 2
     across, down = width / scaled[0], height / scaled[1]
     box = (left * across, top * down, (left + size) * across, (top + size) * down)
-    centre = plain if scaled == plain.size == (size, size) else plain.resize(
-        (size, size), Image.Resampling.BICUBIC, box=box
+    centre = (
+        plain
+        if scaled == plain.size == (size, size)
+        else plain.resize((size, size), Image.Resampling.BICUBIC, box=box)
     )
     return np.asarray(centre, np.uint8).reshape(size, size, channels)
 

@@ -16,7 +16,6 @@ from collections import Counter, deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -123,7 +122,13 @@ class _Made:
 
     def spool(self, source: sources.Source, strict: bool) -> None:
         """Decodes, scales and encodes all pictures into spool files by hash."""
-        form = (self.data.size, self.data.channels, self.data.exif_rotation, self.data.format, self.data.quality)
+        form = (
+            self.data.size,
+            self.data.channels,
+            self.data.exif_rotation,
+            self.data.format,
+            self.data.quality,
+        )
         cores = os.cpu_count() or 1
         # spawn: a fork of a process that runs JAX's threads may hang
         with (

@@ -22,7 +22,13 @@ from alexnet_jax.progress import printable
 
 SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".zip")
-SPLITS = {"train": "train", "training": "train", "val": "validation", "validation": "validation", "test": "test"}
+SPLITS = {
+    "train": "train",
+    "training": "train",
+    "val": "validation",
+    "validation": "validation",
+    "test": "test",
+}
 LARGEST_FILE = 512 * 2**20  # bytes of one encoded picture
 DIGITS_TEST = 297
 
@@ -55,7 +61,9 @@ def open_source(name: str) -> Source:
       UsageError: nothing there, or nothing that is known.
     """
     if not name:
-        raise UsageError("--source is missing: a folder of class folders, an archive of one, or the word digits")
+        raise UsageError(
+            "--source is missing: a folder of class folders, an archive of one, or the word digits"
+        )
     if name == "digits":
         return Source("scikit-learn's handwritten digits", _digits)
     path = Path(name)
@@ -101,7 +109,9 @@ def _arranged(files: Iterator[tuple[PurePosixPath, bytes]], name: str) -> Iterat
 
 
 def _is_picture(path: PurePosixPath) -> bool:
-    return path.suffix.lower() in SUFFIXES and not any(part.startswith((".", "__MACOSX")) for part in path.parts)
+    return path.suffix.lower() in SUFFIXES and not any(
+        part.startswith((".", "__MACOSX")) for part in path.parts
+    )
 
 
 def _folder_files(folder: Path) -> Iterator[tuple[PurePosixPath, bytes]]:
@@ -139,7 +149,9 @@ def _tar_files(path: Path) -> Iterator[tuple[PurePosixPath, bytes]]:
 
 def _check_size(size: int, member: PurePosixPath, path: Path) -> None:
     if size > LARGEST_FILE:
-        raise UsageError(f"{printable(str(member))} in {path} claims {size:,} bytes: no picture is that large")
+        raise UsageError(
+            f"{printable(str(member))} in {path} claims {size:,} bytes: no picture is that large"
+        )
 
 
 def _digits() -> Iterator[Picture]:

@@ -11,6 +11,7 @@ from alexnet_jax.errors import UsageError
 from alexnet_jax.inference.run import Run
 from alexnet_jax.progress import Progress, printable
 from alexnet_jax.training import step
+from alexnet_jax.training.evaluation import padded_batch_size
 
 SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".pgm", ".tif", ".tiff", ".webp"}
 
@@ -54,8 +55,7 @@ def predict(run: Run, files: list[Path], views: int) -> list[dict[str, Any]]:
       that cannot be decoded.
     """
     data = run.config.data
-    data_axis = run.mesh.shape["data"]
-    batch_size = min(run.config.evaluate.batch_size, -(-len(files) // data_axis) * data_axis)
+    batch_size = padded_batch_size(min(run.config.evaluate.batch_size, len(files)), run.mesh)
     answers: list[dict[str, Any]] = []
     probabilities_of = run.predictor(views)
     with Progress("predict", len(files), "pictures", shown=len(files) > batch_size) as progress:
@@ -72,10 +72,10 @@ def predict(run: Run, files: list[Path], views: int) -> list[dict[str, Any]]:
                 except (pictures.BadPicture, OSError) as error:
                     errors.append(str(error))
             values = np.asarray(probabilities_of(step.to_device({"image": batch}, run.mesh)["image"]))
-            for path, error, row in zip(here, errors, values, strict=False):
+            for path, reason, row in zip(here, errors, values, strict=False):
                 answers.append(
-                    {"file": str(path), "error": error}
-                    if error is not None
+                    {"file": str(path), "error": reason}
+                    if reason is not None
                     else {"file": str(path), "top5": top5(row, run.class_names)}
                 )
             progress.update(len(here))
@@ -134,7 +134,9 @@ def draw(answers: list[dict[str, Any]], path: Path) -> None:
         row, column = divmod(number, columns)
         with Image.open(answer["file"]) as image:
             axes[2 * row, column].imshow(np.asarray(image.convert("RGB")))
-        axes[2 * row, column].set_title(printable(Path(answer["file"]).name)[:28], fontsize=8, parse_math=False)
+        axes[2 * row, column].set_title(
+            printable(Path(answer["file"]).name)[:28], fontsize=8, parse_math=False
+        )
         bars, guesses = axes[2 * row + 1, column], answer["top5"]
         bars.set_xlim(0, 1)
         bars.set_ylim(len(guesses) - 0.5, -0.5)

@@ -79,7 +79,9 @@ def load(workdir: Path, config: ConfigDict, which: str) -> Run:
         raise UsageError(f"{workdir / 'config.json'} lacks {error}: it is not of a whole run") from None
     architecture = architectures.build(config.model, config.data.crop, config.data.channels)
     if len(class_names) > config.model.classes:
-        raise UsageError(f"{workdir} has {len(class_names)} class names, config.model.classes={config.model.classes}")
+        raise UsageError(
+            f"{workdir} has {len(class_names)} class names, config.model.classes={config.model.classes}"
+        )
     mesh = sharding.make_mesh(
         config.mesh.data if config.mesh.data * max(config.mesh.model, 1) <= jax.device_count() else 0,
         config.mesh.model if config.mesh.model <= jax.device_count() else 0,

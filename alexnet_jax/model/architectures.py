@@ -50,7 +50,7 @@ class Activation:
 
 @dataclass(frozen=True)
 class LRN:
-    """Response normalisation x / (k + alpha * sum over `size` maps of x^2)^beta, inside a tower (section 3.3)."""
+    """Normalisation x / (k + alpha * sum over `size` maps of x^2)^beta inside a tower (section 3.3)."""
 
     name: str
     size: int
@@ -105,16 +105,16 @@ class Architecture:
 
 @dataclass(frozen=True)
 class Shapes:
-    """What a layer gives and holds. `output` is without the batch, all towers together."""
+    """What a layer gives (`output`, without the batch, all towers together) and holds (nothing: ())."""
 
     output: tuple[int, ...]
-    kernel: tuple[int, ...] | None = None
-    bias: tuple[int, ...] | None = None
+    kernel: tuple[int, ...] = ()
+    bias: tuple[int, ...] = ()
 
     @property
     def parameters(self) -> int:
         """How many numbers the layer learns."""
-        return (prod(self.kernel) if self.kernel else 0) + (prod(self.bias) if self.bias else 0)
+        return prod(self.kernel) + prod(self.bias) if self.kernel else 0
 
 
 def shapes(architecture: Architecture) -> dict[str, Shapes]:
@@ -128,8 +128,8 @@ def shapes(architecture: Architecture) -> dict[str, Shapes]:
     table: dict[str, Shapes] = {}
     first = True
     for layer in architecture.layers:
-        kernel: tuple[int, ...] | None = None
-        bias: tuple[int, ...] | None = None
+        kernel: tuple[int, ...] = ()
+        bias: tuple[int, ...] = ()
         if isinstance(layer, Conv):
             seen = current[2] // (1 if first or layer.reads == "both" else towers)
             side = (current[0] + sum(layer.pad) - layer.kernel) // layer.stride + 1
@@ -152,7 +152,7 @@ def shapes(architecture: Architecture) -> dict[str, Shapes]:
                 f"config.data.crop={architecture.crop} is too small for {architecture.name}: "
                 f"nothing is left at {layer.name}"
             )
-        first = first and kernel is None
+        first = first and not kernel
         table[layer.name] = Shapes(current, kernel, bias)
     return table
 
@@ -206,16 +206,15 @@ def alexnet_2012(
         return "both" if name in communicate_at else "own"
 
     std = 0.01 / width**0.5
-    norm = {"size": 5, "alpha": 1e-4, "beta": 0.75, "k": 2.0}
     overrun = -(crop - 11) % 4
     convolutional: list[Layer | None] = [
         Conv("conv1", features(96), 11, 0.01, 0.0, "both", 4, (0, overrun)),
         Activation("relu1", activation),
-        LRN("norm1", **norm) if lrn else None,
+        LRN("norm1", size=5, alpha=1e-4, beta=0.75, k=2.0) if lrn else None,
         Pool("pool1", "max", pool_size, 2),
         Conv("conv2", features(256), 5, std, 1.0, reads("conv2"), pad=(2, 2)),
         Activation("relu2", activation),
-        LRN("norm2", **norm) if lrn else None,
+        LRN("norm2", size=5, alpha=1e-4, beta=0.75, k=2.0) if lrn else None,
         Pool("pool2", "max", pool_size, 2),
         Conv("conv3", features(384), 3, std, 0.0, reads("conv3"), pad=(1, 1)),
         Activation("relu3", activation),

@@ -15,7 +15,7 @@ from jax import lax
 
 @dataclass(frozen=True)
 class InputForm:
-    """How pictures are normalised: `mean` is 'centre', 'crop', 'rgb' or 'none', `input_std` in grey levels."""
+    """How pictures are normalised: `mean` 'centre', 'crop', 'rgb' or 'none'; `input_std` in grey levels."""
 
     mean: str
     input_std: tuple[float, ...]

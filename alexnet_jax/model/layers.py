@@ -158,9 +158,7 @@ def _max_pool_backward(
     for i in range(size):
         for j in range(size):
             reach = (i + (rows - 1) * stride + 1, j + (columns - 1) * stride + 1)
-            here = lax.slice(
-                padded, (0, i, j, 0), (x.shape[0], *reach, x.shape[3]), (1, stride, stride, 1)
-            )
+            here = lax.slice(padded, (0, i, j, 0), (x.shape[0], *reach, x.shape[3]), (1, stride, stride, 1))
             first = (here == y) & open_
             open_ &= ~first
             total += lax.pad(
@@ -182,9 +180,7 @@ max_pool.defvjp(_max_pool_forward, _max_pool_backward)
 def average_pool(x_BxHxWxC: jax.Array, size: int, stride: int, ceil: bool) -> jax.Array:
     """The mean of each window; one that runs over the edge (`ceil`) divides by the elements present."""
     padding = _pool_padding(x_BxHxWxC, size, stride, ceil)
-    sums = lax.reduce_window(
-        x_BxHxWxC, 0.0, lax.add, (1, size, size, 1), (1, stride, stride, 1), padding
-    )
+    sums = lax.reduce_window(x_BxHxWxC, 0.0, lax.add, (1, size, size, 1), (1, stride, stride, 1), padding)
     # Counted in numpy: XLA would fold the constant window sums for many seconds at compile time.
     counts = [
         np.minimum(np.arange(n) * stride + size, side) - np.arange(n) * stride
@@ -199,5 +195,5 @@ def _pool_padding(x: jax.Array, size: int, stride: int, ceil: bool) -> list[tupl
 
 
 def dropout(x: jax.Array, mask: jax.Array | None, rate: float) -> jax.Array:
-    """Zeroes what `mask` (B, features; True is kept) leaves out; without a mask, times 1 - rate (section 4.2)."""
+    """Keeps what `mask` (B, features) says; without a mask, times 1 - rate (section 4.2)."""
     return x * (1 - rate) if mask is None else jnp.where(mask, x, 0)

@@ -60,7 +60,7 @@ def param_specs(architecture: Architecture) -> dict[str, dict[str, P]]:
     return {
         name: {"kernel": P("model"), "bias": P("model") if len(shape.bias) == 2 else P()}
         for name, shape in shapes(architecture).items()
-        if shape.kernel is not None and shape.bias is not None
+        if shape.kernel
     }
 
 

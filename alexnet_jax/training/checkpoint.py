@@ -2,8 +2,8 @@
 
 Orbax restores a file with a flipped bit without a word, so `manifest.json`, written last, lists every
 file with its size and SHA-256. It also holds the run's progress, with a checksum of its own: the epoch,
-the schedule's memory, the validation error. A folder without one is an interrupted save and is never used; one that does
-not agree with its own is damaged and is never used either.
+the schedule's memory, the validation error. A folder without one is an interrupted save, one that does
+not agree with its own is damaged: neither is used.
 """
 
 import hashlib

@@ -6,7 +6,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
@@ -74,6 +73,8 @@ def evaluate_split(
       RunFailure: a picture was left out or counted twice.
     """
     size = dataset.size(split)
+    config = config.copy_and_resolve_references()
+    config.evaluate.batch_size = padded_batch_size(config.evaluate.batch_size, mesh)
     rows = step.rows_here(mesh, config.evaluate.batch_size)
     sums: list[list[metrics.Sums]] = [[] for _ in range(len(predictors) + (len(predictors) > 1))]
     score = jax.jit(step.score_probabilities)
@@ -101,7 +102,7 @@ def evaluate_split(
     return averages
 
 
-def check_divides(batch_size: int, mesh: Mesh) -> int:
+def padded_batch_size(batch_size: int, mesh: Mesh) -> int:
     """The smallest multiple of the data axis that is at least `batch_size`: padding fills it."""
     data = mesh.shape["data"]
-    return int(np.ceil(batch_size / data)) * data
+    return -(-batch_size // data) * data

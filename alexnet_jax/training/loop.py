@@ -31,7 +31,7 @@ from alexnet_jax.training import evaluation, metrics, optimizer, step
 from alexnet_jax.training.checkpoint import Checkpoints
 
 IN_FLIGHT = 2  # steps that may wait on the device while the host goes on
-FLAT = 0.01  # a loss within this share of ln(classes) has not moved
+FLAT = 0.02  # a loss within this share of ln(classes) has not moved
 
 
 class Stop:
@@ -160,7 +160,6 @@ class _Run:
                 f"{config.data.train_split!r}"
             )
         self.total_steps = math.ceil(config.train.epochs * self.size / self.batch_size)
-        config.evaluate.batch_size = evaluation.check_divides(config.evaluate.batch_size, mesh)
         self.checkpoints = Checkpoints(workdir / "checkpoints", config.checkpoint.keep)
         self._keep_or_check_config()
         form = inputs.InputForm(config.data.mean, config.data.input_std)
@@ -195,7 +194,9 @@ class _Run:
         params = sharding.init_params(self.architecture, self.config.seed, self.mesh)
         state = step.init_state(self.program, params)
         for name in self.checkpoints.clean():
-            print(f"{self.workdir}: removed what an interrupted save left, checkpoints/{name}", file=sys.stderr)
+            print(
+                f"{self.workdir}: removed what an interrupted save left, checkpoints/{name}", file=sys.stderr
+            )
         for number in reversed(self.checkpoints.steps()):
             damage = self.checkpoints.damage(number)
             if damage:
@@ -233,8 +234,8 @@ class _Run:
         last = self.checkpoints.steps()
         kept = f"the last good checkpoint is step {last[-1]}" if last else "no checkpoint was written before"
         raise RunFailure(
-            f"step {number}: the loss or the parameters are not finite ({kept}); a lower "
-            f"config.schedule.learning_rate than {self.config.schedule.learning_rate} is the first thing to try"
+            f"step {number}: the loss or the parameters are not finite ({kept}); "
+            f"try a lower config.schedule.learning_rate than {self.config.schedule.learning_rate}"
         )
 
     def _learning_rate(self, number: int) -> jax.Array:
@@ -300,6 +301,7 @@ class _Run:
                     if number % self.config.train.log_every_steps == 0:
                         self._log_window(log, progress, window, number)
                     if number == self.config.train.flat_loss_steps:
+                        self._log_window(log, progress, window, number)
                         self._report_flat_loss(window, progress)
             self.checkpoints.close()
         finally:
@@ -318,9 +320,7 @@ class _Run:
         if number == 0:
             return False
         passed = math.floor(self.epoch(number) / every_epochs + 1e-9)
-        return number >= self.total_steps or passed > math.floor(
-            self.epoch(number - 1) / every_epochs + 1e-9
-        )
+        return number >= self.total_steps or passed > math.floor(self.epoch(number - 1) / every_epochs + 1e-9)
 
     def _is_best(self, error: float | None) -> bool:
         if error is None:
@@ -385,11 +385,11 @@ class _Run:
 
     def _report_flat_loss(self, window: "_Window", progress: Progress) -> None:
         flat = math.log(self.config.model.classes)
-        if abs(window.last_loss() - flat) <= FLAT * flat:
+        if abs(window.mean_loss() - flat) <= FLAT * flat:
             progress.say(
-                f"the loss stands still at ln({self.config.model.classes}) = {flat:.3f}: the net has not begun "
-                "to learn. Try a higher config.schedule.learning_rate, more patience (the paper's net can "
-                "stand for some thousand steps), another config.seed, or look whether the labels are right."
+                f"the loss stands still at ln({self.config.model.classes}) = {flat:.3f}: the net has not "
+                "begun to learn. Try a higher config.schedule.learning_rate, more patience (some thousand "
+                "steps are not rare), another config.seed, or look whether the labels are right."
             )
 
     def _banner(self, number: int) -> None:
@@ -398,13 +398,16 @@ class _Run:
         device = self.mesh.devices.flat[0]
         towers = "a tower a device" if self.mesh.shape["model"] == 2 else "all towers on one device"
         rest = len(jax.devices()) - self.mesh.size
+        table = architectures.shapes(self.architecture).values()
+        unused = f"; {rest} devices stay unused" if rest else ""
+        data, model = self.mesh.shape["data"], self.mesh.shape["model"]
+        split = self.config.data.train_split
         lines = [
-            f"{self.architecture.name}: {sum(x.size for x in self._shapes()):,} parameters",
-            f"mesh: {self.mesh.shape['data']} x {self.mesh.shape['model']} of {device.device_kind} "
-            f"({towers}){f'; {rest} devices stay unused' if rest else ''}",
-            f"data: {self.dataset.folder}, {self.size:,} pictures in {self.config.data.train_split!r}",
-            f"run: {self.config.train.epochs:g} epochs = {self.total_steps:,} steps of {self.batch_size}, "
-            f"in {self.workdir}",
+            f"{self.architecture.name}: {sum(shape.parameters for shape in table):,} parameters",
+            f"mesh: {data} x {model} of {device.device_kind} ({towers}){unused}",
+            f"data: {self.dataset.folder}, {self.size:,} pictures in {split!r}",
+            f"run: {self.config.train.epochs:g} epochs = {self.total_steps:,} steps of {self.batch_size}",
+            f"workdir: {self.workdir}",
         ]
         if not self.config.data.validation_split:
             lines.append("no validation split: nothing is selected, the last checkpoint is the result")
@@ -412,10 +415,6 @@ class _Run:
         if fewer < self.config.model.classes:
             lines.append(f"the data has {fewer} classes, the net {self.config.model.classes}")
         print("\n".join(lines), file=sys.stderr, flush=True)
-
-    def _shapes(self) -> list[Any]:
-        shaped = jax.eval_shape(lambda: sharding.init_params(self.architecture, 0, self.mesh))
-        return jax.tree.leaves(shaped)
 
 
 class _Window:
@@ -427,6 +426,7 @@ class _Window:
         self.waiting = self.waited = self.seconds = 0.0
         self.note = ""
         self._latest: metrics.Sums | None = None
+        self._mean_loss = math.nan
 
     def add(self, sums: metrics.Sums) -> None:
         self.sums.append(sums)
@@ -436,7 +436,7 @@ class _Window:
 
     def wait_for_input(self, seconds: float) -> None:
         """Counts a wait of the host as one of the device when the device has nothing left to do."""
-        if self._latest is None or self._latest.loss.is_ready():
+        if self._latest is None or self._latest.loss.is_ready():  # type: ignore[attr-defined]
             self.waiting += seconds
 
     def restart(self) -> None:
@@ -452,11 +452,13 @@ class _Window:
         self.seconds, self.started = now - self.started, now
         self.waited, self.waiting = self.waiting, 0.0
         self.sums = []
-        return metrics.average(values)
+        found = metrics.average(values)
+        self._mean_loss = found.loss
+        return found
 
-    def last_loss(self) -> float:
-        latest = jax.device_get(self._latest)
-        return float(latest.loss / latest.count) if latest is not None else math.nan
+    def mean_loss(self) -> float:
+        """Over the last steps that were averaged."""
+        return self._mean_loss
 
 
 def _ahead(batches: Iterator[Any], mesh: Mesh, window: _Window) -> Iterator[dict[str, jax.Array]]:
@@ -490,5 +492,7 @@ def _lock(workdir: Path) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise UsageError(f"another run is using {workdir}: wait for it, or use another --workdir") from None
+            raise UsageError(
+                f"another run is using {workdir}: wait for it, or use another --workdir"
+            ) from None
         yield

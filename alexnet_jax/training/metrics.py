@@ -59,10 +59,8 @@ def average(sums: list[Sums]) -> Averages:
     """Averages over all pictures of `sums`, added in 64 bits on the host."""
     values = jax.device_get(sums)
     count = sum(float(v.count) for v in values)
-    return Averages(
-        *(
-            sum(float(getattr(v, name)) for v in values) / count
-            for name in ("loss", "top1_error", "top5_error")
-        ),
-        round(count),
-    )
+
+    def mean(name: str) -> float:
+        return sum(float(getattr(v, name)) for v in values) / count
+
+    return Averages(mean("loss"), mean("top1_error"), mean("top5_error"), round(count))

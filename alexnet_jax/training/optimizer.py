@@ -38,7 +38,7 @@ def leaf_rules(architecture: Architecture, optimizer: ConfigDict) -> dict[str, d
     Raises:
       UsageError: `config.optimizer.per_layer` names a layer that has no weights.
     """
-    names = [name for name, shape in shapes(architecture).items() if shape.kernel is not None]
+    names = [name for name, shape in shapes(architecture).items() if shape.kernel]
     for name in optimizer.per_layer:
         if name not in names:
             raise UsageError(
@@ -61,7 +61,9 @@ def leaf_rules(architecture: Architecture, optimizer: ConfigDict) -> dict[str, d
     return rules
 
 
-def momentum(rules: Mapping[str, Mapping[str, LeafRule]], decay: float) -> optax.GradientTransformationExtraArgs:
+def momentum(
+    rules: Mapping[str, Mapping[str, LeafRule]], decay: float
+) -> optax.GradientTransformationExtraArgs:
     """The paper's update rule from optax's parts; its `update` takes `learning_rate`, a scalar.
 
     A frozen leaf's update is masked, velocity included; a rate of 0 would let it coast on its velocity.
@@ -79,9 +81,7 @@ def momentum(rules: Mapping[str, Mapping[str, LeafRule]], decay: float) -> optax
     def _map(function: Callable[..., jax.Array], *trees: Tree) -> Tree:
         return jax.tree.map(function, rules, *trees, is_leaf=lambda x: isinstance(x, LeafRule))
 
-    frozen = {
-        layer: {leaf: rule.frozen for leaf, rule in leaves.items()} for layer, leaves in rules.items()
-    }
+    frozen = {layer: {leaf: rule.frozen for leaf, rule in leaves.items()} for layer, leaves in rules.items()}
     trained = jax.tree.map(lambda x: not x, frozen)
     return optax.chain(
         optax.stateless(add_decay),

@@ -4,10 +4,10 @@ from typing import Any
 
 import jax
 import numpy as np
-from configs import imagenet
 
 from alexnet_jax.model import architectures, inputs, sharding
 from alexnet_jax.training import optimizer, step
+from configs import imagenet
 
 
 def paper(crop: int = 64, **arguments: Any) -> architectures.Architecture:

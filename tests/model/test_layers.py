@@ -22,7 +22,7 @@ def gradients(function, *inputs):
 
 
 @pytest.mark.parametrize("towers", [1, 2])
-@pytest.mark.parametrize("stride,pad", [(4, (0, 3)), (1, (2, 2))])
+@pytest.mark.parametrize(("stride", "pad"), [(4, (0, 3)), (1, (2, 2))])
 def test_convolution_of_own_maps_is_a_grouped_one(towers, stride, pad):
     x = random(2, 13, 13, 6)
     kernel, bias = random(towers, 5, 5, 6 // towers, 4), random(towers, 4)
@@ -66,7 +66,7 @@ def test_the_last_layer_sums_what_the_towers_give():
 
 
 @pytest.mark.parametrize("towers", [1, 2])
-@pytest.mark.parametrize("beta,alpha", [(0.75, 1e-4), (0.75, 0.3), (0.5, 0.3)])
+@pytest.mark.parametrize(("beta", "alpha"), [(0.75, 1e-4), (0.75, 0.3), (0.5, 0.3)])
 def test_lrn(towers, beta, alpha):
     x = random(2, 3, 3, 12, scale=3.0)
     y, g, (dx,) = gradients(lambda x: layers.lrn(x, 5, alpha, beta, 2.0, towers), x)
@@ -76,7 +76,7 @@ def test_lrn(towers, beta, alpha):
 
 
 @pytest.mark.parametrize("side", [9, 12, 13])
-@pytest.mark.parametrize("size,ceil", [(3, False), (3, True), (2, False)])
+@pytest.mark.parametrize(("size", "ceil"), [(3, False), (3, True), (2, False)])
 def test_max_pool(side, size, ceil):
     # Few different values, so that most windows have ties; zeros as behind a ReLU among them.
     x = np.random.default_rng(0).integers(0, 3, (2, side, side, 4)).astype(np.float32)

@@ -92,7 +92,9 @@ def collectives(architecture, mesh, params, x):
     """(kind, elements that each device gives) of each exchange in the compiled forward program, in order."""
     run = jax.jit(lambda p, x: sharding.forward(architecture, mesh, p, x))
     text = run.lower(params, x).compile().as_text()
-    pattern = r"= (?:\()?\w+\[([\d,]*)\][^=]*? (all-gather|all-reduce|reduce-scatter|collective-permute|all-to-all)"
+    pattern = (
+        r"= (?:\()?\w+\[([\d,]*)\][^=]*? (all-gather|all-reduce|reduce-scatter|collective-permute|all-to-all)"
+    )
     found = []
     for shape, kind in re.findall(pattern + r"(?:-start)?\(", text):
         elements = int(np.prod([int(n) for n in shape.split(",") if n]))

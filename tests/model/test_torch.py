@@ -4,9 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from configs import cifar10
 
 from alexnet_jax.model import architectures, sharding
+from configs import cifar10
 from tests.model.helpers import assert_close, paper
 
 pytestmark = pytest.mark.slow
@@ -61,7 +61,12 @@ def compare(architecture, model_axis, net, size, train=True, **options):
     params = random_params(architecture)
     mesh = sharding.make_mesh(1, model_axis, architecture.towers, size)
     values, loss, gradients = ours(
-        architecture, mesh, params, x, jnp.asarray(labels), {n: jnp.asarray(m) for n, m in masks.items()} if train else None
+        architecture,
+        mesh,
+        params,
+        x,
+        jnp.asarray(labels),
+        {n: jnp.asarray(m) for n, m in masks.items()} if train else None,
     )
     activations, expected_loss, expected = torch_nets.loss_and_gradients(
         net, params, x, labels, masks if train else None, **options

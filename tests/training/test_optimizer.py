@@ -3,12 +3,12 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from configs import imagenet
 from ml_collections import ConfigDict
 
 from alexnet_jax.errors import UsageError
 from alexnet_jax.training import optimizer
 from alexnet_jax.training.optimizer import LeafRule, Memory
+from configs import imagenet
 from tests.model.helpers import paper
 from tests.reference import updates as plain
 
@@ -20,7 +20,9 @@ def one_leaf(rule, rates, gradients, weight=1.0):
     state = tx.init(params)
     found = []
     for rate, gradient in zip(rates, gradients, strict=True):
-        update, state = tx.update({"fc": {"kernel": jnp.asarray(gradient)}}, state, params, learning_rate=rate)
+        update, state = tx.update(
+            {"fc": {"kernel": jnp.asarray(gradient)}}, state, params, learning_rate=rate
+        )
         params = {"fc": {"kernel": params["fc"]["kernel"] + update["fc"]["kernel"]}}
         found.append(float(params["fc"]["kernel"]))
     return found
@@ -72,7 +74,9 @@ def test_bias_rates_decay_and_frozen_layers_against_an_independent_form():
         ours = {a: {b: x + update[a][b] for b, x in v.items()} for a, v in ours.items()}
     for layer, leaf in leaves:
         np.testing.assert_allclose(ours[layer][leaf], expected[layer][leaf], rtol=1e-5)
-    assert (np.asarray(ours["conv1"]["kernel"], np.float32) == params["conv1"]["kernel"].astype(np.float32)).all()
+    assert (
+        np.asarray(ours["conv1"]["kernel"], np.float32) == params["conv1"]["kernel"].astype(np.float32)
+    ).all()
 
 
 def test_rules_come_from_the_config():
@@ -120,6 +124,6 @@ def test_plateau_by_hand():
     for epoch, error in enumerate([0.5, 0.4, 0.3995, 0.3995, 0.39, 0.39, 0.39], start=1):
         memory = optimizer.remember(schedule, memory, float(epoch), error)
         seen.append((memory.divisions, memory.ended))
-    # 0.3995 is no fall of 0.001; two epochs after 0.4 the rate is divided; 0.39 counts; two epochs later it ends
+    # 0.3995 is no fall of 0.001; two epochs after 0.4 the rate is divided; two epochs after 0.39 it ends
     assert seen == [(0, False), (0, False), (0, False), (1, False), (1, False), (1, False), (1, True)]
     assert Memory(**memory.to_json()) == memory

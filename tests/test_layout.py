@@ -1,0 +1,33 @@
+"""Folders import only what stands above them (the plan in the README), and nothing heavy at run time."""
+
+import ast
+from pathlib import Path
+
+PACKAGE = Path(__file__).parents[1] / "alexnet_jax"
+ORDER = ["errors", "files", "progress", "config", "data", "model", "training", "inference", "main"]
+
+
+def imported(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (name.name for name in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module or ""
+            yield from (f"{node.module}.{name.name}" for name in node.names)
+
+
+def test_folders_import_what_stands_above_them():
+    for path in PACKAGE.rglob("*.py"):
+        own = path.relative_to(PACKAGE).with_suffix("").parts[0]
+        if own == "__init__":
+            continue
+        for name in imported(path):
+            parts = name.split(".")
+            if parts[0] == "alexnet_jax" and len(parts) > 1 and parts[1] in ORDER:
+                assert ORDER.index(parts[1]) <= ORDER.index(own), f"{path} imports {name}"
+
+
+def test_no_other_framework_at_run_time():
+    for path in PACKAGE.rglob("*.py"):
+        for name in imported(path):
+            assert name.split(".")[0] not in ("torch", "tensorflow"), f"{path} imports {name}"

@@ -1,0 +1,135 @@
+"""The whole way on real pictures: CIFAR-10 shortened, and the ordered ImageNet command at full width."""
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+from pathlib import Path
+
+import pytest
+
+from configs import imagenet
+
+pytestmark = pytest.mark.slow
+ROOT = Path(__file__).parents[1]
+
+
+def alexnet(*arguments, devices=2, timeout=1200):
+    """Runs the program on simulated devices; it must succeed. Returns its standard output."""
+    done = subprocess.run(
+        command(*arguments),
+        cwd=ROOT,
+        env=environment(devices),
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+def command(*arguments):
+    return [sys.executable, "-m", "alexnet_jax.main", *map(str, arguments)]
+
+
+def environment(devices):
+    return os.environ | {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
+
+
+def test_cifar10_two_epochs(real_data, tmp_path):
+    """The published net, 2 of its 12 epochs: at most 50 % test error (chance is 90 %)."""
+    run = tmp_path / "run"
+    flags = [f"--config.data.dir={tmp_path}", f"--workdir={run}", "--config=configs/cifar10.py"]
+    flags += ["--config.train.epochs=2.0", "--config.schedule.kind=constant", "--config.schedule.steps=()"]
+    alexnet(*flags, f"--source={real_data / 'cifar10.tar.xz'}", devices=1)
+    answer = json.loads(alexnet("evaluate", f"--workdir={run}", "--json", devices=1))
+    assert answer["examples"] == 10_000
+    assert answer["top1_error"] <= 0.50
+    assert answer["top5_error"] <= 0.10
+
+
+@pytest.fixture(scope="module")
+def photographs(real_data, tmp_path_factory):
+    """A class folder of eight photographs for each of twelve classes, six to train on and two to keep."""
+    folder = tmp_path_factory.mktemp("photographs")
+    taken: dict[tuple[str, str], int] = {}
+    with tarfile.open(real_data / "caltech101_30.tar.xz", "r|*") as archive:
+        for member in archive:
+            parts = Path(member.name).parts
+            if not member.isreg() or Path(member.name).suffix.lower() != ".jpg" or len(parts) < 3:
+                continue
+            split, label = parts[-3], parts[-2]
+            wanted = {"train": 6, "test": 2}[split]
+            if len({name for _, name in taken} | {label}) > 12 or taken.get((split, label), 0) >= wanted:
+                continue
+            taken[split, label] = taken.get((split, label), 0) + 1
+            target = folder / {"train": "train", "test": "val"}[split] / label / parts[-1]
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(archive.extractfile(member).read())
+    return folder
+
+
+def test_the_ordered_command_at_full_width(photographs, tmp_path):
+    """configs/imagenet.py as it stands, on a 1x2 mesh: three steps, ten views, a checkpoint, predict on one."""
+    run = tmp_path / "run"
+    data = [f"--config.data.dir={tmp_path}", "--config.data.batch_size=16", "--config.evaluate.batch_size=8"]
+    pictures = len(list((photographs / "train").rglob("*.jpg")))
+    assert pictures == 72
+    flags = ["--config=configs/imagenet.py", f"--workdir={run}", *data]
+    flags += [f"--config.train.epochs={3 * 16 / pictures}", "--config.train.log_every_steps=1"]
+    alexnet("prepare", "--config=configs/imagenet.py", f"--source={photographs}", *data)
+    alexnet(*flags)
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    losses = [line["train/loss"] for line in lines if "train/loss" in line]
+    assert len(losses) == 3
+    assert losses[0] == pytest.approx(math.log(1000), rel=0.02)
+    config = json.loads((run / "config.json").read_text())["config"]
+    assert config["model"]["width"] == imagenet.get_config().model.width == 1.0
+    answer = json.loads(alexnet("evaluate", f"--workdir={run}", "--json"))
+    assert (answer["views"], answer["examples"]) == (10, len(list((photographs / "val").rglob("*.jpg"))))
+    one = next((photographs / "val").rglob("*.jpg"))
+    guesses = json.loads(alexnet("predict", f"--workdir={run}", "--json", one, devices=1))
+    assert len(guesses[0]["top5"]) == 5
+
+
+def test_a_signal_stops_in_order_and_the_same_command_goes_on(tmp_path):
+    """SIGTERM in the middle of training: a checkpoint, exit code 143, and the undisturbed run's parameters."""
+    import numpy as np
+
+    from alexnet_jax.inference import run as runs
+
+    flags = ["--config=configs/digits.py", f"--config.data.dir={tmp_path}", "--config.train.epochs=4.0"]
+    flags += [
+        "--config.schedule.kind=constant",
+        "--config.schedule.steps=()",
+        "--config.train.log_every_steps=1",
+    ]
+    alexnet("prepare", "--config=configs/digits.py", f"--config.data.dir={tmp_path}", "--source=digits")
+    alexnet(*flags, f"--workdir={tmp_path / 'whole'}")
+    stopped = tmp_path / "stopped"
+    process = subprocess.Popen(
+        command(*flags, f"--workdir={stopped}"),
+        cwd=ROOT,
+        env=environment(2),
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    log = stopped / "metrics.jsonl"
+    until = time.monotonic() + 120
+    while time.monotonic() < until and not (log.exists() and len(log.read_text().splitlines()) >= 5):
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    errors = process.communicate(timeout=120)[1]
+    assert process.returncode == 143, errors
+    assert "the same command goes on from there" in errors
+    alexnet(*flags, f"--workdir={stopped}")
+    params = [
+        runs.load(folder, runs.read_config(folder), "last").params for folder in (stopped, tmp_path / "whole")
+    ]
+    import jax
+
+    jax.tree.map(np.testing.assert_array_equal, *map(jax.device_get, params))

@@ -1,0 +1,214 @@
+"""Runs on real digits: stopped and taken up again, carried to other devices, and refused."""
+
+import json
+import math
+import shutil
+
+import jax
+import numpy as np
+import pytest
+
+from alexnet_jax import config as configuration
+from alexnet_jax.data import pipeline
+from alexnet_jax.errors import RunFailure, UsageError
+from alexnet_jax.inference import evaluate, predict, run
+from alexnet_jax.model import sharding
+from alexnet_jax.training import loop
+from alexnet_jax.training.checkpoint import Checkpoints
+from tests.helpers import STEPS, STOP, epochs, small_digits
+from tests.model.helpers import assert_close
+
+
+def saved(workdir, step):
+    """The arrays of a checkpoint, on the host."""
+    config = run.read_config(workdir)
+    loaded = run.load(workdir, config, str(step))
+    return jax.device_get(loaded.params)
+
+
+def lines(workdir, tag):
+    found = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    return [line for line in found if tag in line]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory, digits_folder):
+    """A run of 12 steps on a 1x2 mesh."""
+    workdir = tmp_path_factory.mktemp("runs") / "whole"
+    config = small_digits(digits_folder)
+    assert loop.train(config, workdir) == 0
+    return workdir
+
+
+def test_a_run_leaves_what_it_promises(undisturbed):
+    losses = lines(undisturbed, "train/loss")
+    assert [line["step"] for line in losses] == [4, 8, 12]
+    assert all(math.isfinite(line["train/loss"]) and line["learning_rate"] == 0.01 for line in losses)
+    validation = lines(undisturbed, "val/top1_error")
+    assert [line["step"] for line in validation] == [12]
+    assert 0 <= validation[0]["val/top5_error"] <= validation[0]["val/top1_error"] <= 1
+    config, beside = configuration.load(undisturbed / "config.json")
+    assert beside["class_names"] == [str(digit) for digit in range(10)]
+    assert config.model.width == 0.0625
+    assert any((undisturbed / "tensorboard").iterdir())
+    assert Checkpoints(undisturbed / "checkpoints").steps() == [12]
+
+
+def test_a_stopped_run_goes_on_bit_for_bit(undisturbed, tmp_path, digits_folder):
+    config = small_digits(digits_folder)
+    config.train.epochs = epochs(STOP)
+    assert loop.train(config, tmp_path) == 0
+    checkpoints = Checkpoints(tmp_path / "checkpoints")
+    assert checkpoints.steps() == [STOP]
+    config.train.epochs = epochs(STEPS)
+    assert loop.train(config, tmp_path) == 0
+    jax.tree.map(np.testing.assert_array_equal, saved(tmp_path, STEPS), saved(undisturbed, STEPS))
+
+
+def test_the_next_batch_is_the_one_that_would_have_come(digits_config):
+    dataset = pipeline.open_dataset(digits_config.data)
+    options = {"rows": (0, 32), "last_batch": 8}
+    whole = list(pipeline.training_batches(dataset, digits_config, first_batch=0, **options))
+    after = list(pipeline.training_batches(dataset, digits_config, first_batch=5, **options))
+    assert len(after) == 3
+    for found, expected in zip(after, whole[5:], strict=True):
+        for name, value in expected.items():
+            np.testing.assert_array_equal(found[name], value)
+
+
+def test_a_checkpoint_of_two_devices_answers_the_same_on_others(undisturbed, tmp_path):
+    workdir = tmp_path / "copy"
+    shutil.copytree(undisturbed, workdir)
+    answers = []
+    for data, model in ((1, 2), (1, 1), (2, 2)):
+        config = run.read_config(workdir)
+        config.mesh.data, config.mesh.model = data, model
+        answers.append(evaluate.evaluate(run.load(workdir, config, "best"), "", 10))
+    for answer in answers[1:]:
+        assert answer["top1_error"] == answers[0]["top1_error"]
+        assert answer["examples"] == 297
+        assert answer["loss"] == pytest.approx(answers[0]["loss"], rel=1e-5)
+
+
+def test_ten_views_are_the_mean_of_their_softmax(undisturbed, digits_config):
+    dataset = pipeline.open_dataset(digits_config.data)
+    config = run.read_config(undisturbed)
+    loaded = run.load(undisturbed, config, "last")
+    batch = next(iter(pipeline.evaluation_batches(dataset, "test", config, rows=(0, 4))))
+    mean = np.load(undisturbed / "statistics.npz")["mean"][4:68, 4:68]
+    expected = np.zeros((4, 10))
+    net, mesh = loaded.architecture, loaded.mesh
+    logits_of = jax.jit(lambda x: sharding.forward(net, mesh, loaded.params, x)["fc8"])
+    for top, left in ((0, 0), (0, 8), (8, 0), (8, 8), (4, 4)):
+        for mirrored in (False, True):
+            crop = batch["image"][:, top : top + 64, left : left + 64].astype(np.float32)
+            crop = crop[:, :, ::-1] if mirrored else crop
+            logits = np.asarray(logits_of(crop - mean), np.float64)
+            softmax = np.exp(logits - logits.max(1, keepdims=True))
+            expected += softmax / softmax.sum(1, keepdims=True) / 10
+    assert_close(loaded.predictor(10)(batch["image"]), expected, 1e-5)
+
+
+def test_predict_goes_on_past_a_picture_that_is_none(undisturbed, tmp_path):
+    from alexnet_jax.data import sources
+
+    (tmp_path / "a.png").write_bytes(next(sources.open_source("digits").pictures()).data)
+    (tmp_path / "b.png").write_bytes(b"not a picture")
+    files = predict.find([str(tmp_path)])
+    loaded = run.load(undisturbed, run.read_config(undisturbed), "best")
+    good, bad = predict.predict(loaded, files, 1)
+    assert bad["file"].endswith("b.png")
+    assert "cannot identify" in bad["error"]
+    assert len(good["top5"]) == 5
+    probabilities = [guess["probability"] for guess in good["top5"]]
+    assert probabilities == sorted(probabilities, reverse=True)
+    predict.draw([good, bad], tmp_path / "figure.png")
+    assert (tmp_path / "figure.png").stat().st_size > 1000
+
+
+def test_a_workdir_is_one_run(undisturbed, digits_folder):
+    config = small_digits(digits_folder)
+    config.schedule.learning_rate = 0.02
+    with pytest.raises(UsageError, match=r"config.schedule.learning_rate=0.01, not 0.02"):
+        loop.train(config, undisturbed)
+
+
+def test_two_runs_on_one_workdir_are_refused(undisturbed):
+    with (
+        loop._lock(undisturbed),
+        pytest.raises(UsageError, match="another run is using"),
+        loop._lock(undisturbed),
+    ):
+        pass
+
+
+def test_a_damaged_checkpoint_is_not_used(undisturbed, tmp_path, digits_folder, capfd):
+    workdir = tmp_path / "copy"
+    shutil.copytree(undisturbed, workdir)
+    config = small_digits(digits_folder)
+    config.train.epochs = epochs(STEPS + 2)
+    assert loop.train(config, workdir) == 0
+    checkpoints = Checkpoints(workdir / "checkpoints")
+    assert checkpoints.steps() == [12, 14]
+    written = [path for path in (workdir / "checkpoints/14/state").rglob("*") if path.is_file()]
+    victim = max(written, key=lambda path: path.stat().st_size)
+    data = bytearray(victim.read_bytes())
+    data[len(data) // 2] ^= 1
+    victim.write_bytes(data)
+    assert "is not as it was written" in checkpoints.damage(14)
+    with pytest.raises(RunFailure, match="checkpoint 14 is damaged"):
+        run.load(workdir, config, "14")
+    before = saved(workdir, 12)
+    assert loop.train(config, workdir) == 0
+    errors = capfd.readouterr().err
+    assert "checkpoint 14 is damaged and not used" in errors
+    assert "goes on from step 12" in errors
+    jax.tree.map(np.testing.assert_array_equal, saved(workdir, 12), before)
+    assert checkpoints.damage(14) is None
+
+
+def test_an_interrupted_save_is_cleaned_away(undisturbed, tmp_path):
+    folder = tmp_path / "checkpoints"
+    shutil.copytree(undisturbed / "checkpoints", folder)
+    (folder / "13" / "state").mkdir(parents=True)
+    checkpoints = Checkpoints(folder)
+    assert checkpoints.steps() == [12]
+    assert checkpoints.clean() == ["13"]
+    assert not (folder / "13").exists()
+
+
+def test_a_number_that_is_not_finite_stops_the_run(digits_config, tmp_path):
+    digits_config.schedule.learning_rate = 1e30
+    with pytest.raises(RunFailure, match=r"step \d+: the loss or the parameters are not finite"):
+        loop.train(digits_config, tmp_path)
+    assert Checkpoints(tmp_path / "checkpoints").steps() == []
+
+
+def test_a_loss_that_stands_still_is_reported(digits_config, tmp_path, capfd):
+    digits_config.schedule.learning_rate = 1e-9
+    digits_config.train.flat_loss_steps = 8
+    loop.train(digits_config, tmp_path)
+    assert "the loss stands still at ln(10) = 2.303" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"model.classes": 9}, "has 10 classes and the net 9"),
+        ({"data.batch_size": 1400}, "config.data.batch_size=1400 is more than the 1350 pictures"),
+        ({"mesh.data": 4, "mesh.model": 2}, "4 x 2 = 8 devices and there are 4"),
+        ({"mesh.data": 3, "mesh.model": 1}, "does not divide over config.mesh.data=3"),
+        ({"data.train_split": "rain"}, "split 'rain'"),
+        ({"data.name": "nothing"}, "is not prepared; type: python -m alexnet_jax.main prepare"),
+        ({"data.format": "jpeg"}, "was prepared with format='raw'"),
+        ({"model.towers": 1, "mesh.model": 2}, "this net has 1 tower"),
+    ],
+    ids=str,
+)
+def test_what_does_not_fit_is_refused(digits_config, tmp_path, change, words):
+    for key, value in change.items():
+        section, name = key.split(".")
+        digits_config[section][name] = value
+    with pytest.raises(UsageError, match=words.replace("(", r"\(").replace(")", r"\)")):
+        loop.train(digits_config, tmp_path / "run")
+    assert not (tmp_path / "run" / "config.json").exists()
