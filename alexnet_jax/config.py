@@ -208,7 +208,8 @@ def _check_section(section: ConfigDict, schema: Mapping[str, Any], path: str) ->
             if rule.type is float and isinstance(value, int) and not isinstance(value, bool):
                 fits = True
             if not fits or not rule.allowed(value):
-                raise UsageError(f"{name}={value!r}: it must be {rule.words}")
+                shown = value.to_dict() if isinstance(value, ConfigDict) else value
+                raise UsageError(f"{name}={shown!r}: it must be {rule.words}")
 
 
 def flatten(config: Mapping[str, Any], path: str = "") -> dict[str, Any]:

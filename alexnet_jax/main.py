@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from absl import app, flags, logging
-from ml_collections import config_flags
+from ml_collections import ConfigDict, config_flags
 
 from alexnet_jax import config as configuration
 from alexnet_jax.errors import RunFailure, UsageError
@@ -70,7 +70,9 @@ def _dispatch(arguments: list[str]) -> int:
         )
         raise UsageError(f"{verb} needs {needs}")
     config = FLAGS.config
-    workdir = Path(FLAGS.workdir or f"runs/{Path(FLAGS.get_flag_value('config', None) or '').stem}")
+    if not isinstance(config, ConfigDict):
+        raise UsageError(f"{verb} needs --config=configs/X.py")
+    workdir = Path(FLAGS.workdir or f"runs/{Path(_config_file(FLAGS['config'])).stem}")
     configuration.check(config)
 
     # Imported when a verb needs them: they load JAX and TFDS, and a wrong flag is told at once.
@@ -105,6 +107,10 @@ def _dispatch(arguments: list[str]) -> int:
     return 1 if any("error" in answer for answer in answers) else 0
 
 
+def _config_file(flag: flags.Flag) -> str:
+    return getattr(flag, "config_filename", "")
+
+
 def _parse(argv: list[str]) -> list[str]:
     """Parses the command line; whatever is wrong with it is one line and exit code 2.
 
@@ -117,7 +123,10 @@ def _parse(argv: list[str]) -> list[str]:
         elif workdir:
             config, _ = configuration.load(Path(workdir) / "config.json")
             config_flags.DEFINE_config_dict("config", config, sys_argv=argv)
-        return FLAGS(argv, known_only=False)
+        rest = FLAGS(argv, known_only=False)
+        if "config" in FLAGS:
+            _ = FLAGS.config.seed  # a file that could not be read shows itself only when it is used
+        return rest
     except UsageError as error:
         message = str(error)
     except flags.Error as error:

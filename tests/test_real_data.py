@@ -10,8 +10,11 @@ import tarfile
 import time
 from pathlib import Path
 
+import jax
+import numpy as np
 import pytest
 
+from alexnet_jax.inference import run as runs
 from configs import imagenet
 
 pytestmark = pytest.mark.slow
@@ -74,7 +77,7 @@ def photographs(real_data, tmp_path_factory):
 
 
 def test_the_ordered_command_at_full_width(photographs, tmp_path):
-    """configs/imagenet.py as it stands, on a 1x2 mesh: three steps, ten views, a checkpoint, predict on one."""
+    """configs/imagenet.py as it stands on a 1x2 mesh: three steps, ten views, and predict on one device."""
     run = tmp_path / "run"
     data = [f"--config.data.dir={tmp_path}", "--config.data.batch_size=16", "--config.evaluate.batch_size=8"]
     pictures = len(list((photographs / "train").rglob("*.jpg")))
@@ -97,11 +100,7 @@ def test_the_ordered_command_at_full_width(photographs, tmp_path):
 
 
 def test_a_signal_stops_in_order_and_the_same_command_goes_on(tmp_path):
-    """SIGTERM in the middle of training: a checkpoint, exit code 143, and the undisturbed run's parameters."""
-    import numpy as np
-
-    from alexnet_jax.inference import run as runs
-
+    """SIGTERM in the middle: a checkpoint, exit code 143, and in the end the undisturbed run's parameters."""
     flags = ["--config=configs/digits.py", f"--config.data.dir={tmp_path}", "--config.train.epochs=4.0"]
     flags += [
         "--config.schedule.kind=constant",
@@ -130,6 +129,4 @@ def test_a_signal_stops_in_order_and_the_same_command_goes_on(tmp_path):
     params = [
         runs.load(folder, runs.read_config(folder), "last").params for folder in (stopped, tmp_path / "whole")
     ]
-    import jax
-
     jax.tree.map(np.testing.assert_array_equal, *map(jax.device_get, params))
