@@ -1,6 +1,15 @@
-"""The command line: verbs, flags, one dispatch.
+"""AlexNet (Krizhevsky, Sutskever, Hinton 2012) in JAX: the command line.
 
 python -m alexnet_jax.main [verb] [--config=configs/X.py] [--workdir=DIR] [--config.key=value ...] [arguments]
+
+Verbs:
+  train      trains, evaluates, saves; goes on with what --workdir holds. The verb when none is given; with
+             --source it prepares the data first where that is still to do.
+  prepare    makes the dataset that the config names from --source.
+  evaluate   the errors of the run in --workdir over its test split, or over --split.
+  predict    the five best guesses for pictures, folders or patterns.
+
+--config.key=value changes any key of the config, whether it comes from --config or from the run in --workdir.
 """
 
 import json
@@ -14,12 +23,7 @@ from ml_collections import ConfigDict, config_flags
 from alexnet_jax import config as configuration
 from alexnet_jax.errors import RunFailure, UsageError
 
-VERBS = {
-    "train": "trains, evaluates, saves; goes on with what --workdir holds (the verb when none is given)",
-    "prepare": "makes the dataset that the config names from --source",
-    "evaluate": "errors of the run in --workdir over its test split, or over --split",
-    "predict": "the five best guesses for pictures, folders or patterns",
-}
+VERBS = ("train", "prepare", "evaluate", "predict")
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("workdir", "", "Folder of the run; default runs/<name of the config file>.")
@@ -107,6 +111,16 @@ def _dispatch(arguments: list[str]) -> int:
     return 1 if any("error" in answer for answer in answers) else 0
 
 
+def _given(argv: list[str], name: str) -> str | None:
+    """The value of a flag before flags are parsed: which flags there are depends on it."""
+    for place, argument in enumerate(argv):
+        if argument.startswith("-") and argument.lstrip("-") == name:
+            return argv[place + 1] if place + 1 < len(argv) else ""
+        if argument.startswith("-") and argument.lstrip("-").startswith(f"{name}="):
+            return argument.split("=", 1)[1]
+    return None
+
+
 def _config_file(flag: flags.Flag) -> str:
     return getattr(flag, "config_filename", "")
 
@@ -117,8 +131,10 @@ def _parse(argv: list[str]) -> list[str]:
     The config comes from `--config`, else from the run in `--workdir`; both take `--config.key=value`.
     """
     try:
-        workdir = next((a.split("=", 1)[1] for a in argv if a.lstrip("-").startswith("workdir=")), "")
-        if any(a in ("--config", "-config") or a.lstrip("-").startswith("config=") for a in argv):
+        workdir, path = _given(argv, "workdir"), _given(argv, "config")
+        if path is not None:
+            if not path.endswith(".py") or not Path(path).is_file():
+                raise UsageError(f"--config={path} is not a config file: configs/ has some")
             config_flags.DEFINE_config_file("config", help_string="A config file.", sys_argv=argv)
         elif workdir:
             config, _ = configuration.load(Path(workdir) / "config.json")
@@ -127,14 +143,14 @@ def _parse(argv: list[str]) -> list[str]:
         if "config" in FLAGS:
             _ = FLAGS.config.seed  # a file that could not be read shows itself only when it is used
         return rest
-    except UsageError as error:
+    except (UsageError, flags.Error) as error:
         message = str(error)
-    except flags.Error as error:
-        message = str(error)
-    except FileNotFoundError as error:
-        message = f"the config file {error.filename} does not exist"
-    except (AttributeError, KeyError, TypeError, ValueError, ImportError, SyntaxError, OSError) as error:
-        message = f"{error}".strip("'\"")
+    except (KeyError, AttributeError) as error:
+        key = str(error.args[0] if error.args else "").split(".")[-1].strip("'\"")
+        named = [a.split("=")[0].lstrip("-") for a in argv if key in a.split("=")[0].split(".")]
+        message = f"{named[0]} is not a key of this config" if named else f"--config={path}: {error}"
+    except Exception as error:  # a config file is a program: it can fail in any way
+        message = f"--config={path}: {error}"
     if "--debug" in argv:
         raise SystemExit(f"alexnet_jax: {message}")
     print("alexnet_jax: " + " ".join(message.split()), file=sys.stderr)
