@@ -17,7 +17,7 @@ echo "== train: each tower on a device of its own"
 alexnet train --config=configs/digits.py --config.data.dir="$data" --workdir="$run"
 echo "== evaluate: ten views"
 alexnet evaluate --workdir="$run"
-echo "== predict"
+echo "== predict: the file names begin with the right answer"
 .venv/bin/python - <<'PYTHON'
 import pathlib
 
@@ -27,7 +27,7 @@ folder = pathlib.Path("runs/digits_test_pictures")
 folder.mkdir(parents=True, exist_ok=True)
 pictures = (p for p in sources.open_source("digits").pictures() if p.split == "test")
 for _, picture in zip(range(8), pictures):
-    (folder / picture.key.replace("/", "_is_digit_", 1)).write_bytes(picture.data)
+    (folder / picture.key.replace("/", "_")).write_bytes(picture.data)
 PYTHON
 alexnet predict --workdir="$run" --output="$run/predictions.png" runs/digits_test_pictures
 

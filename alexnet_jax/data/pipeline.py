@@ -8,6 +8,7 @@ resume is to start at another number, on any number of processes.
 import io
 import json
 import os
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -243,10 +244,18 @@ class _Read(grain.transforms.Map):
 
     def __init__(self, records: Records, data: ConfigDict, side: int, threads: int):
         self.records, self.data, self.side, self.threads = records, data, side, threads
-        self._pool: ThreadPoolExecutor | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_pool": None}  # threads do not travel to a worker process
+        travels = ("records", "data", "side", "threads")  # to a worker process; threads do not
+        return {name: self.__dict__[name] for name in travels}
+
+    @cached_property
+    def pool(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(self.threads, "read")
+
+    @cached_property
+    def own(self) -> threading.local:
+        return threading.local()
 
     def map(self, decided: dict[str, Any]) -> Batch:
         indices, weight = decided.pop("indices"), decided["weight"]
@@ -255,7 +264,10 @@ class _Read(grain.transforms.Map):
         label = np.zeros(len(indices), np.int32)
 
         def fill(start: int) -> None:
-            buffer = np.empty((self.data.size, self.data.size, self.data.channels), np.uint8)
+            buffer = getattr(self.own, "buffer", None)
+            if buffer is None:
+                buffer = np.empty((self.data.size, self.data.size, self.data.channels), np.uint8)
+                self.own.buffer = buffer
             for row in range(start, min(start + PART, len(indices))):
                 if not weight[row]:
                     image[row] = 0
@@ -265,9 +277,7 @@ class _Read(grain.transforms.Map):
                 pixels = decode(record, self.data.format, buffer, name)
                 image[row] = pixels[top : top + self.side, left : left + self.side]
 
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(self.threads, "read")
-        for _ in self._pool.map(fill, range(0, len(indices), PART)):
+        for _ in self.pool.map(fill, range(0, len(indices), PART)):
             pass  # an error in any part is raised here
         return {"image": image, "label": label, **decided}
 

@@ -210,7 +210,8 @@ class _Run:
             progress = self.checkpoints.progress(number)
             self.memory = optimizer.Memory(**progress["schedule"])
             self.evaluated_step = progress["evaluated_step"]
-            print(f"goes on from step {number} of {self.total_steps} in {self.workdir}", file=sys.stderr)
+            state_of = "goes on from" if number < self.total_steps else "is finished at"
+            print(f"{self.workdir} {state_of} step {number} of {self.total_steps}", file=sys.stderr)
             return number, self.checkpoints.restore(number, target)
         if self.checkpoints.steps():
             raise RunFailure(f"no checkpoint in {self.checkpoints.folder} is whole: remove it to start anew")

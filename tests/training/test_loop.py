@@ -162,7 +162,7 @@ def test_a_damaged_checkpoint_is_not_used(undisturbed, tmp_path, digits_folder, 
     assert loop.train(config, workdir) == 0
     errors = capfd.readouterr().err
     assert "checkpoint 14 is damaged and not used" in errors
-    assert "goes on from step 12" in errors
+    assert "goes on from step 12 of 14" in errors
     jax.tree.map(np.testing.assert_array_equal, saved(workdir, 12), before)
     assert checkpoints.damage(14) is None
 
