@@ -1,7 +1,7 @@
 """How fast the input is, against decoding alone, tf.data and torch's DataLoader, on the same records.
 
 All take pictures from one prepared training split, in random order, and give uint8 batches of random
-crops. Everyone decodes the whole JPEG with the fast DCT and crops after it, except where a row says
+crops. Everyone decodes the whole JPEG with the exact DCT and crops after it, except where a row says
 otherwise; this pipeline leaves the flip to the device, so the peers are timed without it and with it.
 Everyone runs without end; a run lets the buffers that filled while others ran drain, then times batches.
 """
@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import simplejpeg
 from ml_collections import ConfigDict
 from PIL import Image
 
@@ -133,7 +132,7 @@ def measure(config: ConfigDict, runs: int = 5, workers: int = 2) -> list[dict[st
 
 
 def measure_prepare(config: ConfigDict, source: str, runs: int = 5) -> list[dict[str, Any]]:
-    """prepare.vs_parts: preparation of `source` against decoding, scaling and encoding alone, on all cores."""
+    """prepare.vs_parts: preparing `source` against decoding, scaling and encoding alone, on all cores."""
     found = [picture.data for picture in sources.open_source(source).pictures()]
     cores = len(os.sched_getaffinity(0))
     data = config.data
@@ -240,10 +239,10 @@ def _tf_data(
         if partial:
             window = tf.stack((top, left, crop, crop))
             image = tf.io.decode_and_crop_jpeg(
-                parsed["image"], window, channels=channels, dct_method="INTEGER_FAST"
+                parsed["image"], window, channels=channels, dct_method="INTEGER_ACCURATE"
             )
         else:
-            whole = tf.io.decode_jpeg(parsed["image"], channels=channels, dct_method="INTEGER_FAST")
+            whole = tf.io.decode_jpeg(parsed["image"], channels=channels, dct_method="INTEGER_ACCURATE")
             image = tf.slice(whole, (top, left, 0), (crop, crop, channels))
         if flip:
             image = tf.image.random_flip_left_right(image)
@@ -294,7 +293,7 @@ def _torch(found: _Pictures, batch_size: int) -> Iterator[Any]:
     from torch.utils.data import DataLoader, RandomSampler
 
     sampler = RandomSampler(found, replacement=True, num_samples=ENDLESS)
-    loader = DataLoader(
+    loader: Any = DataLoader(
         found,  # type: ignore[arg-type]
         batch_size,
         sampler=sampler,

@@ -285,8 +285,8 @@ class _Read(grain.transforms.Map):
 def decode(record: bytes, form: str, buffer: np.ndarray, name: str) -> np.ndarray:
     """The pixels of a record, uint8 (S, S, C); a JPEG is decoded into `buffer`.
 
-    simplejpeg's fast DCT differs from the exact one by a grey level here and there and takes a little less
-    time. It decodes without Python's lock, so that threads are enough.
+    simplejpeg decodes without Python's lock, so that threads are enough, and to the very pixels that Pillow
+    gives. (Its fast DCT saves 3 % of the time and is off by 1.2 grey levels on average, 19 at most.)
 
     Raises:
       RunFailure: the record `name` is no picture of the buffer's shape.
@@ -296,7 +296,7 @@ def decode(record: bytes, form: str, buffer: np.ndarray, name: str) -> np.ndarra
             return np.frombuffer(record, np.uint8).reshape(buffer.shape)
         colour = "RGB" if buffer.shape[2] == 3 else "GRAY"
         try:
-            pixels = simplejpeg.decode_jpeg(record, colour, fastdct=True, buffer=buffer)
+            pixels = simplejpeg.decode_jpeg(record, colour, buffer=buffer)
         except ValueError:  # a JPEG that libjpeg-turbo does not convert, or none at all
             with Image.open(io.BytesIO(record)) as image:
                 pixels = np.atleast_3d(np.asarray(image.convert("RGB" if colour == "RGB" else "L")))

@@ -36,11 +36,16 @@ def predictor(
     """
     one = jax.jit(partial(step.view_probabilities, architecture, mesh, form))
     places = views_of(views, size, architecture.crop)
+    # Programs that exchange and do not need each other's results must not run at the same time on simulated
+    # devices: each may hold the thread that the other waits for, and XLA ends the process after 40 seconds.
+    in_turn = mesh.size > 1 and mesh.devices.flat[0].platform == "cpu"
 
     def probabilities(params: Any, image: jax.Array) -> jax.Array:
-        total = one(params, image, mean, places[0])
-        for place in places[1:]:
+        total = jnp.zeros(())
+        for place in places:
             total = total + one(params, image, mean, place)
+            if in_turn:
+                jax.block_until_ready(total)
         return total / len(places)
 
     return probabilities
