@@ -8,6 +8,7 @@ Verbs:
   prepare    makes the dataset that the config names from --source.
   evaluate   the errors of the run in --workdir over its test split, or over --split.
   predict    the five best guesses for pictures, folders or patterns.
+  benchmark  `benchmark input`: how fast the input is, against its peers on the same pictures.
 
 --config.key=value changes any key of the config, whether it comes from --config or from the run in --workdir.
 """
@@ -23,18 +24,20 @@ from ml_collections import ConfigDict, config_flags
 from alexnet_jax import config as configuration
 from alexnet_jax.errors import RunFailure, UsageError
 
-VERBS = ("train", "prepare", "evaluate", "predict")
+VERBS = ("train", "prepare", "evaluate", "predict", "benchmark")
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("workdir", "", "Folder of the run; default runs/<name of the config file>.")
-flags.DEFINE_string("source", "", "What prepare and train read: a path, or the word digits.")
+flags.DEFINE_string("source", "", "What prepare, train and benchmark input read: a path, or the word digits.")
 flags.DEFINE_bool("strict", False, "prepare: stop at the first file that cannot be decoded.")
 flags.DEFINE_string("part", "", "prepare: make part i of n, written i/n, of the shards alone.")
 flags.DEFINE_bool("merge", False, "prepare: check that all parts are there and register them.")
 flags.DEFINE_string("checkpoint", "best", "best, last or a step.")
 flags.DEFINE_integer("views", 0, "1 or 10 views a picture; 0: what the config says.", 0, 10)
 flags.DEFINE_string("split", "", "evaluate: a TFDS split; default: the config's test split.")
-flags.DEFINE_string("output", "", "predict: a figure, .png or .svg.")
+flags.DEFINE_string(
+    "output", "", "predict: a figure, .png or .svg; benchmark: its JSON, default benchmark.json."
+)
 flags.DEFINE_bool("json", False, "evaluate, predict: answer in JSON.")
 flags.DEFINE_integer("profile", 0, "train: write a profiler trace of this many steps.", 0)
 flags.DEFINE_bool("debug", False, "Show tracebacks.")
@@ -64,7 +67,7 @@ def _dispatch(arguments: list[str]) -> int:
     verb = arguments.pop(0) if arguments else "train"
     if verb not in VERBS:
         raise UsageError(f"{verb!r} is not a verb; there are {', '.join(VERBS)}")
-    if arguments and verb != "predict":
+    if arguments and verb not in ("predict", "benchmark"):
         raise UsageError(f"{verb} takes no argument {arguments[0]!r}; flags are written --name=value")
     if FLAGS.views not in (0, 1, 10):
         raise UsageError(f"--views={FLAGS.views}: it must be 1 or 10")
@@ -96,6 +99,13 @@ def _dispatch(arguments: list[str]) -> int:
         if code == 0:
             print(f"next: python -m alexnet_jax.main evaluate --workdir={workdir}")
         return code
+    if verb == "benchmark":
+        from alexnet_jax.benchmark import input as benchmark_input
+
+        if arguments != ["input"]:
+            raise UsageError("benchmark measures input: type benchmark input")
+        benchmark_input.run(config, FLAGS.source, Path(FLAGS.output or "benchmark.json"))
+        return 0
     from alexnet_jax.inference import evaluate, predict, run
 
     views = FLAGS.views or config.evaluate.views

@@ -43,6 +43,7 @@ def alexnet(*arguments, cwd=ROOT):
         ("evaluate --workdir=nowhere", "nowhere is not the workdir of a run"),
         ("evaluate --config=configs/digits.py --views=3", "--views=3: it must be 1 or 10"),
         ("predict --config=configs/digits.py", "predict needs pictures"),
+        ("benchmark step --config=configs/digits.py", "type benchmark input"),
         ("prepare --config=configs/digits.py", "--source is missing"),
         ("prepare --config=configs/digits.py --source=nowhere", "--source=nowhere does not exist"),
         ("--config=configs/imagenet.py", "is not prepared; type: python -m alexnet_jax.main prepare"),

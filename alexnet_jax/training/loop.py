@@ -31,7 +31,7 @@ from alexnet_jax.training import evaluation, metrics, optimizer, step
 from alexnet_jax.training.checkpoint import Checkpoints
 
 IN_FLIGHT = 2  # steps that may wait on the device while the host goes on
-FLAT = 0.02  # a loss within this share of ln(classes) has not moved
+FLAT = 0.02  # a loss that is not this share below ln(classes) is no better than guessing
 
 
 class Stop:
@@ -385,12 +385,13 @@ class _Run:
             log.write(number, self.epoch(number), values)
 
     def _report_flat_loss(self, window: "_Window", progress: Progress) -> None:
-        flat = math.log(self.config.model.classes)
-        if abs(window.mean_loss() - flat) <= FLAT * flat:
+        guessing = math.log(self.config.model.classes)
+        if window.mean_loss > (1 - FLAT) * guessing:
             progress.say(
-                f"the loss stands still at ln({self.config.model.classes}) = {flat:.3f}: the net has not "
-                "begun to learn. Try a higher config.schedule.learning_rate, more patience (some thousand "
-                "steps are not rare), another config.seed, or look whether the labels are right."
+                f"the loss stands still: {window.mean_loss:.3f} after "
+                f"{self.config.train.flat_loss_steps} steps is no better than guessing, ln({self.config.model.classes}) = {guessing:.3f}. Try a higher "
+                "config.schedule.learning_rate, more patience (some thousand steps are not rare), another "
+                "config.seed, or look whether the labels are right."
             )
 
     def _banner(self, number: int) -> None:
@@ -419,7 +420,13 @@ class _Run:
 
 
 class _Window:
-    """Steps since the last line of the log: their sums, still on the device, and where time went."""
+    """Steps since the last line of the log: their sums, still on the device, and where time went.
+
+    Attributes:
+      mean_loss: of the window closed last.
+      note: its values for the progress bar.
+      seconds, waited: how long it took, and how long the device had nothing to do for want of input.
+    """
 
     def __init__(self) -> None:
         self.sums: list[metrics.Sums] = []
@@ -427,7 +434,7 @@ class _Window:
         self.waiting = self.waited = self.seconds = 0.0
         self.note = ""
         self._latest: metrics.Sums | None = None
-        self._mean_loss = math.nan
+        self.mean_loss = math.nan
 
     def add(self, sums: metrics.Sums) -> None:
         self.sums.append(sums)
@@ -454,12 +461,8 @@ class _Window:
         self.waited, self.waiting = self.waiting, 0.0
         self.sums = []
         found = metrics.average(values)
-        self._mean_loss = found.loss
+        self.mean_loss = found.loss
         return found
-
-    def mean_loss(self) -> float:
-        """Over the last steps that were averaged."""
-        return self._mean_loss
 
 
 def _ahead(batches: Iterator[Any], mesh: Mesh, window: _Window) -> Iterator[dict[str, jax.Array]]:
