@@ -3,7 +3,7 @@
 All take pictures from one prepared training split, in random order, and give uint8 batches of random
 crops. Everyone decodes the whole JPEG with the exact DCT and crops after it, except where a row says
 otherwise; this pipeline leaves the flip to the device, so the peers are timed without it and with it.
-Everyone runs without end; a run lets the buffers that filled while others ran drain, then times batches.
+Everyone runs without end; a run first drains the buffers that filled before it, then times batches.
 """
 
 import contextlib
@@ -30,6 +30,7 @@ from alexnet_jax.errors import UsageError
 PICTURES = 4096  # of the split, at most: those that everyone reads
 DRAIN = 10  # batches, more than anyone has ready
 TIMED = 24  # batches of a run
+SETTLE = 1.0  # seconds after a run in which its buffers fill again, so that they do not slow the next one
 ENDLESS = 10**9  # batches
 TORCH_WORKERS = 2
 UNIT = "images/s"
@@ -183,7 +184,9 @@ def _timed(batches: Iterator[Any], batch_size: int) -> Callable[[], float]:
         started = time.perf_counter()
         for _ in range(TIMED):
             next(batches)
-        return TIMED * batch_size / (time.perf_counter() - started)
+        rate = TIMED * batch_size / (time.perf_counter() - started)
+        time.sleep(SETTLE)
+        return rate
 
     return once
 

@@ -385,13 +385,13 @@ class _Run:
             log.write(number, self.epoch(number), values)
 
     def _report_flat_loss(self, window: "_Window", progress: Progress) -> None:
-        guessing = math.log(self.config.model.classes)
+        classes, steps = self.config.model.classes, self.config.train.flat_loss_steps
+        guessing = math.log(classes)
         if window.mean_loss > (1 - FLAT) * guessing:
             progress.say(
-                f"the loss stands still: {window.mean_loss:.3f} after "
-                f"{self.config.train.flat_loss_steps} steps is no better than guessing, ln({self.config.model.classes}) = {guessing:.3f}. Try a higher "
-                "config.schedule.learning_rate, more patience (some thousand steps are not rare), another "
-                "config.seed, or look whether the labels are right."
+                f"the loss stands still: {window.mean_loss:.3f} after {steps} steps is no better than guessing, "
+                f"ln({classes}) = {guessing:.3f}. Try a higher config.schedule.learning_rate, more patience "
+                "(some thousand steps are not rare), another config.seed, or look whether the labels are right."
             )
 
     def _banner(self, number: int) -> None:

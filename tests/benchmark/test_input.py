@@ -67,6 +67,7 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
         flags.FLAGS.mark_as_parsed()
     monkeypatch.setattr(benchmark_input, "DRAIN", 2)
     monkeypatch.setattr(benchmark_input, "TIMED", 2)
+    monkeypatch.setattr(benchmark_input, "SETTLE", 0.0)
 
 
 def check(rows: list[dict[str, Any]], names: list[str], runs: int) -> None:
