@@ -389,9 +389,10 @@ class _Run:
         guessing = math.log(classes)
         if window.mean_loss > (1 - FLAT) * guessing:
             progress.say(
-                f"the loss stands still: {window.mean_loss:.3f} after {steps} steps is no better than guessing, "
-                f"ln({classes}) = {guessing:.3f}. Try a higher config.schedule.learning_rate, more patience "
-                "(some thousand steps are not rare), another config.seed, or look whether the labels are right."
+                f"the loss stands still: {window.mean_loss:.3f} after {steps} steps is no better than "
+                f"guessing, ln({classes}) = {guessing:.3f}. Try a higher config.schedule.learning_rate, more "
+                "patience (some thousand steps are not rare), another config.seed, or look whether the "
+                "labels are right."
             )
 
     def _banner(self, number: int) -> None:
