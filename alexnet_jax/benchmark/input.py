@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +101,7 @@ def measure(config: ConfigDict, runs: int = 5, workers: int = 2) -> list[dict[st
                 ("tf.data, flip", False, True),
                 ("tf.data, partial", True, False),
             ):
-                contestants[name] = _timed(_tf_data(path, config, threads, partial, flip), batch_size)
+                contestants[name] = _tf_data_process(stack, path, config, threads, partial, flip)
         if importlib.util.find_spec("torch"):
             for name, pillow, flip in (
                 ("torch", True, False),
@@ -221,6 +222,30 @@ def _write_tfrecords(records: pipeline.Records, folder: Path) -> Path:
         for index in range(len(records)):
             writer.write(records.source[index])
     return path
+
+
+def _tf_data_process(stack: contextlib.ExitStack, *given: Any) -> Callable[[], float]:
+    """`_tf_data` in a process of its own: in this one its iterator was seen to hang when it was freed."""
+    context = get_context("spawn")
+    here, there = context.Pipe()
+    process = context.Process(target=_serve_tf_data, args=(there, *given), daemon=True)
+    process.start()
+    there.close()
+    stack.callback(process.join)
+    stack.callback(process.kill)
+
+    def once() -> float:
+        here.send(None)
+        return here.recv()
+
+    return once
+
+
+def _serve_tf_data(pipe: Connection, path: Path, config: ConfigDict, *given: Any) -> None:
+    once = _timed(_tf_data(path, config, *given), config.data.batch_size)
+    while True:
+        pipe.recv()
+        pipe.send(once())
 
 
 def _tf_data(
