@@ -5,7 +5,6 @@ import io
 import json
 import tarfile
 import zipfile
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -35,7 +34,7 @@ MEMBERS = {
 }
 
 
-def write(path: Path, kind: str, members=MEMBERS, top=""):
+def write(path, kind, members=MEMBERS, top=""):
     """The same pictures as a folder, or as an archive of one."""
     if kind == "folder":
         for name, data in members.items():
