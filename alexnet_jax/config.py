@@ -124,7 +124,6 @@ SCHEMA: dict[str, Any] = {
         "log_every_steps": _POSITIVE,
         "evaluate_every_epochs": _LENGTH,
         "flat_loss_steps": _COUNT,
-        "init_from": _TEXT,
         "deterministic": _FLAG,
     },
     "evaluate": {

@@ -77,7 +77,6 @@ def get_config() -> ConfigDict:
     config.train.log_every_steps = 100
     config.train.evaluate_every_epochs = 1.0
     config.train.flat_loss_steps = 2000  # steps after which a loss still at ln(classes) is reported
-    config.train.init_from = ""  # a workdir whose parameters the run starts from
     config.train.deterministic = False  # on a GPU: the same bits at every run, slower
 
     config.evaluate = ConfigDict()

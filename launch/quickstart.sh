@@ -37,7 +37,9 @@ Made:
   $run/config.json, metrics.jsonl, tensorboard/   the run
   $run/checkpoints/                               its parameters (Orbax, with checksums)
   $run/evaluation.json, predictions.png           its answers
-Next: train on your own pictures, a folder with one folder a class:
-  python -m alexnet_jax.main --config=configs/cifar10.py --source=FOLDER --config.data.name=mine
-or see the paper's own recipe in configs/imagenet.py.
+Next: a small net on your own pictures, a folder with one folder for each of N classes, a tenth held out:
+  .venv/bin/python -m alexnet_jax.main --config=configs/cifar10.py --source=FOLDER --workdir=runs/mine \
+    --config.data.name=mine --config.model.classes=N \
+    --config.data.train_split='train[:90%]' --config.data.test_split='train[90%:]'
+or the paper's own recipe: configs/imagenet.py.
 END

@@ -4,7 +4,7 @@ import io
 import warnings
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 
 class BadPicture(Exception):
@@ -37,6 +37,8 @@ def square(data: bytes, size: int, channels: int, exif_rotation: bool) -> np.nda
                 image.load()
                 whole = ImageOps.exif_transpose(image) if exif_rotation else image
                 plain = _plain(whole, "RGB" if channels == 3 else "L")
+    except UnidentifiedImageError:
+        raise BadPicture("not a picture in a format that Pillow reads") from None
     except MemoryError:
         raise
     except Exception as error:  # Pillow's decoders raise whatever a damaged file leads them to

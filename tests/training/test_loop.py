@@ -118,7 +118,7 @@ def test_predict_goes_on_past_a_picture_that_is_none(undisturbed, tmp_path):
     loaded = run.load(undisturbed, run.read_config(undisturbed), "best")
     good, bad = predict.predict(loaded, files, 1)
     assert bad["file"].endswith("b.png")
-    assert "cannot identify" in bad["error"]
+    assert bad["error"] == "not a picture in a format that Pillow reads"
     assert len(good["top5"]) == 5
     probabilities = [guess["probability"] for guess in good["top5"]]
     assert probabilities == sorted(probabilities, reverse=True)
@@ -214,3 +214,18 @@ def test_what_does_not_fit_is_refused(digits_config, tmp_path, change, words):
     with pytest.raises(UsageError, match=words.replace("(", r"\(").replace(")", r"\)")):
         loop.train(digits_config, tmp_path / "run")
     assert not (tmp_path / "run" / "config.json").exists()
+
+
+def test_what_predict_cannot_take_is_refused(undisturbed, tmp_path):
+    with pytest.raises(UsageError, match="holds no pictures"):
+        predict.find([str(tmp_path)])
+    with pytest.raises(UsageError, match="does not exist"):
+        predict.find([str(tmp_path / "nothing.jpg")])
+    with pytest.raises(UsageError, match=r"ends in .png or .svg"):
+        predict.check_figure(tmp_path / "figure.jpeg")
+    config = run.read_config(undisturbed)
+    config.model.classes = 12
+    with pytest.raises(UsageError, match=r"fc8/bias is \(10,\), and this config needs \(12,\)"):
+        run.load(undisturbed, config, "last")
+    with pytest.raises(UsageError, match=r"--checkpoint=7: .* holds 12"):
+        run.load(undisturbed, run.read_config(undisturbed), "7")
