@@ -16,6 +16,7 @@ Verbs:
 import json
 import os
 import sys
+import traceback
 from pathlib import Path
 
 from absl import app, flags, logging
@@ -49,7 +50,7 @@ def main(argv: list[str]) -> int:
         return _dispatch(argv[1:])
     except (UsageError, RunFailure) as error:
         if FLAGS.debug:
-            raise
+            traceback.print_exc()
         print(f"alexnet_jax: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
@@ -57,7 +58,7 @@ def main(argv: list[str]) -> int:
         return 130
     except Exception as error:
         if FLAGS.debug:
-            raise
+            traceback.print_exc()
         text = (str(error) or "no message").splitlines()[0]
         print(f"alexnet_jax: {type(error).__name__}: {text} (--debug shows the traceback)", file=sys.stderr)
         return 1
@@ -90,6 +91,10 @@ def _dispatch(arguments: list[str]) -> int:
             prepare.prepare(config, FLAGS.source, strict=FLAGS.strict, part=FLAGS.part, merge=FLAGS.merge)
         if verb == "prepare":
             return 0
+    if config.model.get_ref("compute_dtype").get() == "float64" and not os.environ.get("JAX_ENABLE_X64"):
+        raise UsageError(
+            "config.model.compute_dtype='float64' needs the environment variable JAX_ENABLE_X64=1"
+        )
     if config.train.deterministic:
         os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_gpu_deterministic_ops=true"
     if verb == "train":
@@ -97,7 +102,7 @@ def _dispatch(arguments: list[str]) -> int:
 
         code = loop.train(config, workdir, FLAGS.profile)
         if code == 0:
-            print(f"next: python -m alexnet_jax.main evaluate --workdir={workdir}")
+            print(f"next: {os.path.relpath(sys.executable)} -m alexnet_jax.main evaluate --workdir={workdir}")
         return code
     if verb == "benchmark":
         from alexnet_jax.benchmark import input as benchmark_input
@@ -114,6 +119,8 @@ def _dispatch(arguments: list[str]) -> int:
         print(json.dumps(answer) if FLAGS.json else evaluate.as_text(answer))
         return 0
     files = predict.find(arguments)
+    if FLAGS.output:
+        predict.check_figure(Path(FLAGS.output))
     answers = predict.predict(run.load(workdir, config, FLAGS.checkpoint), files, views)
     print(json.dumps(answers, indent=1, ensure_ascii=False) if FLAGS.json else predict.as_text(answers))
     if FLAGS.output:
@@ -161,8 +168,6 @@ def _parse(argv: list[str]) -> list[str]:
         message = f"{named[0]} is not a key of this config" if named else f"--config={path}: {error}"
     except Exception as error:  # a config file is a program: it can fail in any way
         message = f"--config={path}: {error}"
-    if "--debug" in argv:
-        raise SystemExit(f"alexnet_jax: {message}")
     print("alexnet_jax: " + " ".join(message.split()), file=sys.stderr)
     raise SystemExit(2)
 

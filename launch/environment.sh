@@ -7,15 +7,15 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 # prepare_environment FILE... installs the requirement files unless exactly they are installed already.
 prepare_environment() {
   local python=${PYTHON:-python3} stamp wanted
-  if [ ! -x .venv/bin/python ]; then
+  if ! .venv/bin/python -m pip --version >/dev/null 2>&1; then  # a killed venv has no pip
     "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || {
       echo "$python is older than Python 3.11: name another one with PYTHON=..." >&2
       return 2
     }
     echo "making .venv with $("$python" --version)"
-    "$python" -m venv .venv || return 1
+    "$python" -m venv --clear .venv || return 1
   fi
-  stamp=".venv/installed-$(basename "${!#}")"
+  stamp=".venv/installed-$(printf '%s' "$*" | tr '/ ' '__')"
   wanted=$(cat "$@")
   if [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]; then
     local arguments=() file

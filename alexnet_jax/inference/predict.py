@@ -35,10 +35,10 @@ def find(arguments: list[str]) -> list[Path]:
         elif path.is_file():
             found.append(path)
         else:
-            matches = [Path(name) for name in sorted(glob.glob(argument, recursive=True))]
+            matches = [p for p in map(Path, sorted(glob.glob(argument, recursive=True))) if p.is_file()]
             if not matches:
-                raise UsageError(f"{argument} does not exist")
-            found += [match for match in matches if match.is_file()]
+                raise UsageError(f"{argument} does not exist, or leads to no picture")
+            found += matches
     return list(dict.fromkeys(found))
 
 
@@ -118,7 +118,7 @@ def draw(answers: list[dict[str, Any]], path: Path) -> None:
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
-    from PIL import Image
+    from PIL import Image, ImageOps
 
     shown = [answer for answer in answers if "top5" in answer][:24]
     if not shown:
@@ -133,7 +133,7 @@ def draw(answers: list[dict[str, Any]], path: Path) -> None:
     for number, answer in enumerate(shown):
         row, column = divmod(number, columns)
         with Image.open(answer["file"]) as image:
-            axes[2 * row, column].imshow(np.asarray(image.convert("RGB")))
+            axes[2 * row, column].imshow(np.asarray(ImageOps.exif_transpose(image).convert("RGB")))
         axes[2 * row, column].set_title(
             printable(Path(answer["file"]).name)[:28], fontsize=8, parse_math=False
         )

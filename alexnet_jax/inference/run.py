@@ -82,12 +82,10 @@ def load(workdir: Path, config: ConfigDict, which: str) -> Run:
         raise UsageError(
             f"{workdir} has {len(class_names)} class names, config.model.classes={config.model.classes}"
         )
-    mesh = sharding.make_mesh(
-        config.mesh.data if config.mesh.data * max(config.mesh.model, 1) <= jax.device_count() else 0,
-        config.mesh.model if config.mesh.model <= jax.device_count() else 0,
-        architecture.towers,
-        config.evaluate.batch_size,
-    )
+    model = config.mesh.model if config.mesh.model <= jax.device_count() else 0
+    data = config.mesh.data if config.mesh.data * (model or architecture.towers) <= jax.device_count() else 0
+    batch_size = -(-config.evaluate.batch_size // max(data, 1)) * max(data, 1)  # the last rows are padding
+    mesh = sharding.make_mesh(data, model, architecture.towers, batch_size)
     checkpoints = Checkpoints(workdir / "checkpoints")
     step = checkpoints.choose(which)
     damage = checkpoints.damage(step)

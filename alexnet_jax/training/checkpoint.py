@@ -53,8 +53,14 @@ class Checkpoints:
 
     def best(self) -> int | None:
         """The checkpoint with the lowest validation top-1 error, the earliest of equals; None without one."""
-        errors = [(self.progress(step).get("validation_top1_error"), step) for step in self.steps()]
-        known = [(error, step) for error, step in errors if error is not None]
+        known = []
+        for step in self.steps():
+            try:
+                error = self.progress(step).get("validation_top1_error")
+            except (OSError, ValueError, KeyError, TypeError, AttributeError):
+                continue  # a damaged manifest: `damage` tells it where the checkpoint is asked for
+            if error is not None:
+                known.append((error, step))
         return min(known)[1] if known else None
 
     def save(self, step: int, state: Any, progress: dict[str, Any]) -> None:
@@ -120,7 +126,7 @@ class Checkpoints:
         """Removes what interrupted saves left; returns the names of what it removed."""
         if not self.folder.is_dir():
             return []
-        left = [path for path in self.folder.iterdir() if not (path / MANIFEST).is_file()]
+        left = [p for p in self.folder.iterdir() if p.name.isdecimal() and not (p / MANIFEST).is_file()]
         for path in left:
             remove(path)
         return sorted(path.name for path in left)
@@ -217,12 +223,9 @@ def _digest(progress: dict[str, Any]) -> str:
 
 def remove(folder: Path) -> None:
     """Removes a checkpoint, its manifest first: half removed, it counts as an interrupted save."""
-    if folder.is_dir():
-        (folder / MANIFEST).unlink(missing_ok=True)
-        files.synchronise_folder(folder)
-        shutil.rmtree(folder)
-    else:
-        folder.unlink()
+    (folder / MANIFEST).unlink(missing_ok=True)
+    files.synchronise_folder(folder)
+    shutil.rmtree(folder)
 
 
 def _names_and_shapes(tree: Any) -> dict[str, tuple[int, ...]]:

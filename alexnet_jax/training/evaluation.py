@@ -36,9 +36,7 @@ def predictor(
     """
     one = jax.jit(partial(step.view_probabilities, architecture, mesh, form))
     places = views_of(views, size, architecture.crop)
-    # Programs that exchange and do not need each other's results must not run at the same time on simulated
-    # devices: each may hold the thread that the other waits for, and XLA ends the process after 40 seconds.
-    in_turn = mesh.size > 1 and mesh.devices.flat[0].platform == "cpu"
+    in_turn = runs_in_turn(mesh)
 
     def probabilities(params: Any, image: jax.Array) -> jax.Array:
         total = jnp.zeros(())
@@ -95,7 +93,9 @@ def evaluate_split(
                     each.append(jnp.mean(jnp.stack(each), axis=0))
                 for place, probabilities in zip(sums, each, strict=True):
                     place.append(score(probabilities, batch["label"], batch["weight"]))
-                    if len(place) > 2:
+                    if runs_in_turn(mesh):
+                        jax.block_until_ready(place[-1])
+                    elif len(place) > 2:
                         jax.block_until_ready(place[-3])  # bounds what is in flight
                 progress.update(min(config.evaluate.batch_size, size - progress.done))
     finally:
@@ -105,6 +105,15 @@ def evaluate_split(
         if found.count != size:
             raise RunFailure(f"evaluation counted {found.count} pictures of {size} in split {split!r}")
     return averages
+
+
+def runs_in_turn(mesh: Mesh) -> bool:
+    """Whether programs on `mesh` must not run at the same time.
+
+    Programs that exchange and do not need each other's results can lock each other on simulated devices:
+    each holds the thread that the other waits for, and XLA ends the process after 40 seconds.
+    """
+    return mesh.size > 1 and mesh.devices.flat[0].platform == "cpu"
 
 
 def padded_batch_size(batch_size: int, mesh: Mesh) -> int:

@@ -15,6 +15,7 @@ from types import FrameType
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import tensorboardX
 from jax.sharding import Mesh
@@ -28,7 +29,7 @@ from alexnet_jax.model import architectures, inputs, sharding
 from alexnet_jax.model.architectures import Architecture
 from alexnet_jax.progress import Progress
 from alexnet_jax.training import evaluation, metrics, optimizer, step
-from alexnet_jax.training.checkpoint import Checkpoints
+from alexnet_jax.training.checkpoint import Checkpoints, remove
 
 IN_FLIGHT = 2  # steps that may wait on the device while the host goes on
 FLAT = 0.02  # a loss that is not this share below ln(classes) is no better than guessing
@@ -171,6 +172,7 @@ class _Run:
             architecture, mesh, form, optimizer.momentum(rules, config.optimizer.momentum), config.seed
         )
         self.predict = evaluation.predictor(architecture, mesh, form, self.mean, config.data.size, 1)
+        self.finite = jax.jit(lambda leaves: jnp.all(jnp.stack([jnp.isfinite(x).all() for x in leaves])))
         self.memory = optimizer.Memory()
         self.evaluated_step = 0
         self.rate: tuple[float, jax.Array] | None = None
@@ -182,7 +184,13 @@ class _Run:
     def _keep_or_check_config(self) -> None:
         path = self.workdir / "config.json"
         if path.exists():
-            configuration.check_same_run(configuration.load(path)[0], self.config, str(self.workdir))
+            saved, beside = configuration.load(path)
+            configuration.check_same_run(saved, self.config, str(self.workdir))
+            if beside.get("class_names") != list(self.dataset.class_names):
+                raise UsageError(
+                    f"{self.dataset.folder} has other classes than the run in {self.workdir}: "
+                    "use another --workdir"
+                )
         elif self.checkpoints.steps():
             raise UsageError(f"{self.workdir} holds checkpoints and no config.json: use another --workdir")
         self.dataset.statistics.save(self.workdir / "statistics.npz")
@@ -197,10 +205,12 @@ class _Run:
             print(
                 f"{self.workdir}: removed what an interrupted save left, checkpoints/{name}", file=sys.stderr
             )
+        damaged = []
         for number in reversed(self.checkpoints.steps()):
             damage = self.checkpoints.damage(number)
             if damage:
                 print(f"checkpoint {number} is damaged and not used: {damage}", file=sys.stderr)
+                damaged.append(number)
                 continue
             target = jax.tree.map(
                 lambda x, place: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place),
@@ -212,14 +222,16 @@ class _Run:
             self.evaluated_step = progress["evaluated_step"]
             state_of = "goes on from" if number < self.total_steps else "is finished at"
             print(f"{self.workdir} {state_of} step {number} of {self.total_steps}", file=sys.stderr)
-            return number, self.checkpoints.restore(number, target)
+            restored = self.checkpoints.restore(number, target)
+            for later in damaged:  # they would count as the last or the best; the run makes them again
+                remove(self.checkpoints.folder / str(later))
+            return number, restored
         if self.checkpoints.steps():
             raise RunFailure(f"no checkpoint in {self.checkpoints.folder} is whole: remove it to start anew")
         return 0, state
 
     def _save(self, number: int, state: step.TrainState, error: float | None) -> None:
-        finite = jax.jit(lambda tree: jax.numpy.all(jax.numpy.stack([x.sum() * 0 == 0 for x in tree])))
-        if not finite(jax.tree.leaves(state.params)):
+        if not self.finite(jax.tree.leaves(state.params)):
             self._fail_not_finite(number)
         self.checkpoints.save(number, state, self._progress(number, error))
 
@@ -232,6 +244,7 @@ class _Run:
         }
 
     def _fail_not_finite(self, number: int) -> None:
+        self.checkpoints.wait()
         last = self.checkpoints.steps()
         kept = f"the last good checkpoint is step {last[-1]}" if last else "no checkpoint was written before"
         raise RunFailure(
@@ -260,7 +273,7 @@ class _Run:
         )
         window = _Window()
         batches = _ahead(host_batches, self.mesh, window)
-        saved, profiled = number, number + 3
+        saved, profiled, tracing = number, number + 3, False
         try:
             with Progress("train", self.total_steps, "steps", initial=number, shown=first) as progress:
                 while True:
@@ -274,8 +287,9 @@ class _Run:
                         window.restart()
                         if error is not None and number == saved:  # the stop came before the evaluation
                             self.checkpoints.amend(number, self._progress(number, error))
-                    ended = number >= self.total_steps or self.memory.ended
                     signalled = self.stop.signal
+                    evaluated = not self.config.data.validation_split or self.evaluated_step >= number
+                    ended = self.memory.ended or (number >= self.total_steps and evaluated)
                     if number > saved and (
                         ended
                         or signalled
@@ -290,6 +304,7 @@ class _Run:
                         break
                     if profile and number == profiled:
                         jax.profiler.start_trace(str(self.workdir / "profile"))
+                        tracing = True
                     rate = self._learning_rate(number)
                     state, sums = compiled(state, next(batches), self.mean, rate)
                     number += 1
@@ -298,15 +313,22 @@ class _Run:
                     if profile and number == profiled + profile:
                         jax.block_until_ready(state)
                         jax.profiler.stop_trace()
-                        profile = 0
+                        tracing, profile = False, 0
                     if number % self.config.train.log_every_steps == 0:
                         self._log_window(log, progress, window, number)
                     if number == self.config.train.flat_loss_steps:
                         self._log_window(log, progress, window, number)
                         self._report_flat_loss(window, progress)
-            self.checkpoints.close()
         finally:
+            if tracing:
+                jax.profiler.stop_trace()
+            elif profile:
+                print(
+                    f"--profile: the run ended before step {profiled}, where the trace begins",
+                    file=sys.stderr,
+                )
             host_batches.close()
+            self.checkpoints.close()
             if log is not None:
                 log.close()
         if self.stop.signal and not ended:
@@ -348,7 +370,10 @@ class _Run:
         epoch = self.epoch(number)
         self.evaluated_step = number
         before = self.memory
-        self.memory = optimizer.remember(self.config.schedule, self.memory, epoch, found.top1_error)
+        # The rule counts in whole intervals: the first step after an epoch overshoots it by a varying part.
+        every = self.config.train.evaluate_every_epochs
+        passed = math.floor(epoch / every + 1e-9) * every
+        self.memory = optimizer.remember(self.config.schedule, self.memory, passed, found.top1_error)
         if log is not None:
             values = {
                 "val/loss": found.loss,

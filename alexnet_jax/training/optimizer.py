@@ -97,7 +97,7 @@ class Memory:
 
     Attributes:
       divisions: how often the rate has been divided.
-      best: the lowest validation top-1 error since the last division that counted, None before the first.
+      best: the lowest validation top-1 error that counted as a fall, None before the first.
       since: the epoch of that error, or of the last division.
       ended: whether the last wait is over.
     """
@@ -135,7 +135,7 @@ def remember(schedule: ConfigDict, memory: Memory, epoch: float, error: float) -
     """
     if schedule.kind != "plateau":
         return memory
-    if memory.best is None or error <= memory.best - schedule.min_delta:
+    if memory.best is None or (error < memory.best and error <= memory.best - schedule.min_delta):
         return replace(memory, best=error, since=epoch)
     if epoch - memory.since < schedule.patience:
         return memory

@@ -128,7 +128,8 @@ def view_probabilities(
 
 def score_probabilities(probabilities: jax.Array, label: jax.Array, weight: jax.Array) -> Sums:
     """The sums of averaged probabilities (B, classes)."""
-    return metrics.score(jnp.log(probabilities), label, weight)
+    tiny = jnp.finfo(probabilities.dtype).tiny  # a probability that underflowed has a finite loss
+    return metrics.score(jnp.log(jnp.maximum(probabilities, tiny)), label, weight)
 
 
 def to_device(batch: Mapping[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
