@@ -91,10 +91,8 @@ def _dispatch(arguments: list[str]) -> int:
             prepare.prepare(config, FLAGS.source, strict=FLAGS.strict, part=FLAGS.part, merge=FLAGS.merge)
         if verb == "prepare":
             return 0
-    if config.model.get_ref("compute_dtype").get() == "float64" and not os.environ.get("JAX_ENABLE_X64"):
-        raise UsageError(
-            "config.model.compute_dtype='float64' needs the environment variable JAX_ENABLE_X64=1"
-        )
+    if "float64" in dict(config.model).values() and not os.environ.get("JAX_ENABLE_X64"):
+        raise UsageError("config.model.compute_dtype='float64' needs JAX_ENABLE_X64=1 in the environment")
     if config.train.deterministic:
         os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_gpu_deterministic_ops=true"
     if verb == "train":
@@ -138,6 +136,20 @@ def _given(argv: list[str], name: str) -> str | None:
     return None
 
 
+def _without(arguments: list[str], name: str) -> list[str]:
+    """`arguments` without the flag `name` and its value."""
+    kept, skip = [], False
+    for argument in arguments:
+        bare = argument.lstrip("-")
+        if skip:
+            skip = False
+        elif argument.startswith("-") and bare == name:
+            skip = True
+        elif not (argument.startswith("-") and bare.startswith(f"{name}=")):
+            kept.append(argument)
+    return kept
+
+
 def _config_file(flag: flags.Flag) -> str:
     return getattr(flag, "config_filename", "")
 
@@ -152,6 +164,8 @@ def _parse(argv: list[str]) -> list[str]:
         if path is not None:
             if not path.endswith(".py") or not Path(path).is_file():
                 raise UsageError(f"--config={path} is not a config file: configs/ has some")
+            # First on the line: its keys are known only after it, wherever the person wrote it.
+            argv = [argv[0], f"--config={path}", *_without(argv[1:], "config")]
             config_flags.DEFINE_config_file("config", help_string="A config file.", sys_argv=argv)
         elif workdir:
             config, _ = configuration.load(Path(workdir) / "config.json")
