@@ -229,3 +229,18 @@ def test_what_predict_cannot_take_is_refused(undisturbed, tmp_path):
         run.load(undisturbed, config, "last")
     with pytest.raises(UsageError, match=r"--checkpoint=7: .* holds 12"):
         run.load(undisturbed, run.read_config(undisturbed), "7")
+
+
+def test_the_plateau_rule_counts_in_whole_intervals(digits_config, tmp_path, monkeypatch):
+    """An evaluation falls on the first step after its epoch; what the rule sees is the epoch itself."""
+    seen = []
+
+    def remember(schedule, memory, epoch, error):
+        seen.append(epoch)
+        return memory
+
+    monkeypatch.setattr(loop.optimizer, "remember", remember)
+    digits_config.train.evaluate_every_epochs = 0.1  # 4.2 steps
+    assert loop.train(digits_config, tmp_path) == 0
+    assert [line["step"] for line in lines(tmp_path, "val/loss")] == [5, 9, 12]
+    assert seen == pytest.approx([0.1, 0.2, 0.2])
