@@ -138,7 +138,7 @@ def measure_prepare(config: ConfigDict, source: str, runs: int = 5) -> list[dict
     found = [picture.data for picture in sources.open_source(source).pictures()]
     cores = len(os.sched_getaffinity(0))
     data = config.data
-    form = (data.size, data.channels, data.exif_rotation, data.quality)
+    form = prepare.Form(*(data[key] for key in prepare.FORM))
     chunks = [(found[start : start + 64], form) for start in range(0, len(found), 64)]
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -158,21 +158,19 @@ def measure_prepare(config: ConfigDict, source: str, runs: int = 5) -> list[dict
 
         rates = timing.alternate("benchmark prepare", {"prepare": whole, "parts": parts}, runs)
     peer = f"decode, scale and encode alone, {cores} processes"
-    versions = timing.versions("numpy", "pillow", "array_record", "tensorflow-datasets")
+    versions = timing.versions("numpy", "pillow", "simplejpeg", "array_record", "tensorflow-datasets")
     return [
         timing.row("prepare.vs_parts", UNIT, rates["prepare"], peer, rates["parts"], timing.host(), versions)
     ]
 
 
-def _parts(chunk: tuple[list[bytes], tuple[int, int, bool, int]]) -> float:
+def _parts(chunk: tuple[list[bytes], prepare.Form]) -> float:
     """A process's share: seconds that decoding, scaling and encoding these pictures take."""
-    found, (size, channels, exif_rotation, quality) = chunk
+    found, form = chunk
     started = time.perf_counter()
     for data in found:
         with contextlib.suppress(pictures.BadPicture):
-            pixels = pictures.square(data, size, channels, exif_rotation)
-            image = Image.fromarray(pixels if channels == 3 else pixels[:, :, 0])
-            image.save(io.BytesIO(), "JPEG", quality=quality)
+            form.encode(data)
     return time.perf_counter() - started
 
 

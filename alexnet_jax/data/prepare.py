@@ -1,28 +1,41 @@
 """A source becomes a dataset: square records in TFDS layout, class names, and statistics.
 
-All cores decode, scale and encode; the records of a split stand in the order of a hash of their keys, so
-that any slice such as train[90%:] is a fair sample, whatever the order of the source. The dataset takes
-its name when it is whole.
+Which record stands where is decided before any picture is read: the records of a split stand in the order of
+a hash of their keys, so that any slice such as train[90%:] is a fair sample, cut into shards of equal length.
+A process makes a whole shard; a shard that is there is not made again. So the outcome is the same byte for
+byte on any number of cores and machines and after any interruption.
+
+While it is made, a dataset <data_dir>/<name>/1.0.0 lies in `.1.0.0.partial` beside it:
+
+  1.0.0/     the shards that are whole; it is renamed to its final name at the end
+  work/      plan.json; <shard>.npz: counts, sums and rejects of each shard that is whole;
+             spool/: from a compressed tar, the pictures encoded already, in the order of the archive
 """
 
+import contextlib
+import errno
+import fcntl
 import hashlib
-import io
 import json
 import multiprocessing
 import os
 import shutil
-import struct
+import signal
 from collections import Counter, deque
-from collections.abc import Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from multiprocessing import resource_tracker
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import PIL
+import simplejpeg
 import tensorflow_datasets as tfds
 from array_record.python import array_record_module
 from ml_collections import ConfigDict
-from PIL import Image
-from tensorflow_datasets.core import example_serializer
+from tensorflow_datasets.proto import tf_example_pb2
 
 from alexnet_jax import files
 from alexnet_jax.data import pictures, sources
@@ -33,10 +46,14 @@ from alexnet_jax.progress import Progress, printable
 VERSION = "1.0.0"
 REJECTS = "rejects.txt"
 REJECTED_SHARE = 0.01  # more than this share of undecodable pictures is an error
-BUCKETS = 64  # spool files, by the first bits of the hash
-SHARD_BYTES = 256 * 2**20  # of the spool files that become one shard
-CHUNK = 64  # pictures handed to a process at once
+SHARD_BYTES = 16 * 2**20  # of a shard, while there are no more than MOST_SHARDS of them
+MOST_SHARDS = 1024  # of a split
+CHUNK_PICTURES, CHUNK_BYTES = 256, 32 * 2**20  # of a compressed tar, handed to a process at once
+TOLD = 16  # pictures between two words of a process on its progress
 FORM = ("size", "channels", "exif_rotation", "format", "quality")  # keys that decide what a record holds
+# Read one at a time in any order. Their content does not compress: brotli, the default, would cost as much
+# time as encoding a JPEG does.
+WRITER = "group_size:1,uncompressed"
 
 
 def dataset_folder(data: ConfigDict) -> Path:
@@ -68,227 +85,655 @@ def features(data: ConfigDict, class_names: list[str]) -> tfds.features.Features
 
 
 def prepare(
-    config: ConfigDict, source: str, *, strict: bool = False, part: str = "", merge: bool = False
+    config: ConfigDict,
+    source: str,
+    *,
+    strict: bool = False,
+    part: str = "",
+    merge: bool = False,
+    processes: int = 0,
 ) -> Path:
-    """Makes the dataset that `config.data` names.
+    """Makes the dataset that `config.data` names, or goes on where an earlier call was stopped.
 
     Args:
       config: checked.
-      source: a path or 'digits'.
-      strict: stop at the first picture that cannot be decoded.
+      source: a path or 'digits'; not needed to merge.
+      strict: stop at the first picture that cannot be decoded and at a source that is not complete.
+      part: 'i/n': make every n-th shard from the i-th on, counted from 0, and leave the rest to others.
+      merge: make nothing; check that all shards are there and register them.
+      processes: how many decode and encode; 0: one for each core.
 
     Returns:
       The dataset's folder; what is there already is left as it is, and said so.
 
     Raises:
-      UsageError: the source cannot be used. RunFailure: too many rejects, or a full disk.
+      UsageError: the source, or its parts, cannot be used. RunFailure: too many rejects, a full disk, or a
+        process that died; what is done stays, and the same call goes on from there.
     """
-    if part or merge:
-        raise UsageError("--part and --merge are not there yet: prepare on one machine")
-    data = config.data
-    folder = dataset_folder(data)
+    share = _share(part)
+    if merge and part:
+        raise UsageError("--part makes shards and --merge registers them: give one of the two")
+    folder = dataset_folder(config.data)
+    making = folder.with_name(f".{VERSION}.partial")
     if folder.is_dir():
         print(f"{folder} is prepared already; remove it to prepare it anew")
+        shutil.rmtree(making, ignore_errors=True)
         return folder
-    opened = sources.open_source(source)
-    print(f"{source}: {opened.kind}")
-    partial = folder.with_name(f".{VERSION}.partial")
+    made = _Making(config.data, making, processes or len(os.sched_getaffinity(0)))
     try:
-        shutil.rmtree(partial, ignore_errors=True)
-        (partial / "spool").mkdir(parents=True)
-        made = _Made(data, partial)
-        made.spool(opened, strict)
-        made.write(opened.kind)
-        shutil.rmtree(partial / "spool")
-        os.replace(partial, folder)
-        files.synchronise_folder(folder.parent)
+        if merge:
+            plan = made.read_plan()
+        else:
+            opened = sources.open_source(source)
+            print(f"{source}: {opened.kind}")
+            for note in opened.notes:
+                if strict:
+                    raise UsageError(f"--strict: {note}")
+                print(f"note: {note}")
+            if share is not None and opened.entries is None:
+                raise UsageError(
+                    f"--part needs a source that can be read at any place: unpack {source} to a .tar first"
+                )
+            with made.lock(f"lock-{share[0]}-of-{share[1]}" if share else "lock"):
+                plan = made.plan(opened, strict, parted=share is not None)
+                made.write_shards(plan, opened, strict, share)
+            if share is not None:
+                print(f"part {share[0]} of {share[1]} is made; when all are: prepare --merge")
+                return folder
+        with made.lock("lock"):
+            summary = made.finish(plan, folder)
     except OSError as error:
-        raise RunFailure(f"{folder} cannot be prepared: {error}") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    print(made.summary(folder))
+        raise RunFailure(f"{folder} cannot be prepared: {_words(error)}") from error
+    print(f"{folder}: {summary}")
     return folder
 
 
-class _Made:
+def _share(part: str) -> tuple[int, int] | None:
+    if not part:
+        return None
+    number, slash, of = part.partition("/")
+    if not (slash and number.isdecimal() and of.isdecimal() and int(number) < int(of)):
+        raise UsageError(f"--part={part}: write i/n with i from 0 to n - 1, such as 0/4")
+    return int(number), int(of)
+
+
+def _words(error: OSError) -> str:
+    if error.errno == errno.ENOSPC:
+        return "the disk is full; what is done stays: make room and give the same command"
+    return str(error)
+
+
+@dataclass(frozen=True)
+class Form:
+    """What a record holds: the keys of `FORM`."""
+
+    size: int
+    channels: int
+    exif_rotation: bool
+    format: str
+    quality: int
+
+    def encode(self, data: bytes) -> tuple[np.ndarray, bytes]:
+        """The square of a picture, uint8 (size, size, channels), and as it stands in a record.
+
+        JPEG by libjpeg-turbo with chroma at half the resolution (4:2:0), as most JPEGs have it; raw: the
+        pixels.
+
+        Raises:
+          pictures.BadPicture: it cannot be decoded.
+        """
+        pixels = pictures.square(data, self.size, self.channels, self.exif_rotation)
+        if self.format == "raw":
+            return pixels, pixels.tobytes()
+        colour = "RGB" if self.channels == 3 else "GRAY"
+        sampling = "420" if self.channels == 3 else "Gray"
+        plain = np.ascontiguousarray(pixels)
+        return pixels, simplejpeg.encode_jpeg(plain, self.quality, colour, sampling)
+
+    def expected_bytes(self) -> int:
+        """Of a record, on average; a JPEG of a photograph at quality 95 has 0.14 bytes a value."""
+        return int(self.size**2 * self.channels * (1 if self.format == "raw" else 0.15)) + 200
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One file of the dataset: its name and which records, in the order of the hash, it holds."""
+
+    split: str
+    file: str
+    first: int
+    last: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that is decided before a picture is decoded; `work/plan.json`."""
+
+    identity: str
+    kind: str
+    class_names: list[str]
+    shards: list[Shard]
+
+
+@dataclass
+class Tally:
+    """What came out of one task: how many records, of which classes, the sums, the rejects with reasons."""
+
+    statistics: Accumulator
+    classes: Counter[str] = field(default_factory=Counter)
+    rejects: list[str] = field(default_factory=list)
+    bytes: int = 0  # of the records' images
+    file_size: int = 0
+
+    def save(self, path: Path, **more: Any) -> None:
+        """Writes it whole or not at all: the task is done when this file is there."""
+        told = {
+            "classes": dict(sorted(self.classes.items())),
+            "rejects": self.rejects,
+            "bytes": self.bytes,
+            "file_size": self.file_size,
+        }
+        words = np.frombuffer(json.dumps(told | more).encode(), np.uint8)
+        sums = self.statistics
+        with files.whole_file(path) as file:
+            # A shard's sums fit 32 bits: 255 times fewer than 16 million pictures.
+            np.savez(
+                file, words=words, count=sums.count, sum=sums.sum.astype(np.uint32), products=sums.products
+            )
+
+    @classmethod
+    def load(cls, path: Path, form: Form) -> tuple["Tally", dict[str, Any]]:
+        """Reads what `save` wrote, and what was told more."""
+        with np.load(path, allow_pickle=False) as arrays:
+            statistics = Accumulator(form.size, form.channels)
+            statistics.count = int(arrays["count"])
+            statistics.sum += arrays["sum"]
+            statistics.products += arrays["products"]
+            told = json.loads(arrays["words"].tobytes())
+        return cls(
+            statistics, Counter(told["classes"]), told["rejects"], told["bytes"], told["file_size"]
+        ), told
+
+
+class _Making:
     """A dataset in the making."""
 
-    def __init__(self, data: ConfigDict, folder: Path):
-        self.data, self.folder = data, folder
-        self.statistics = Accumulator(data.size, data.channels)
-        self.counts: Counter[str] = Counter()
-        self.classes: dict[str, Counter[str]] = {}
-        self.rejects: list[str] = []
+    def __init__(self, data: ConfigDict, folder: Path, processes: int):
+        self.data, self.folder, self.processes = data, folder, processes
+        self.form = Form(*(data[key] for key in FORM))
+        self.work, self.shards = folder / "work", folder / VERSION
 
-    def spool(self, source: sources.Source, strict: bool) -> None:
-        """Decodes, scales and encodes all pictures into spool files by hash."""
-        form = (
-            self.data.size,
-            self.data.channels,
-            self.data.exif_rotation,
-            self.data.format,
-            self.data.quality,
-        )
-        cores = os.cpu_count() or 1
-        # spawn: a fork of a process that runs JAX's threads may hang
-        with (
-            ProcessPoolExecutor(cores, multiprocessing.get_context("spawn")) as pool,
-            Progress(f"prepare {self.data.name}", None, "pictures") as progress,
-        ):
-            waiting: deque[Future[_Done]] = deque()
+    @contextlib.contextmanager
+    def lock(self, name: str) -> Iterator[None]:
+        """Keeps a second process from making the same."""
+        self.work.mkdir(parents=True, exist_ok=True)
+        with (self.work / name).open("wb") as file:
             try:
-                for chunk in _chunks(source.pictures()):
-                    waiting.append(pool.submit(_encode, chunk, form))
-                    if len(waiting) > 2 * cores:  # bounds the memory
-                        self._keep(waiting.popleft().result(), strict, progress)
-                while waiting:
-                    self._keep(waiting.popleft().result(), strict, progress)
-            finally:
-                for future in waiting:
-                    future.cancel()
-        total = sum(self.counts.values())
-        if not total:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise UsageError(f"{self.folder} is being made by another process") from None
+            yield
+
+    def identity(self, source: sources.Source) -> str:
+        """A digest of all that the outcome depends on."""
+        form = [VERSION, WRITER, SHARD_BYTES, MOST_SHARDS, PIL.__version__, simplejpeg.__version__]
+        given = [form, self.data.name, [self.data[key] for key in FORM], source.identity()]
+        return hashlib.sha256(json.dumps(given).encode()).hexdigest()
+
+    def plan(self, source: sources.Source, strict: bool, parted: bool) -> Plan:
+        """Decides what goes where; begins anew when what lies there was made from something else."""
+        identity = self.identity(source)
+        mark = self.work / "identity"
+        if mark.exists() and mark.read_text() != identity:
+            if parted:
+                raise UsageError(
+                    f"{self.folder} holds parts of another source or config or made with other versions of "
+                    "Pillow or simplejpeg: remove it, or use the same everywhere"
+                )
+            print("what was begun there was made from something else: it is begun anew")
+            shutil.rmtree(self.shards, ignore_errors=True)
+            for path in self.work.iterdir():
+                if path.name != "lock":
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+        self.shards.mkdir(exist_ok=True)
+        if not mark.exists():
+            files.write_text(mark, identity)
+        entries = source.entries
+        if entries is None:
+            self._spool(source, strict)
+            entries = self._spooled()
+        plan = self._cut(identity, source, entries)
+        self._check_disk(plan)
+        if not (self.work / "plan.json").exists():
+            tree = {**vars(plan), "shards": [vars(shard) for shard in plan.shards]}
+            files.write_text(self.work / "plan.json", json.dumps(tree))
+        self.entries = _by_split(entries)
+        return plan
+
+    def read_plan(self) -> Plan:
+        """The plan that parts were made by."""
+        try:
+            tree = json.loads((self.work / "plan.json").read_text())
+        except FileNotFoundError:
+            raise UsageError(f"{self.folder} holds no parts: make them with prepare --part=i/n") from None
+        return Plan(
+            tree["identity"], tree["kind"], tree["class_names"], [Shard(**shard) for shard in tree["shards"]]
+        )
+
+    def _cut(self, identity: str, source: sources.Source, entries: list[sources.Entry]) -> Plan:
+        """Shards of equal length, as many as the expected bytes ask for."""
+        counts = Counter(entry.split for entry in entries)
+        if not entries:
             raise UsageError("the source holds no pictures that can be decoded")
-        if len(self.rejects) > REJECTED_SHARE * (total + len(self.rejects)):
-            first = self.rejects[0]
-            raise RunFailure(
-                f"{len(self.rejects)} of {total + len(self.rejects)} pictures cannot be decoded, "
-                f"the first: {printable(first)}"
-            )
-        if "train" not in self.counts:
-            raise UsageError(f"the source has no training pictures, only {', '.join(self.counts)}")
-
-    def _keep(self, done: "_Done", strict: bool, progress: Progress) -> None:
-        records, statistics, rejects = done
-        if rejects and strict:
-            raise RunFailure(f"--strict: {printable(rejects[0])}")
-        self.rejects += rejects
-        self.statistics.merge(statistics)
-        for split, label, key, encoded in records:
-            digest = _hash(key)
-            self.counts[split] += 1
-            self.classes.setdefault(split, Counter())[label] += 1
-            header = json.dumps([label, key]).encode()
-            with (self.folder / "spool" / f"{split}-{digest[0] * BUCKETS // 256:03d}").open("ab") as file:
-                file.write(struct.pack("<II", len(header), len(encoded)) + header + encoded)
-        progress.update(len(records) + len(rejects))
-
-    def write(self, kind: str) -> None:
-        """Writes shards, metadata and statistics."""
-        data = self.data
-        names = sorted(set().union(*self.classes.values()))
+        if "train" not in counts:
+            raise UsageError(f"the source has no training pictures, only {', '.join(sorted(counts))}")
+        names = list(source.class_names) or sorted({entry.label for entry in entries})
         if len(names) < 2:
             raise UsageError(f"the source has one class, {names[0]!r}: a net needs two or more")
-        for split, found in self.classes.items():
-            missing = [name for name in names if name not in found]
-            if missing and split == "train":
-                raise UsageError(f"class {missing[0]!r} has no training pictures")
-        numbers = {name: number for number, name in enumerate(names)}
-        described = features(data, names)
-        serializer = example_serializer.ExampleSerializer(described.get_serialized_info())
-        infos = []
-        for split in sorted(self.counts):
-            groups = _groups(sorted((self.folder / "spool").glob(f"{split}-*")))
-            template = tfds.core.ShardedFileTemplate(
-                data_dir=self.folder,
-                dataset_name=f"{data.name}_{data.size}",
-                split=split,
-                filetype_suffix="array_record",
-            )
-            lengths, size = [], 0
-            for number, group in enumerate(groups):
-                path = template.sharded_filepath(shard_index=number, num_shards=len(groups))
-                writer = array_record_module.ArrayRecordWriter(str(path), "group_size:1")
-                records = sorted(
-                    (record for spooled in group for record in _unspool(spooled)),
-                    key=lambda record: (_hash(record[1]), record[1]),
-                )
-                for label, key, encoded in records:
-                    example = {"image": encoded, "label": numbers[label], "file_name": key}
-                    serialized = serializer.serialize_example(example)
-                    writer.write(serialized)
-                    size += len(serialized)
-                writer.close()
-                lengths.append(len(records))
-            infos.append(
-                tfds.core.SplitInfo(
-                    name=split, shard_lengths=lengths, num_bytes=size, filename_template=template
-                )
-            )
-        tfds.folder_dataset.write_metadata(
-            data_dir=self.folder, features=described, split_infos=infos, check_data=False
+        _check_classes(names, {entry.label for entry in entries if entry.split == "train"})
+        shards = []
+        for split, count in sorted(counts.items()):
+            number = min(-(-count * self.form.expected_bytes() // SHARD_BYTES), MOST_SHARDS, count)
+            template = self._template(split)
+            for index in range(number):
+                path = template.sharded_filepath(shard_index=index, num_shards=number)
+                first, last = index * count // number, (index + 1) * count // number
+                shards.append(Shard(split, path.name, first, last))
+        return Plan(identity, source.kind, names, shards)
+
+    def _template(self, split: str) -> tfds.core.ShardedFileTemplate:
+        return tfds.core.ShardedFileTemplate(
+            data_dir=self.shards,
+            dataset_name=f"{self.data.name}_{self.data.size}",
+            split=split,
+            filetype_suffix="array_record",
         )
-        self.statistics.finish().save(self.folder / "statistics.npz")
-        files.write_text(self.folder / REJECTS, "".join(f"{line}\n" for line in sorted(self.rejects)))
-        made_with = {"source": kind, "counts": dict(sorted(self.counts.items()))}
-        made_with |= {key: data[key] for key in FORM}
-        files.write_text(self.folder / "preparation.json", json.dumps(made_with, indent=1) + "\n")
 
-    def summary(self, folder: Path) -> str:
-        """What was made, for a person."""
-        splits = ", ".join(f"{count:,} {split}" for split, count in sorted(self.counts.items()))
-        rejected = f"; {len(self.rejects)} could not be decoded, see {REJECTS}" if self.rejects else ""
-        return f"{folder}: {splits} pictures of {len(self.classes['train'])} classes{rejected}"
+    def _check_disk(self, plan: Plan) -> None:
+        left = sum(shard.last - shard.first for shard in plan.shards if not self._is_made(shard))
+        needed = left * self.form.expected_bytes() + len(plan.shards) * 4 * self.form.size**2
+        free = shutil.disk_usage(self.folder).free
+        if free < needed:
+            raise UsageError(
+                f"{self.folder.parent} has {free / 2**30:.1f} GiB free and this needs about "
+                f"{needed / 2**30:.1f}: make room or set config.data.dir"
+            )
+
+    def _tally_path(self, shard: Shard) -> Path:
+        return self.work / f"{shard.file}.npz"
+
+    def _is_made(self, shard: Shard) -> bool:
+        return self._tally_path(shard).exists() and (self.shards / shard.file).exists()
+
+    # A compressed tar
+
+    def _spool(self, source: sources.Source, strict: bool) -> None:
+        """Encodes the pictures of a compressed tar in its order, a file for each chunk of them."""
+        spool = self.work / "spool"
+        if (spool / "whole").exists():
+            return
+        spool.mkdir(exist_ok=True)
+        _remove_unfinished(spool)
+        done, rejects = 0, []
+
+        def tasks() -> Iterator[_Chunk]:
+            nonlocal done
+            for number, chunk in enumerate(_chunks(source.pictures())):
+                path = spool / f"{number:06d}"
+                if path.with_suffix(".npz").exists():
+                    progress.update(len(chunk))
+                else:
+                    yield _Chunk(chunk, path, self.form, strict)
+                done = number + 1
+
+        with Progress(f"prepare {self.data.name}", None, "pictures") as progress:
+            for tally in _crew(tasks(), _encode_chunk, self.processes, progress):
+                rejects += tally.rejects
+        files.write_text(spool / "whole", str(done))
+
+    def _spooled(self) -> list[sources.Entry]:
+        entries = []
+        for path in sorted((self.work / "spool").glob("*.npz")):
+            _, told = Tally.load(path, self.form)
+            entries += [
+                sources.Entry(split, label, key, str(path.with_suffix("")), start, size)
+                for split, label, key, start, size in told["entries"]
+            ]
+        return entries
+
+    # Shards
+
+    def write_shards(
+        self, plan: Plan, source: sources.Source, strict: bool, share: tuple[int, int] | None
+    ) -> None:
+        """Makes the shards that are not there, or every n-th of them."""
+        number, of = share or (0, 1)
+        mine = plan.shards[number::of]
+        _remove_unfinished(self.work, f".{number}-{of}-")
+        left = [shard for shard in mine if not self._is_made(shard)]
+        total = sum(shard.last - shard.first for shard in mine)
+        numbers = {name: index for index, name in enumerate(plan.class_names)}
+        tasks = (
+            _Task(
+                self.entries[shard.split][shard.first : shard.last],
+                source.read if source.entries is not None else sources.read_range,
+                None if source.entries is None else self.form,
+                Accumulator(self.form.size, self.form.channels),
+                numbers,
+                self.shards / shard.file,
+                self.work / f".{number}-{of}-{shard.file}",
+                self._tally_path(shard),
+                strict,
+            )
+            for shard in left
+        )
+        begun = total - sum(shard.last - shard.first for shard in left)
+        most = REJECTED_SHARE * sum(shard.last - shard.first for shard in plan.shards)
+        rejects: list[str] = []
+        words = f"prepare {self.data.name}" if source.entries is not None else "write shards"
+        with Progress(words, total, "pictures", begun) as progress:
+            for tally in _crew(tasks, _write_shard, min(self.processes, max(len(left), 1)), progress):
+                rejects += tally.rejects
+                if len(rejects) > most:
+                    self._refuse(rejects, round(most / REJECTED_SHARE))
+
+    def _refuse(self, rejects: list[str], total: int) -> None:
+        files.write_text(self.work / REJECTS, "".join(f"{line}\n" for line in sorted(rejects)))
+        raise RunFailure(
+            f"{len(rejects)} of {total} pictures cannot be decoded, more than {REJECTED_SHARE:.0%}, the "
+            f"first: {printable(rejects[0])}; all: {self.work / REJECTS}"
+        )
+
+    def finish(self, plan: Plan, folder: Path) -> str:
+        """Registers the shards, sums up, and gives the dataset its name. Returns a summary for a person."""
+        missing = [shard for shard in plan.shards if not self._is_made(shard)]
+        if missing:
+            raise UsageError(
+                f"{len(missing)} of {len(plan.shards)} shards are not made, the first {missing[0].file}: run "
+                "the parts that make them, or prepare without --part"
+            )
+        statistics = Accumulator(self.form.size, self.form.channels)
+        rejects: list[str] = []
+        counts: Counter[str] = Counter()
+        lengths: dict[str, list[int]] = {}
+        sizes: Counter[str] = Counter()
+        classes: Counter[str] = Counter()
+        for shard in plan.shards:
+            tally, _ = Tally.load(self._tally_path(shard), self.form)
+            path = self.shards / shard.file
+            if path.stat().st_size != tally.file_size:
+                raise RunFailure(f"{path} was changed after it was made: remove it and prepare again")
+            number = sum(tally.classes.values())
+            counts[shard.split] += number
+            lengths.setdefault(shard.split, []).append(number)
+            sizes[shard.split] += tally.bytes
+            rejects += tally.rejects
+            statistics.merge(tally.statistics)
+            if shard.split == "train":
+                classes += tally.classes
+        for path in sorted((self.work / "spool").glob("*.npz")):
+            tally, _ = Tally.load(path, self.form)
+            rejects += tally.rejects
+            statistics.merge(tally.statistics)
+        rejects.sort()
+        total = sum(counts.values()) + len(rejects)
+        if len(rejects) > REJECTED_SHARE * total:
+            self._refuse(rejects, total)
+        _check_classes(plan.class_names, classes)
+        infos = [
+            tfds.core.SplitInfo(
+                name=split,
+                shard_lengths=lengths[split],
+                num_bytes=sizes[split],
+                filename_template=self._template(split),
+            )
+            for split in sorted(lengths)
+        ]
+        described = features(self.data, plan.class_names)
+        tfds.folder_dataset.write_metadata(
+            data_dir=self.shards, features=described, split_infos=infos, check_data=False
+        )
+        statistics.finish().save(self.shards / "statistics.npz")
+        files.write_text(self.shards / REJECTS, "".join(f"{line}\n" for line in rejects))
+        made_with = {"source": plan.kind, "counts": dict(sorted(counts.items()))}
+        made_with |= {key: self.data[key] for key in FORM}
+        files.write_text(self.shards / "preparation.json", json.dumps(made_with, indent=1) + "\n")
+        for path in self.shards.iterdir():
+            _synchronise(path)
+        files.synchronise_folder(self.shards)
+        os.replace(self.shards, folder)
+        files.synchronise_folder(folder.parent)
+        shutil.rmtree(self.folder, ignore_errors=True)
+        splits = ", ".join(f"{count:,} {split}" for split, count in sorted(counts.items()))
+        rejected = f"; {len(rejects)} could not be decoded, see {REJECTS}" if rejects else ""
+        return f"{splits} pictures of {len(plan.class_names)} classes{rejected}"
 
 
-_Form = tuple[int, int, bool, str, int]
-_Done = tuple[list[tuple[str, str, str, bytes]], Accumulator, list[str]]
+def _check_classes(names: list[str], trained: Iterable[str]) -> None:
+    missing = sorted(set(names) - set(trained))
+    if missing:
+        raise UsageError(f"class {printable(missing[0])!r} has no training pictures")
 
 
-def _chunks(found: Iterator[sources.Picture]) -> Iterator[list[sources.Picture]]:
-    chunk: list[sources.Picture] = []
-    for picture in found:
-        chunk.append(picture)
-        if len(chunk) == CHUNK:
-            yield chunk
-            chunk = []
-    if chunk:
-        yield chunk
-
-
-def _encode(chunk: list[sources.Picture], form: _Form) -> _Done:
-    """A process's work: the records of `chunk`, the sums of its training pictures, and its rejects."""
-    size, channels, exif_rotation, kind, quality = form
-    records, statistics, rejects = [], Accumulator(size, channels), []
-    for picture in chunk:
-        try:
-            pixels = pictures.square(picture.data, size, channels, exif_rotation)
-        except pictures.BadPicture as error:
-            rejects.append(f"{picture.split}/{picture.key}: {error}")
-            continue
-        if kind == "jpeg":
-            file = io.BytesIO()
-            image = Image.fromarray(pixels if channels == 3 else pixels[:, :, 0])
-            image.save(file, "JPEG", quality=quality)
-            encoded = file.getvalue()
-        else:
-            encoded = pixels.tobytes()
-        if picture.split == "train":
-            statistics.add(pixels)
-        records.append((picture.split, picture.label, picture.key, encoded))
-    return records, statistics, rejects
+def _by_split(entries: list[sources.Entry]) -> dict[str, list[sources.Entry]]:
+    """The entries of each split in the order of the hash of their keys."""
+    split: dict[str, list[sources.Entry]] = {}
+    for entry in entries:
+        split.setdefault(entry.split, []).append(entry)
+    for listed in split.values():
+        listed.sort(key=lambda entry: (_hash(entry.key), entry.key))
+    return split
 
 
 def _hash(key: str) -> bytes:
     return hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()
 
 
-def _groups(spooled: list[Path]) -> list[list[Path]]:
-    """Neighbouring spool files, so many together that a shard fits well in memory."""
-    groups: list[list[Path]] = []
-    size = SHARD_BYTES
-    for path in spooled:
-        if size >= SHARD_BYTES:
-            groups.append([])
-            size = 0
-        groups[-1].append(path)
-        size += path.stat().st_size
-    return groups
+def _remove_unfinished(folder: Path, prefix: str = ".") -> None:
+    for path in folder.glob(f"{prefix}*"):
+        path.unlink()
 
 
-def _unspool(path: Path) -> Iterator[tuple[str, str, bytes]]:
+def _synchronise(path: Path) -> None:
     with path.open("rb") as file:
-        while lengths := file.read(8):
-            header, encoded = struct.unpack("<II", lengths)
-            label, key = json.loads(file.read(header))
-            yield label, key, file.read(encoded)
+        os.fsync(file.fileno())
+
+
+# What a process does
+
+
+@dataclass(frozen=True)
+class _Task:
+    """A shard to be written."""
+
+    entries: list[sources.Entry]
+    read: Callable[[sources.Entry], bytes]
+    form: Form | None  # None: what is read is encoded already
+    statistics: Accumulator
+    numbers: dict[str, int]
+    path: Path
+    unfinished: Path
+    tally: Path
+    strict: bool
+
+
+@dataclass(frozen=True)
+class _Chunk:
+    """Pictures of a compressed tar, to be encoded into the file `path` and told in `path`.npz."""
+
+    pictures: list[sources.Picture]
+    path: Path
+    form: Form
+    strict: bool
+
+
+def _write_shard(task: _Task, tell: Callable[[int], None]) -> Tally:
+    tally = Tally(task.statistics)
+    try:
+        writer = array_record_module.ArrayRecordWriter(str(task.unfinished), WRITER)
+        for number, entry in enumerate(task.entries, 1):
+            encoded = _encoded(task, entry, tally)
+            if encoded is not None:
+                example = tf_example_pb2.Example()
+                feature = example.features.feature
+                feature["image"].bytes_list.value.append(encoded)
+                feature["label"].int64_list.value.append(task.numbers[entry.label])
+                feature["file_name"].bytes_list.value.append(entry.key.encode("utf-8", "surrogateescape"))
+                writer.write(example.SerializeToString(deterministic=True))
+                tally.classes[entry.label] += 1
+                tally.bytes += len(encoded)
+            if number % TOLD == 0 or number == len(task.entries):
+                tell((number - 1) % TOLD + 1)
+        writer.close()
+    except RuntimeError as error:  # array_record's: it cannot write
+        if shutil.disk_usage(task.path.parent).free < 2**20:
+            raise OSError(errno.ENOSPC, "the disk is full") from error
+        raise RunFailure(f"{task.path} cannot be written: {str(error).splitlines()[0]}") from error
+    _synchronise(task.unfinished)
+    tally.file_size = task.unfinished.stat().st_size
+    os.replace(task.unfinished, task.path)
+    files.synchronise_folder(task.path.parent)
+    tally.save(task.tally)
+    return tally
+
+
+def _encoded(task: _Task, entry: sources.Entry, tally: Tally) -> bytes | None:
+    """What stands in the record; None for a reject."""
+    try:
+        data = task.read(entry)
+        if task.form is None:
+            return data
+        pixels, encoded = task.form.encode(data)
+    except (pictures.BadPicture, sources.Unreadable) as error:
+        _reject(f"{entry.split}/{entry.key}: {error}", task.strict, tally)
+        return None
+    if entry.split == "train":
+        tally.statistics.add(pixels)
+    return encoded
+
+
+def _reject(line: str, strict: bool, tally: Tally) -> None:
+    line = printable(line)
+    if strict:
+        raise RunFailure(f"--strict: {line}")
+    tally.rejects.append(line)
+
+
+def _encode_chunk(chunk: _Chunk, tell: Callable[[int], None]) -> Tally:
+    form = chunk.form
+    tally = Tally(Accumulator(form.size, form.channels))
+    entries = []
+    with files.whole_file(chunk.path) as file:
+        for picture in chunk.pictures:
+            try:
+                pixels, encoded = form.encode(picture.data)
+            except pictures.BadPicture as error:
+                _reject(f"{picture.split}/{picture.key}: {error}", chunk.strict, tally)
+                continue
+            if picture.split == "train":
+                tally.statistics.add(pixels)
+            entries.append((picture.split, picture.label, picture.key, file.tell(), len(encoded)))
+            file.write(encoded)
+    tally.save(chunk.path.with_suffix(".npz"), entries=entries)
+    tell(len(chunk.pictures))
+    return tally
+
+
+def _chunks(found: Iterator[sources.Picture]) -> Iterator[list[sources.Picture]]:
+    chunk: list[sources.Picture] = []
+    size = 0
+    for picture in found:
+        chunk.append(picture)
+        size += len(picture.data)
+        if len(chunk) == CHUNK_PICTURES or size > CHUNK_BYTES:
+            yield chunk
+            chunk, size = [], 0
+    if chunk:
+        yield chunk
+
+
+# Processes
+
+
+def _crew(
+    tasks: Iterator[Any],
+    work: Callable[[Any, Callable[[int], None]], Tally],
+    processes: int,
+    progress: Progress,
+) -> Iterator[Tally]:
+    """Does tasks in `processes` processes; yields what they return, in the order in which they are done.
+
+    A task is taken from `tasks` when a process will soon want it, which bounds the memory. Each process
+    hangs on a pipe of its own: when this one dies, however, its next word fails and it ends too. They are
+    spawned: a fork of a process that runs JAX's threads may hang.
+
+    Raises:
+      What a task raised. RunFailure: a process died.
+    """
+    context = multiprocessing.get_context("spawn")
+    crew: dict[Connection, Any] = {}
+    try:
+        # Ctrl-C reaches every process of a terminal. These inherit that they do not hear it; this one ends
+        # them. The tracker is started before, since its start would open the mask again.
+        resource_tracker.ensure_running()
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            for _ in range(processes):
+                here, there = context.Pipe()
+                process = context.Process(target=_serve, args=(there, work), daemon=True)
+                process.start()
+                there.close()
+                crew[here] = process
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        idle, ahead, more = set(crew), deque[Any](), True
+        while True:
+            if more and len(ahead) < processes:
+                try:
+                    ahead.append(next(tasks))
+                except StopIteration:
+                    more = False
+            while idle and ahead:
+                connection = idle.pop()
+                with contextlib.suppress(BrokenPipeError):  # it died: reading tells
+                    connection.send(ahead.popleft())
+            busy = [connection for connection in crew if connection not in idle]
+            if not busy:
+                return
+            for ready in wait(busy, 0 if more and len(ahead) < processes else None):
+                assert isinstance(ready, Connection)
+                try:
+                    what, value = ready.recv()
+                except (EOFError, ConnectionResetError):
+                    crew[ready].join()
+                    raise RunFailure(
+                        f"a process ended with exit code {crew[ready].exitcode} (-9: killed, perhaps for "
+                        "want of memory); what is done stays: the same command goes on"
+                    ) from None
+                if what == "failed":
+                    raise value
+                if what == "told":
+                    progress.update(value)
+                else:
+                    idle.add(ready)
+                    yield value
+    finally:
+        for connection, process in crew.items():
+            process.terminate()
+            process.join()
+            connection.close()
+
+
+def _serve(connection: Connection, work: Callable[[Any, Callable[[int], None]], Tally]) -> None:
+    """What a process of the crew runs, until it is ended or the other end of its pipe is gone."""
+    with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
+        while True:
+            task = connection.recv()
+            try:
+                answer = "done", work(task, lambda count: connection.send(("told", count)))
+            except (BrokenPipeError, ConnectionResetError):
+                raise
+            except Exception as error:
+                connection.send(("failed", error))
+                return
+            connection.send(answer)

@@ -61,10 +61,18 @@ class Accumulator:
 
     def add(self, picture: np.ndarray) -> None:
         """Counts one picture, uint8 (S, S, C)."""
+        channels = picture.shape[2]
         self.count += 1
         self.sum += picture
-        pixels = picture.reshape(-1, picture.shape[2]).astype(np.float64)
-        self.products += np.rint(pixels.T @ pixels).astype(np.int64)  # exact: far below 2**53
+        # Four pixels a row, 256 rows a block: a block's products sum to at most 256 * 255**2, below 2**24,
+        # so that float32 holds them exactly, and a matrix product is three times as fast as one in float64.
+        values = picture.reshape(-1)
+        padded = np.zeros(-(-len(values) // (1024 * channels)) * 1024 * channels, np.float32)
+        padded[: len(values)] = values
+        rows = padded.reshape(-1, 256, 4 * channels)
+        products = np.matmul(rows.transpose(0, 2, 1), rows).sum(axis=0, dtype=np.float64)
+        pixel = products.reshape(4, channels, 4, channels)
+        self.products += np.einsum("iaib->ab", pixel).astype(np.int64)
 
     def merge(self, other: "Accumulator") -> None:
         """Counts all that `other` has counted."""

@@ -1,292 +1,324 @@
-"""From a source to records: every form of class folders, awkward pictures, and the numbers beside them."""
+"""Prepared datasets against Pillow on the source's own files, read through TFDS; the same bytes always."""
 
 import hashlib
 import io
 import json
-import tarfile
-import zipfile
+import os
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
+from ml_collections import ConfigDict
 from PIL import Image
 
-from alexnet_jax.data import pictures, prepare, sources
-from alexnet_jax.data.statistics import Accumulator, Statistics
+from alexnet_jax.data import pipeline, prepare
+from alexnet_jax.data.statistics import Statistics
 from alexnet_jax.errors import RunFailure, UsageError
 from configs import imagenet
+from tests.data import made_up
 
 
-def encoded(side=(40, 30), seed=0, form="PNG", mode="RGB", **options):
-    draw = np.random.default_rng(seed)
-    channels = {"L": (), "RGB": (3,), "CMYK": (4,), "RGBA": (4,)}[mode]
-    small = draw.integers(0, 256, (5, 4, *channels), dtype=np.uint8)
-    file = io.BytesIO()
-    Image.fromarray(small, mode).resize(side, Image.Resampling.BICUBIC).save(file, form, **options)
-    return file.getvalue()
-
-
-MEMBERS = {
-    f"{split}/{label}/{n}.png": encoded(seed=n + 10 * len(label + split))
-    for split in ("train", "val")
-    for label in ("cat", "horse")
-    for n in range(3)
-}
-
-
-def write(path, kind, members=MEMBERS, top=""):
-    """The same pictures as a folder, or as an archive of one."""
-    if kind == "folder":
-        for name, data in members.items():
-            target = path / top / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(data)
-        return str(path)
-    archive = path / f"pictures.{kind}"
-    if kind == "zip":
-        with zipfile.ZipFile(archive, "w") as file:
-            for name, data in members.items():
-                file.writestr(top + name, data)
-        return str(archive)
-    with tarfile.open(archive, {"tar": "w", "tar.gz": "w:gz", "tar.xz": "w:xz"}[kind]) as file:
-        for name, data in members.items():
-            info = tarfile.TarInfo(top + name)
-            info.size = len(data)
-            file.addfile(info, io.BytesIO(data))
-    return str(archive)
-
-
-def small(tmp_path, **keys):
+def config_for(folder: Path, size: int = 24, form: str = "raw", channels: int = 3) -> ConfigDict:
     config = imagenet.get_config()
-    config.data.update({"name": "toy", "dir": str(tmp_path / "tfds"), "size": 24, "crop": 24} | keys)
+    config.data.update(
+        name="toy", dir=str(folder), size=size, crop=size, format=form, channels=channels, lighting=0.0
+    )
     return config
 
 
-@pytest.mark.parametrize("top", ["", "wrapped/"])
-@pytest.mark.parametrize("kind", ["folder", "tar", "tar.gz", "tar.xz", "zip"])
-def test_every_form_of_a_source_gives_the_same_pictures(tmp_path, kind, top):
-    found = {
-        (p.split, p.label, p.key): p.data
-        for p in sources.open_source(write(tmp_path, kind, top=top)).pictures()
-    }
-    expected = {
-        (
-            {"train": "train", "val": "validation"}[name.split("/")[0]],
-            name.split("/")[1],
-            name.split("/", 1)[1],
-        ): data
-        for name, data in MEMBERS.items()
-    }
-    assert found == expected
-
-
-def test_without_split_folders_all_is_for_training(tmp_path):
-    write(
-        tmp_path,
-        "folder",
-        {"cat/1.png": b"x", "horse/1.png": b"y", "horse/.hidden.png": b"z", "horse/a.txt": b""},
-    )
-    found = [(p.split, p.label, p.key) for p in sources.open_source(str(tmp_path)).pictures()]
-    assert found == [("train", "cat", "cat/1.png"), ("train", "horse", "horse/1.png")]
-
-
-def test_an_archive_is_never_unpacked_and_its_links_not_followed(tmp_path):
-    secret = tmp_path / "secret.png"
-    secret.write_bytes(encoded())
-    archive = tmp_path / "evil.tar"
-    with tarfile.open(archive, "w") as file:
-        for name, target in (("cat/link.png", str(secret)), ("cat/../../up.png", "")):
-            info = tarfile.TarInfo(name)
-            info.type, info.linkname = (tarfile.SYMTYPE, target) if target else (tarfile.REGTYPE, "")
-            file.addfile(info, io.BytesIO(b""))
-    before = sorted(tmp_path.rglob("*"))
-    found = list(sources.open_source(str(archive)).pictures())
-    assert all(picture.data == b"" for picture in found)
-    assert "cat/link.png" not in [picture.key for picture in found]
-    assert sorted(tmp_path.rglob("*")) == before
-
-
-@pytest.mark.parametrize(
-    ("members", "words"),
-    [
-        ({"train/cat/1.png": b"", "1.png": b""}, "lies outside train/"),
-        ({"1.png": b""}, "lies in no class folder"),
-    ],
-)
-def test_pictures_in_no_class_are_named(tmp_path, members, words):
-    with pytest.raises(UsageError, match=words):
-        list(sources.open_source(write(tmp_path, "tar", members)).pictures())
-
-
-def test_a_broken_archive_is_one_line(tmp_path):
-    for name in ("a.tar", "a.tar.xz", "a.zip"):
-        (tmp_path / name).write_bytes(b"no archive" * 100)
-        with pytest.raises(UsageError, match="cannot be read"):
-            list(sources.open_source(str(tmp_path / name)).pictures())
-
-
-def test_digits_are_the_ones_of_scikit_learn():
-    from sklearn.datasets import load_digits
-
-    found = list(sources.open_source("digits").pictures())
-    assert len(found) == 1797
-    assert sum(p.split == "test" for p in found) == 297
-    digits = load_digits()
-    for picture in found[::100]:
-        index = int(picture.key[2:-4])
-        assert picture.label == str(digits.target[index])
-        pixels = np.asarray(Image.open(io.BytesIO(picture.data)))
-        np.testing.assert_allclose(pixels / 255 * 16, digits.images[index], atol=0.05)
+def content(folder: Path) -> dict[str, str]:
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()}
 
 
 @pytest.fixture(scope="module")
-def prepared(tmp_path_factory):
-    """A JPEG dataset of twelve pictures, one file that is none, and where it lies."""
-    tmp_path = tmp_path_factory.mktemp("prepared")
-    config = small(tmp_path)
-    members = MEMBERS | {f"train/horse/{n}.png": encoded(seed=n) for n in range(10, 120)}
-    members["train/cat/broken.png"] = members["train/cat/1.png"][:60]
-    source = write(tmp_path, "tar", members)
-    return config, source, prepare.prepare(config, source), members
+def files() -> made_up.Files:
+    return made_up.class_folders()
 
 
-def test_records_are_what_tfds_reads(prepared):
-    config, _, folder, _ = prepared
-    assert folder == prepare.dataset_folder(config.data)
-    assert prepare.is_prepared(config.data)
-    builder = tfds.builder_from_directory(folder)
-    assert builder.info.features["label"].names == ["cat", "horse"]
-    read = {name: list(builder.as_data_source(name)) for name in ("train", "validation")}
-    assert {name: len(records) for name, records in read.items()} == {"train": 116, "validation": 6}
-    for record in [*read["train"][::20], *read["validation"]]:
-        name = record["file_name"].decode()
-        assert name.startswith(("cat", "horse")[record["label"]])
-    split = {"train": read["train"], "val": read["validation"]}
-    for name, data in MEMBERS.items():
-        top, key = name.split("/", 1)
-        record = next(r for r in split[top] if r["file_name"].decode() == key)
-        whole = Image.open(io.BytesIO(data)).resize((32, 24), Image.Resampling.BICUBIC)
-        centre = np.asarray(whole.crop((4, 0, 28, 24)).convert("L"), int)
-        found = np.asarray(Image.fromarray(record["image"]).convert("L"), int)
-        assert np.abs(found - centre).mean() < 2  # JPEG
+@pytest.fixture(scope="module")
+def source(files: made_up.Files, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return made_up.write_folder(tmp_path_factory.mktemp("source"), files)
 
 
-def test_the_order_of_the_source_does_not_show(prepared):
-    """A slice is a fair sample: both classes stand in the first and in the last part."""
-    folder = prepared[2]
-    labels = [r["label"] for r in tfds.builder_from_directory(folder).as_data_source("train")]
-    assert labels != sorted(labels)
+@pytest.fixture(scope="module")
+def whole(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return prepare.prepare(config_for(tmp_path_factory.mktemp("whole")), str(source), processes=1)
 
 
-def test_rejects_are_listed_with_their_reason(prepared):
-    lines = (prepared[2] / "rejects.txt").read_text().splitlines()
-    assert len(lines) == 1
-    assert lines[0].startswith("train/cat/broken.png: ")
-    made = json.loads((prepared[2] / "preparation.json").read_text())
-    assert made["counts"] == {"train": 116, "validation": 6}
+@pytest.fixture
+def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prepare, "SHARD_BYTES", 10_000)
 
 
-def test_prepared_twice_it_is_the_same_byte_for_byte(prepared, tmp_path):
-    config, source, folder, _ = prepared
-    again = small(tmp_path)
-    other = prepare.prepare(again, source)
-
-    def digest(path):
-        return {
-            p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in path.iterdir() if "array" in p.name
-        }
-
-    assert digest(other) == digest(folder)
-    assert prepare.prepare(config, source) == folder  # there already
+def centre_by_pillow(data: bytes, size: int) -> np.ndarray:
+    image = Image.open(io.BytesIO(data)).convert("RGB")
+    short = min(image.size)
+    image = image.resize(
+        (round(image.width * size / short), round(image.height * size / short)), Image.Resampling.BICUBIC
+    )
+    left, top = (image.width - size) // 2, (image.height - size) // 2
+    return np.asarray(image.crop((left, top, left + size, top + size)))
 
 
-def test_strict_stops_and_leaves_nothing(prepared, tmp_path):
-    config = small(tmp_path)
-    with pytest.raises(RunFailure, match=r"--strict: train/cat/broken.png"):
-        prepare.prepare(config, prepared[1], strict=True)
-    assert not prepare.is_prepared(config.data)
-    assert [path.name for path in prepare.dataset_folder(config.data).parent.iterdir()] == []
+def test_records_are_the_source_scaled(whole: Path, files: made_up.Files) -> None:
+    builder = tfds.builder_from_directory(whole)
+    names = builder.info.features["label"].names
+    assert names == ["ant", "bee", "cat"]
+    seen, train = set(), []
+    for split in ("train", "test"):
+        for record in builder.as_data_source(split):
+            name = f"{split}/{record['file_name'].decode()}"
+            seen.add(name)
+            assert names[record["label"]] == name.split("/")[1]
+            want = centre_by_pillow(files[name], 24)
+            assert np.abs(record["image"].astype(int) - want).max() <= 1
+            if split == "train":
+                train.append(record["image"])
+    assert seen == set(files)
+    statistics = Statistics.load(whole / "statistics.npz")
+    np.testing.assert_allclose(statistics.mean, np.mean(train, axis=0), rtol=1e-6)
+    assert statistics.count == len(train) == 36
+    made_with = json.loads((whole / "preparation.json").read_text())
+    assert made_with["counts"] == {"test": 12, "train": 36}
+    assert (whole / "rejects.txt").read_text() == ""
+    assert not whole.with_name(".1.0.0.partial").exists()
 
 
-def test_too_many_rejects_are_an_error(tmp_path):
-    members = MEMBERS | {"train/cat/broken.png": b"nothing"}
-    with pytest.raises(RunFailure, match="1 of 13 pictures cannot be decoded"):
-        prepare.prepare(small(tmp_path), write(tmp_path, "tar", members))
-
-
-def test_one_class_is_refused(tmp_path):
-    members = {name: data for name, data in MEMBERS.items() if "cat" in name}
-    with pytest.raises(UsageError, match="one class, 'cat'"):
-        prepare.prepare(small(tmp_path), write(tmp_path, "tar", members))
-
-
-@pytest.mark.parametrize("side", [(40, 30), (30, 40), (24, 24), (33, 57), (1, 300), (500, 3)])
-def test_square_is_the_centre_of_the_scaled_picture(side):
-    data = encoded(side)
-    short = min(side)
-    scaled = tuple(max(round(s * 24 / short), 24) for s in side)
-    whole = Image.open(io.BytesIO(data)).resize(scaled, Image.Resampling.BICUBIC)
-    left, top = (scaled[0] - 24) // 2, (scaled[1] - 24) // 2
-    expected = np.asarray(whole.crop((left, top, left + 24, top + 24)), int)
-    assert np.abs(pictures.square(data, 24, 3, False).astype(int) - expected).max() <= 1
-
-
-def test_awkward_pictures():
-    grey = pictures.square(encoded(mode="L"), 24, 3, False)
-    assert (grey[..., 0] == grey[..., 2]).all()
-    assert pictures.square(encoded(), 24, 1, False).shape == (24, 24, 1)
-    cmyk = pictures.square(encoded(form="JPEG", mode="CMYK"), 24, 3, False)
-    assert cmyk.shape == (24, 24, 3)
-    clear = io.BytesIO()
-    Image.new("RGBA", (30, 30), (255, 0, 0, 0)).save(clear, "PNG")
-    assert (pictures.square(clear.getvalue(), 24, 3, False) == 255).all()  # transparent on white
-    deep = io.BytesIO()
-    Image.fromarray(np.full((30, 30), 257 * 100, np.uint16)).save(deep, "PNG")
-    assert (pictures.square(deep.getvalue(), 24, 3, False) == 100).all()
-
-
-def test_exif_rotation_is_a_choice():
-    exif = Image.Exif()
-    exif[0x0112] = 3  # upside down
-    data = encoded((24, 24), form="PNG", exif=exif)
-    as_stored = pictures.square(data, 24, 3, False)
-    np.testing.assert_array_equal(pictures.square(data, 24, 3, True), as_stored[::-1, ::-1])
-
-
-@pytest.mark.parametrize("data", [b"", b"text", encoded(form="JPEG")[:200]])
-def test_what_is_no_picture_says_so(data):
-    with pytest.raises(pictures.BadPicture):
-        pictures.square(data, 24, 3, False)
-
-
-def test_a_picture_of_absurd_size_is_not_decoded():
-    file = io.BytesIO()
-    Image.new("1", (30_000, 30_000)).save(file, "PNG")
-    with pytest.raises(pictures.BadPicture, match="900000000 pixels"):
-        pictures.square(file.getvalue(), 24, 3, False)
+def test_slices_are_fair(whole: Path) -> None:
+    """Records stand in the order of a hash: any slice holds all classes, not the last alone."""
+    tail = tfds.builder_from_directory(whole).as_data_source("train[60%:]")
+    assert {record["label"] for record in tail} == {0, 1, 2}
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_statistics_against_numpy(tmp_path, channels):
-    images = np.random.default_rng(0).integers(0, 256, (7, 6, 6, channels), dtype=np.uint8)
-    images[..., -1] //= 2
-    parts = [Accumulator(6, channels), Accumulator(6, channels)]
-    for number, image in enumerate(images):
-        parts[number % 2].add(image)
-    parts[1].merge(parts[0])
-    found = parts[1].finish()
-    pixels = images.reshape(-1, channels).astype(np.float64)
-    np.testing.assert_allclose(found.mean, images.mean(axis=0), rtol=1e-6)
-    np.testing.assert_allclose(found.rgb_mean, pixels.mean(axis=0), rtol=1e-12)
-    covariance = np.cov(pixels.T, bias=True).reshape(channels, channels)
-    np.testing.assert_allclose(found.rgb_covariance, covariance, rtol=1e-9)
-    assert (np.diff(found.eigenvalues) <= 0).all()
-    rebuilt = found.eigenvectors @ np.diag(found.eigenvalues) @ found.eigenvectors.T
-    np.testing.assert_allclose(rebuilt, covariance, rtol=1e-9, atol=1e-9 * covariance.max())
-    assert found.count == 7
-    path = tmp_path / "statistics.npz"
-    found.save(path)
-    np.testing.assert_array_equal(Statistics.load(path).mean, found.mean)
-    path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(UsageError, match=r"statistics.npz cannot be read"):
-        Statistics.load(path)
+def test_jpeg_records(source: Path, tmp_path: Path, channels: int) -> None:
+    config = config_for(tmp_path, 32, "jpeg", channels)
+    prepare.prepare(config, str(source))
+    raw = config_for(tmp_path / "raw", 32, "raw", channels)
+    prepare.prepare(raw, str(source))
+    one, other = (pipeline.open_dataset(c.data).records("train") for c in (config, raw))
+    for index in range(len(one)):
+        image = Image.open(io.BytesIO(one.read(index)[0]))
+        assert image.size == (32, 32)
+        assert image.mode == ("RGB" if channels == 3 else "L")
+        want = np.frombuffer(other.read(index)[0], np.uint8).reshape(32, 32, channels)
+        found = np.asarray(image).reshape(want.shape)
+        assert np.abs(found.astype(int) - want).mean() < 4
+        assert one.read(index)[1:] == other.read(index)[1:]
+
+
+def test_the_same_bytes_in_every_form_and_on_any_number_of_processes(
+    small_shards: None, source: Path, files: made_up.Files, tmp_path: Path
+) -> None:
+    (tmp_path / "a.tar").write_bytes(made_up.tar_bytes(files))
+    (tmp_path / "a.tar.xz").write_bytes(made_up.tar_bytes(dict(reversed(files.items())), "w:xz"))
+    (tmp_path / "a.zip").write_bytes(made_up.zip_bytes(files))
+    made = []
+    for number, (name, processes) in enumerate(
+        [(str(source), 1), (str(source), 3), ("a.tar", 2), ("a.tar.xz", 2), ("a.zip", 2)]
+    ):
+        config = config_for(tmp_path / str(number))
+        folder = prepare.prepare(config, str(tmp_path / name), processes=processes)
+        found = content(folder)
+        found.pop("preparation.json")  # it names the kind of source
+        made.append(found)
+    assert len([name for name in made[0] if "-of-" in name]) > 8
+    assert all(other == made[0] for other in made[1:])
+
+
+def test_parts(small_shards: None, source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    alone = prepare.prepare(config_for(tmp_path / "alone"), str(source))
+    config = config_for(tmp_path / "parts")
+    with pytest.raises(UsageError, match="holds no parts"):
+        prepare.prepare(config, "", merge=True)
+    for number in (2, 0):
+        prepare.prepare(config, str(source), part=f"{number}/3")
+    assert not prepare.is_prepared(config.data)
+    with pytest.raises(UsageError, match=r"shards are not made, the first toy_24-\w+\.array_record-00001-of"):
+        prepare.prepare(config, "", merge=True)
+    prepare.prepare(config, str(source), part="1/3")
+    assert not prepare.is_prepared(config.data)
+    assert content(prepare.prepare(config, "", merge=True)) == content(alone)
+    assert "part 1 of 3 is made" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("part", ["1", "3/3", "-1/3", "a/b", "1/"])
+def test_a_part_that_is_none(source: Path, tmp_path: Path, part: str) -> None:
+    with pytest.raises(UsageError, match="write i/n with i from 0"):
+        prepare.prepare(config_for(tmp_path), str(source), part=part)
+
+
+def test_parts_refuse_what_does_not_fit(source: Path, tmp_path: Path) -> None:
+    config = config_for(tmp_path)
+    prepare.prepare(config, str(source), part="0/2")
+    config.data.exif_rotation = True
+    with pytest.raises(UsageError, match="holds parts of another source or config"):
+        prepare.prepare(config, str(source), part="1/2")
+    with pytest.raises(UsageError, match="give one of the two"):
+        prepare.prepare(config, str(source), part="1/2", merge=True)
+    (tmp_path / "a.tar.gz").write_bytes(made_up.tar_bytes({"ant/1.jpg": b"x"}, "w:gz"))
+    with pytest.raises(UsageError, match="needs a source that can be read at any place"):
+        prepare.prepare(config, str(tmp_path / "a.tar.gz"), part="1/2")
+
+
+def test_another_source_begins_anew(
+    small_shards: None, source: Path, files: made_up.Files, tmp_path: Path
+) -> None:
+    config = config_for(tmp_path / "data")
+    prepare.prepare(config, str(source), part="0/2")
+    fewer = made_up.write_folder(tmp_path / "fewer", dict(list(files.items())[1:]))
+    folder = prepare.prepare(config, str(fewer))
+    assert content(folder) == content(prepare.prepare(config_for(tmp_path / "alone"), str(fewer)))
+
+
+def test_prepared_already(whole: Path, source: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = content(whole)
+    prepare.prepare(config_for(whole.parents[1]), str(source))
+    assert "is prepared already" in capsys.readouterr().out
+    assert content(whole) == before
+
+
+def test_two_at_once(source: Path, tmp_path: Path) -> None:
+    config = config_for(tmp_path)
+    making = prepare._Making(config.data, tmp_path / "toy_24" / ".1.0.0.partial", 1)
+    with making.lock("lock"), pytest.raises(UsageError, match="is being made by another process"):
+        prepare.prepare(config, str(source))
+
+
+# Awkward pictures
+
+
+def awkward() -> made_up.Files:
+    """Every kind that ImageNet, or a person's folder, holds."""
+    gradient = np.linspace(0, 65535, 40 * 30).reshape(30, 40).astype(np.uint16)
+    sixteen, palette, clear, rotated = io.BytesIO(), io.BytesIO(), io.BytesIO(), io.BytesIO()
+    Image.fromarray(gradient).save(sixteen, "PNG")
+    base = Image.open(io.BytesIO(made_up.picture(1)))
+    base.convert("P").save(palette, "PNG", transparency=0)
+    base.convert("RGBA").save(clear, "PNG")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    base.save(rotated, "JPEG", exif=exif)
+    return {
+        "cmyk.JPEG": made_up.picture(2, mode="CMYK"),
+        "grey.JPEG": made_up.picture(3, mode="L"),
+        "sixteen.png": sixteen.getvalue(),
+        "palette.png": palette.getvalue(),
+        "alpha.png": clear.getvalue(),
+        "png.JPEG": made_up.picture(4, "PNG"),
+        "narrow.png": made_up.picture(5, "PNG", (1, 300)),
+        "wide.JPEG": made_up.picture(6, size=(5000, 20)),
+        "large.JPEG": made_up.picture(7, size=(3000, 2500)),
+        "rotated.JPEG": rotated.getvalue(),
+        "one.gif": made_up.picture(8, "GIF"),
+    }
+
+
+def broken() -> made_up.Files:
+    header = bytearray(made_up.picture(9, "PNG"))
+    header[16:24] = (60_000).to_bytes(4, "big") * 2  # it claims 3.6 thousand million pixels
+    return {
+        "bomb.png": bytes(header),
+        "cut.JPEG": made_up.picture(10)[:200],
+        "empty.JPEG": b"",
+        "text.JPEG": b"not a picture",
+    }
+
+
+def many(count: int) -> made_up.Files:
+    return {f"{label}/{i}.jpg": made_up.picture(i, size=(8, 8)) for label in ("a", "b") for i in range(count)}
+
+
+def test_awkward_pictures_are_taken(tmp_path: Path) -> None:
+    files = many(5) | {f"a/{name}": data for name, data in awkward().items()}
+    config = config_for(tmp_path)
+    folder = prepare.prepare(config, str(made_up.write_folder(tmp_path / "source", files)), strict=True)
+    taken = {
+        r["file_name"].decode(): r["image"]
+        for r in tfds.builder_from_directory(folder).as_data_source("train")
+    }
+    assert set(taken) == set(files)
+    for name in ("cmyk.JPEG", "grey.JPEG", "palette.png", "png.JPEG", "wide.JPEG", "rotated.JPEG"):
+        want = centre_by_pillow(files[f"a/{name}"], 24)
+        if name != "palette.png":  # what is transparent there lies on white
+            assert np.abs(taken[f"a/{name}"].astype(int) - want).max() <= 2, name
+    sixteen = taken["a/sixteen.png"]
+    assert sixteen.min() < 12
+    assert sixteen.max() > 243
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_rejects(tmp_path: Path, packed: bool) -> None:
+    files = many(250) | {f"b/{name}": data for name, data in broken().items()}
+    path = tmp_path / "a.tar.gz"
+    path.write_bytes(made_up.tar_bytes(files, "w:gz"))
+    name = str(path if packed else made_up.write_folder(tmp_path / "source", files))
+    folder = prepare.prepare(config_for(tmp_path / "data", 8), name)
+    lines = (folder / "rejects.txt").read_text().splitlines()
+    assert [line.split(": ")[0] for line in lines] == [f"train/b/{file}" for file in sorted(broken())]
+    assert all(line.split(": ", 1)[1] for line in lines)
+    assert json.loads((folder / "preparation.json").read_text())["counts"] == {"train": 500}
+    assert Statistics.load(folder / "statistics.npz").count == 500
+    with pytest.raises(RunFailure, match=r"--strict: train/b/") as error:
+        prepare.prepare(config_for(tmp_path / "strict", 8), name, strict=True)
+    assert "\n" not in str(error.value)
+
+
+def test_too_many_rejects(tmp_path: Path) -> None:
+    files = many(20) | {f"b/{name}": data for name, data in broken().items()}
+    made_up.write_folder(tmp_path / "source", files)
+    config = config_for(tmp_path / "data", 8)
+    with pytest.raises(RunFailure, match="4 of 44 pictures cannot be decoded, more than 1%"):
+        prepare.prepare(config, str(tmp_path / "source"))
+    assert not prepare.is_prepared(config.data)
+
+
+# What is wrong
+
+
+def test_wrong_sources(tmp_path: Path) -> None:
+    picture = made_up.picture(0)
+    for files, words in (
+        ({"a/1.jpg": picture}, "one class, 'a'"),
+        (
+            {"train/a/1.jpg": picture, "train/b/1.jpg": picture, "val/c/1.jpg": picture},
+            "class 'c' has no training",
+        ),
+        ({"test/a/1.jpg": picture, "test/b/1.jpg": picture}, "no training pictures, only test"),
+    ):
+        shutil.rmtree(tmp_path / "source", ignore_errors=True)
+        made_up.write_folder(tmp_path / "source", files)
+        with pytest.raises(UsageError, match=words):
+            prepare.prepare(config_for(tmp_path / "data"), str(tmp_path / "source"))
+
+
+def test_the_disk_is_checked_first(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = shutil.disk_usage(tmp_path)._replace(free=1000)
+    monkeypatch.setattr(prepare.shutil, "disk_usage", lambda path: usage)
+    with pytest.raises(UsageError, match="GiB free and this needs about"):
+        prepare.prepare(config_for(tmp_path), str(source))
+
+
+def test_a_changed_shard_is_noticed(source: Path, tmp_path: Path) -> None:
+    config = config_for(tmp_path)
+    for part in ("0/2", "1/2"):
+        prepare.prepare(config, str(source), part=part)
+    shard = next((tmp_path / "toy_24" / ".1.0.0.partial" / "1.0.0").glob("*train*"))
+    shard.write_bytes(shard.read_bytes()[:-1])
+    with pytest.raises(RunFailure, match="was changed after it was made"):
+        prepare.prepare(config, "", merge=True)
+
+
+def test_an_unwritable_place(source: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(RunFailure, match="cannot be prepared"):
+        prepare.prepare(config_for(tmp_path / "file"), str(source))
+
+
+def test_no_process_is_left_behind(source: Path, tmp_path: Path) -> None:
+    prepare.prepare(config_for(tmp_path), str(source), processes=2)
+    children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+    commands = [Path(f"/proc/{child}/cmdline").read_bytes() for child in children]
+    assert not [command for command in commands if b"spawn_main" in command]

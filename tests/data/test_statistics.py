@@ -1,0 +1,81 @@
+"""Statistics against numpy on all pixels at once."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from alexnet_jax.data.statistics import Accumulator, Statistics
+from alexnet_jax.errors import UsageError
+
+
+def pictures(count: int, size: int, channels: int) -> np.ndarray:
+    random = np.random.default_rng(size)
+    mixed = random.normal(size=(count, size, size, channels)) @ random.normal(size=(channels, channels))
+    return np.clip(128 + 60 * mixed, 0, 255).astype(np.uint8)
+
+
+def finished(given: np.ndarray) -> Statistics:
+    accumulator = Accumulator(given.shape[1], given.shape[3])
+    for picture in given:
+        accumulator.add(picture)
+    return accumulator.finish()
+
+
+@pytest.mark.parametrize(("size", "channels"), [(1, 3), (7, 3), (32, 3), (33, 1), (64, 1)])
+def test_against_numpy(size: int, channels: int) -> None:
+    given = pictures(9, size, channels)
+    found = finished(given)
+    pixels = given.reshape(-1, channels).astype(np.float64)
+    covariance = np.cov(pixels.T, bias=True).reshape(channels, channels)
+    np.testing.assert_allclose(found.mean, given.mean(axis=0), rtol=1e-6)
+    np.testing.assert_allclose(found.rgb_mean, pixels.mean(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(found.rgb_covariance, covariance, rtol=1e-9, atol=1e-9)
+    assert list(found.eigenvalues) == sorted(found.eigenvalues, reverse=True)
+    rebuilt = found.eigenvectors @ np.diag(found.eigenvalues) @ found.eigenvectors.T
+    np.testing.assert_allclose(rebuilt, covariance, rtol=1e-9, atol=1e-6)
+    assert (found.eigenvectors.sum(axis=0) >= 0).all()
+    assert found.count == 9
+
+
+def test_sums_are_exact_at_the_brightest() -> None:
+    """White pictures make the largest products that a float32 block must hold."""
+    accumulator = Accumulator(64, 3)
+    accumulator.add(np.full((64, 64, 3), 255, np.uint8))
+    assert (accumulator.products == 64 * 64 * 255**2).all()
+    odd = np.full((64, 64, 3), 255, np.uint8)
+    odd[1::2] = 253
+    accumulator.add(odd)
+    assert (accumulator.products == 64 * 64 * 255**2 + 64 * 32 * (255**2 + 253**2)).all()
+
+
+def test_order_and_grouping_do_not_change_a_bit() -> None:
+    given = pictures(12, 20, 3)
+    one = finished(given)
+    parts = [Accumulator(20, 3) for _ in range(3)]
+    for index in np.random.default_rng(0).permutation(12):
+        parts[index % 3].add(given[index])
+    for part in (parts[2], parts[0]):
+        parts[1].merge(part)
+    other = parts[1].finish()
+    for name in ("mean", "rgb_mean", "rgb_covariance", "eigenvalues", "eigenvectors"):
+        assert getattr(one, name).tobytes() == getattr(other, name).tobytes()
+
+
+def test_saved_and_loaded(tmp_path: Path) -> None:
+    one = finished(pictures(3, 8, 3))
+    one.save(tmp_path / "statistics.npz")
+    other = Statistics.load(tmp_path / "statistics.npz")
+    np.testing.assert_array_equal(one.mean, other.mean)
+    assert other.count == 3
+
+
+def test_damage_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "statistics.npz"
+    with pytest.raises(UsageError, match="cannot be read"):
+        Statistics.load(path)
+    finished(pictures(3, 8, 3)).save(path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(UsageError, match="cannot be read"):
+        Statistics.load(path)

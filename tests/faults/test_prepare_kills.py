@@ -1,0 +1,139 @@
+"""A made-up ImageNet of real photographs and every awkward kind goes through `prepare` with kills."""
+
+import hashlib
+import os
+import random
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.data import made_up
+from tests.data.test_prepare import awkward, broken
+
+pytestmark = pytest.mark.slow
+ROOT = Path(__file__).parents[2]
+CLASSES, EACH = 20, 30
+
+
+@pytest.fixture(scope="module")
+def photographs(real_data: Path) -> list[bytes]:
+    found = []
+    with tarfile.open(real_data / "caltech101_30.tar.xz", "r|*") as archive:
+        for member in archive:
+            if member.isreg() and member.name.endswith(".jpg"):
+                file = archive.extractfile(member)
+                assert file is not None
+                found.append(file.read())
+            if len(found) == CLASSES * EACH:
+                break
+    return found
+
+
+@pytest.fixture(scope="module")
+def sources(photographs: list[bytes], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The same pictures as ILSVRC's tars of tars, and as a compressed tar of class folders."""
+    folder = tmp_path_factory.mktemp("imagenet")
+    names, val = made_up.imagenet(CLASSES, EACH)
+    train = dict(zip(names, photographs, strict=True))
+    synset = next(iter(train)).split("/")[0]
+    train |= {f"{synset}/{synset}_{name}": data for name, data in {**awkward(), **broken()}.items()}
+    made_up.write_imagenet_tars(folder / "tars", train, val)
+    packed = folder / "packed.tar.gz"
+    files = {f"train/{n}": data for n, data in train.items()} | {f"val/{n}": data for n, data in val.items()}
+    packed.write_bytes(made_up.tar_bytes(files, "w:gz"))
+    return {"tars": folder / "tars", "packed": packed}
+
+
+def start(source: Path, data: Path) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "alexnet_jax.main", "prepare", "--config=configs/imagenet.py"]
+    command += [f"--source={source}", f"--config.data.dir={data}", "--config.data.format=raw"]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, cwd=ROOT, stdout=pipe, stderr=pipe, text=True, start_new_session=True)
+
+
+def finish(source: Path, data: Path) -> float:
+    started = time.monotonic()
+    process = start(source, data)
+    errors = process.communicate(timeout=300)[1]
+    assert process.returncode == 0, errors
+    return time.monotonic() - started
+
+
+def content(data: Path) -> dict[str, str]:
+    folder = data / "imagenet2012_256" / "1.0.0"
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()}
+
+
+def alive(group: int) -> list[int]:
+    """The processes of the session that `start` began."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = path.read_text().rsplit(")", 1)[1].split()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if int(fields[3]) == group and fields[0] != "Z":
+            found.append(int(path.parent.name))
+    return found
+
+
+@pytest.mark.parametrize("name", ["tars", "packed"])
+@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGINT])
+def test_kills_do_not_change_a_byte(
+    sources: dict[str, Path], tmp_path: Path, name: str, sent: signal.Signals
+) -> None:
+    seconds = finish(sources[name], tmp_path / "whole")
+    expected = content(tmp_path / "whole")
+    data = tmp_path / "killed"
+    dice = random.Random(name + sent.name)
+    kills = 0
+    for _ in range(6):
+        process = start(sources[name], data)
+        time.sleep(dice.uniform(0.3, 0.9) * seconds)
+        if process.poll() is None:
+            kills += 1
+            assert not (data / "imagenet2012_256" / "1.0.0").exists() or sent != signal.SIGKILL
+            if sent == signal.SIGKILL:
+                process.kill()
+            else:
+                os.killpg(process.pid, sent)  # as a terminal does
+        errors = process.communicate(timeout=60)[1]
+        if sent == signal.SIGINT and process.returncode:
+            assert process.returncode == 130, errors
+            assert "Traceback" not in errors
+        until = time.monotonic() + 20
+        while time.monotonic() < until and alive(process.pid):
+            time.sleep(0.1)
+        assert not alive(process.pid)
+    assert kills
+    finish(sources[name], data)
+    assert content(data) == expected
+    assert not (data / "imagenet2012_256" / ".1.0.0.partial").exists()
+    lines = (data / "imagenet2012_256" / "1.0.0" / "rejects.txt").read_text().splitlines()
+    assert len(lines) == len(broken())
+
+
+def test_a_process_of_the_crew_is_killed(sources: dict[str, Path], tmp_path: Path) -> None:
+    """One line, exit code 1, and the same command goes on."""
+    process = start(sources["tars"], tmp_path)
+    victim = None
+    until = time.monotonic() + 60
+    while victim is None and time.monotonic() < until:
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        for child in children:
+            if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes():
+                victim = int(child)
+        time.sleep(0.05)
+    assert victim is not None
+    time.sleep(1)
+    os.kill(victim, signal.SIGKILL)
+    errors = process.communicate(timeout=60)[1]
+    assert process.returncode == 1
+    assert "a process ended with exit code -9" in errors
+    assert "Traceback" not in errors
+    finish(sources["tars"], tmp_path)
