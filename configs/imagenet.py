@@ -48,6 +48,7 @@ def get_config() -> ConfigDict:
     config.model.width = 1.0
     config.model.towers = 2
     config.model.communicate_at = ("conv3", "fc6", "fc7")  # layers that read both towers, figure 2
+    config.model.without = ()  # middle layers left out, section 7
     config.model.activation = "relu"
     config.model.lrn = True
     config.model.pool_size = 3  # with stride 2: overlapping, section 3.4
@@ -60,13 +61,15 @@ def get_config() -> ConfigDict:
     config.optimizer.weight_decay = 0.0005
     config.optimizer.bias_weight_decay = 0.0005  # the paper's formula has w for all; the 2012 source: 0
     config.optimizer.bias_rate_factor = 1.0  # the 2012 source: 2
-    # {layer: {any of kernel_rate_factor, bias_rate_factor, kernel_weight_decay, bias_weight_decay, frozen}}
+    # {layer: {any of kernel_rate_factor, bias_rate_factor, kernel_weight_decay, bias_weight_decay;
+    #   kernel_steps: pairs (epoch, the kernel's own rate from there on); frozen_from: an epoch}}
     config.optimizer.per_layer = ConfigDict()
 
     config.schedule = ConfigDict()
     config.schedule.kind = "plateau"  # section 5; or 'steps', 'constant'
     config.schedule.learning_rate = 0.01
     config.schedule.steps = ()  # kind 'steps': pairs (epoch, learning rate from there on)
+    config.schedule.bias_steps = ()  # pairs (epoch, rate): biases go by these, not by the learning rate
     config.schedule.factor = 0.1  # kind 'plateau', and the four below
     config.schedule.patience = 5  # epochs
     config.schedule.min_delta = 0.001  # top-1 error, as a fraction

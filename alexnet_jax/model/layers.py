@@ -4,6 +4,7 @@ Channels of the towers that a device holds stand side by side on the last axis, 
 whatever works map by map (activation, pooling) needs no word about towers.
 """
 
+from collections.abc import Callable
 from functools import partial
 
 import jax
@@ -76,7 +77,23 @@ def activation(x: jax.Array, kind: str) -> jax.Array:
     return jnp.tanh(x) if kind == "tanh" else jax.nn.sigmoid(x)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3, 4, 5))
+def locally_connected(
+    x_BxHxWxC: jax.Array, kernel_TxRxSxKxKxCxO: jax.Array, bias_TxRxSxO: jax.Array, pad: int
+) -> jax.Array:
+    """A convolution of stride 1 with a kernel and a bias for each of its R x S places; one tower.
+
+    Written as one product a place, over all patches at once.
+    """
+    kernel = kernel_TxRxSxKxKxCxO[0]
+    rows, columns, size = kernel.shape[:3]
+    padded = jnp.pad(x_BxHxWxC, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
+    patches = jnp.concatenate(
+        [padded[:, i : i + rows, j : j + columns] for i in range(size) for j in range(size)], axis=-1
+    )
+    flat = kernel.reshape(rows, columns, -1, kernel.shape[-1])
+    return jnp.einsum("brsi,rsio->brso", patches, flat) + bias_TxRxSxO[0]
+
+
 def lrn(x_BxHxWxC: jax.Array, size: int, alpha: float, beta: float, k: float, towers: int) -> jax.Array:
     """Local response normalisation, y = x / (k + alpha * sum_j x_j^2)^beta (section 3.3).
 
@@ -84,32 +101,44 @@ def lrn(x_BxHxWxC: jax.Array, size: int, alpha: float, beta: float, k: float, to
     which stand side by side on the channel axis. The sums are one product with a band matrix, which is
     faster forward and backward than shifted copies.
     """
-    return _lrn_forward(x_BxHxWxC, size, alpha, beta, k, towers)[0]
+    return _normalised(x_BxHxWxC, partial(_sum_over_maps, size=size, towers=towers), alpha, beta, k)
 
 
-def _lrn_forward(
-    x: jax.Array, size: int, alpha: float, beta: float, k: float, towers: int
+def same_map_lrn(x_BxHxWxC: jax.Array, size: int, alpha: float, beta: float, k: float) -> jax.Array:
+    """The same with a sum over `size` x `size` places of one map (`size` is odd), zeros beyond the edge."""
+    return _normalised(x_BxHxWxC, partial(_sum_over_places, size=size), alpha, beta, k)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3, 4))
+def _normalised(
+    x: jax.Array, window_sum: Callable[[jax.Array], jax.Array], alpha: float, beta: float, k: float
+) -> jax.Array:
+    return _normalised_forward(x, window_sum, alpha, beta, k)[0]
+
+
+def _normalised_forward(
+    x: jax.Array, window_sum: Callable[[jax.Array], jax.Array], alpha: float, beta: float, k: float
 ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    base = k + alpha * _sum_over_maps(jnp.square(x), size, towers)
+    base = k + alpha * window_sum(jnp.square(x))
     return x * _negative_power(base, beta), (x, base)
 
 
-def _lrn_backward(
-    size: int,
+def _normalised_backward(
+    window_sum: Callable[[jax.Array], jax.Array],
     alpha: float,
     beta: float,
     k: float,
-    towers: int,
     kept: tuple[jax.Array, jax.Array],
     g: jax.Array,
 ) -> tuple[jax.Array]:
-    # dy_j/dx_i = [i = j] base_j^-beta - 2 alpha beta x_i x_j base_j^-(beta+1), for j in i's window.
+    # dy_j/dx_i = [i = j] base_j^-beta - 2 alpha beta x_i x_j base_j^-(beta+1), for j in i's window: the
+    # windows are symmetric, so that these j are those whose window holds i.
     x, base = kept
     power = _negative_power(base, beta)
-    return (g * power - (2 * alpha * beta) * x * _sum_over_maps(g * x * power / base, size, towers),)
+    return (g * power - (2 * alpha * beta) * x * window_sum(g * x * power / base),)
 
 
-lrn.defvjp(_lrn_forward, _lrn_backward)
+_normalised.defvjp(_normalised_forward, _normalised_backward)
 
 
 def _sum_over_maps(x: jax.Array, size: int, towers: int) -> jax.Array:
@@ -117,6 +146,12 @@ def _sum_over_maps(x: jax.Array, size: int, towers: int) -> jax.Array:
     near = np.abs(maps[:, None] - maps) <= size // 2
     same_tower = maps[:, None] // (len(maps) // towers) == maps // (len(maps) // towers)
     return x @ jnp.asarray(near & same_tower, x.dtype)
+
+
+def _sum_over_places(x: jax.Array, size: int) -> jax.Array:
+    for window in ((1, size, 1, 1), (1, 1, size, 1)):
+        x = lax.reduce_window(x, 0.0, lax.add, window, (1, 1, 1, 1), "SAME")
+    return x
 
 
 def _negative_power(base: jax.Array, beta: float) -> jax.Array:
@@ -194,6 +229,27 @@ def _pool_padding(x: jax.Array, size: int, stride: int, ceil: bool) -> list[tupl
     return [(0, 0), (0, over[0]), (0, over[1]), (0, 0)]
 
 
-def dropout(x: jax.Array, mask: jax.Array | None, rate: float) -> jax.Array:
-    """Keeps what `mask` (B, features) says; without a mask, times 1 - rate (section 4.2)."""
-    return x * (1 - rate) if mask is None else jnp.where(mask, x, 0)
+def adaptive_average_pool(x_BxHxWxC: jax.Array, side: int) -> jax.Array:
+    """The means of `side` x `side` windows from floor(i H / side) to ceil((i + 1) H / side), as PyTorch's."""
+
+    def windows(length: int) -> jax.Array:
+        first = np.arange(side) * length // side
+        last = -(-(np.arange(side) + 1) * length // side)
+        places = np.arange(length)
+        inside = (places >= first[:, None]) & (places < last[:, None])
+        return jnp.asarray(inside / (last - first)[:, None], x_BxHxWxC.dtype)
+
+    if x_BxHxWxC.shape[1:3] == (side, side):
+        return x_BxHxWxC
+    rows, columns = windows(x_BxHxWxC.shape[1]), windows(x_BxHxWxC.shape[2])
+    return jnp.einsum("pi,bijc,qj->bpqc", rows, x_BxHxWxC, columns)
+
+
+def dropout(x: jax.Array, mask: jax.Array | None, rate: float, inverted: bool) -> jax.Array:
+    """Keeps what `mask` (of the shape of `x`) says; without a mask, times 1 - rate (section 4.2).
+
+    `inverted`: over 1 - rate with a mask, and untouched without.
+    """
+    if mask is None:
+        return x if inverted else x * (1 - rate)
+    return jnp.where(mask, x / (1 - rate) if inverted else x, 0)

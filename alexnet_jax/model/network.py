@@ -5,17 +5,21 @@ from collections.abc import Mapping
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from alexnet_jax.model import layers
 from alexnet_jax.model.architectures import (
     LRN,
     Activation,
+    AdaptivePool,
     Architecture,
     Conv,
-    Dense,
-    Dropout,
+    Local,
     Pool,
+    SameMapLRN,
+    Shapes,
+    Weighted,
     shapes,
 )
 
@@ -30,15 +34,28 @@ def exchange(x: jax.Array, axis: str | None) -> jax.Array:
 
 
 class Weights(nn.Module):
-    """The kernel and bias of one layer, float32."""
+    """The kernel and bias of one layer, float32.
+
+    Attributes:
+      kernel, bias: their shapes.
+      std: deviation of the kernel; None: both uniform within 1 / sqrt(inputs of a unit).
+      initial_bias: where `std` is given.
+    """
 
     kernel: tuple[int, ...]
     bias: tuple[int, ...]
-    std: float
+    std: float | None
     initial_bias: float
 
     @nn.compact
     def __call__(self) -> tuple[jax.Array, jax.Array]:
+        if self.std is None:
+            bound = float(np.prod(self.kernel[1:-1])) ** -0.5
+
+            def draw(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+                return jax.random.uniform(key, shape, minval=-bound, maxval=bound)
+
+            return self.param("kernel", draw, self.kernel), self.param("bias", draw, self.bias)
         return (
             self.param("kernel", nn.initializers.normal(self.std), self.kernel),
             self.param("bias", nn.initializers.constant(self.initial_bias), self.bias),
@@ -69,8 +86,8 @@ class Network(nn.Module):
 
         Args:
           x_BxHxWxC: pictures as `inputs.normalise` gives them.
-          masks: for each dropout layer (B, its features here), True where a value is kept; None when
-            the net is used, not trained.
+          masks: for each dropout layer, in the shape of its values here, True where one is kept; None
+            when the net is used, not trained.
           wanted: names of the layers whose values to return; empty: the logits.
 
         Returns:
@@ -83,13 +100,15 @@ class Network(nn.Module):
         picture = True
         kept: dict[str, jax.Array] = {}
         for layer in self.architecture.layers:
-            if isinstance(layer, Conv | Dense):
-                kernel, bias = self._weights(layer, table[layer.name].kernel, table[layer.name].bias, dtype)
+            if isinstance(layer, Weighted):
+                kernel, bias = self._weights(layer, table[layer.name], dtype)
                 if layer.reads == "both" and not picture:
                     x = exchange(x, self.axis)
                 picture = False
                 if isinstance(layer, Conv):
                     x = layers.convolution(x, kernel, bias, layer.stride, layer.pad)
+                elif isinstance(layer, Local):
+                    x = layers.locally_connected(x, kernel, bias, layer.pad)
                 elif layer.reads == "sum":
                     x = layers.dense_partial_sum(x, kernel)
                     x = (x if self.axis is None else lax.psum(x, self.axis)) + bias
@@ -98,20 +117,32 @@ class Network(nn.Module):
             elif isinstance(layer, Activation):
                 x = layers.activation(x, layer.kind)
             elif isinstance(layer, LRN):
-                x = layers.lrn(x, layer.size, layer.alpha, layer.beta, layer.k, self.towers_here)
+                x = self._lrn(x, layer)
+            elif isinstance(layer, SameMapLRN):
+                x = layers.same_map_lrn(x, layer.size, layer.alpha, layer.beta, layer.k)
             elif isinstance(layer, Pool):
                 pool = layers.max_pool if layer.kind == "max" else layers.average_pool
                 x = pool(x, layer.size, layer.stride, layer.ceil)
-            elif isinstance(layer, Dropout):
-                x = layers.dropout(x, masks[layer.name] if masks is not None else None, layer.rate)
+            elif isinstance(layer, AdaptivePool):
+                x = layers.adaptive_average_pool(x, layer.side)
+            else:
+                mask = masks[layer.name] if masks is not None else None
+                x = layers.dropout(x, mask, layer.rate, layer.inverted)
             if layer.name in wanted:
                 kept[layer.name] = x
         return kept
 
-    def _weights(
-        self, layer: Conv | Dense, kernel: tuple[int, ...], bias: tuple[int, ...], dtype: jnp.dtype
-    ) -> tuple[jax.Array, jax.Array]:
-        kernel = (self.towers_here, *kernel[1:])
-        bias = (self.towers_here, *bias[1:]) if len(bias) == 2 else bias
+    def _lrn(self, x: jax.Array, layer: LRN) -> jax.Array:
+        if not layer.across:
+            return layers.lrn(x, layer.size, layer.alpha, layer.beta, layer.k, self.towers_here)
+        everywhere = layers.lrn(exchange(x, self.axis), layer.size, layer.alpha, layer.beta, layer.k, 1)
+        if self.axis is None:
+            return everywhere
+        here = x.shape[-1]
+        return lax.dynamic_slice_in_dim(everywhere, lax.axis_index(self.axis) * here, here, axis=-1)
+
+    def _weights(self, layer: Weighted, shape: Shapes, dtype: jnp.dtype) -> tuple[jax.Array, jax.Array]:
+        kernel = (self.towers_here, *shape.kernel[1:])
+        bias = (self.towers_here, *shape.bias[1:]) if len(shape.bias) > 1 else shape.bias
         values = Weights(kernel, bias, layer.std, layer.bias, name=layer.name)()
         return values[0].astype(dtype), values[1].astype(dtype)

@@ -58,7 +58,7 @@ def make_mesh(
 def param_specs(architecture: Architecture) -> dict[str, dict[str, P]]:
     """Where each parameter lies: towers over `model`; the last layer's bias, which has none, everywhere."""
     return {
-        name: {"kernel": P("model"), "bias": P("model") if len(shape.bias) == 2 else P()}
+        name: {"kernel": P("model"), "bias": P("model") if len(shape.bias) > 1 else P()}
         for name, shape in shapes(architecture).items()
         if shape.kernel
     }
@@ -92,7 +92,7 @@ def init_params(architecture: Architecture, seed: int, mesh: Mesh) -> Params:
 
 
 def dropout_masks(architecture: Architecture, key: jax.Array, batch: int, mesh: Mesh) -> dict[str, jax.Array]:
-    """For each dropout layer which values are kept: bool (B, features), drawn as one global array.
+    """For each dropout layer which values are kept: bool (B, *its output), drawn as one global array.
 
     Drawn outside `shard_map`, so that the bits depend on the key alone and not on the topology.
     """

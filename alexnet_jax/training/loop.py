@@ -2,6 +2,7 @@
 
 import collections
 import contextlib
+import dataclasses
 import fcntl
 import json
 import math
@@ -97,7 +98,7 @@ def prepare_run(config: ConfigDict) -> tuple[pipeline.Dataset, Architecture, Mes
     """
     configuration.check(config)
     architecture = architectures.build(config.model, config.data.crop, config.data.channels)
-    optimizer.leaf_rules(architecture, config.optimizer)
+    optimizer.layer_rules(architecture, config.optimizer, config.schedule)
     mesh = sharding.make_mesh(
         config.mesh.data, config.mesh.model, architecture.towers, config.data.batch_size
     )
@@ -167,15 +168,15 @@ class _Run:
         statistics = dataset.statistics
         mean = inputs.mean_array(form, statistics.mean, statistics.rgb_mean, architecture.crop)
         self.mean = jax.device_put(mean, sharding.replicated(mesh))
-        rules = optimizer.leaf_rules(architecture, config.optimizer)
-        self.program = step.Program(
-            architecture, mesh, form, optimizer.momentum(rules, config.optimizer.momentum), config.seed
-        )
+        self.rules = optimizer.layer_rules(architecture, config.optimizer, config.schedule)
+        rule = optimizer.momentum(self.rules, config.optimizer.momentum)
+        self.program = step.Program(architecture, mesh, form, rule, config.seed)
         self.predict = evaluation.predictor(architecture, mesh, form, self.mean, config.data.size, 1)
         self.finite = jax.jit(lambda leaves: jnp.all(jnp.stack([jnp.isfinite(x).all() for x in leaves])))
         self.memory = optimizer.Memory()
         self.evaluated_step = 0
-        self.rate: tuple[float, jax.Array] | None = None
+        self.rates: tuple[Any, Any] | None = None
+        self.compiled: tuple[step.Program, Any] | None = None
 
     def epoch(self, step_number: int) -> float:
         """Epochs behind a run that has made `step_number` updates."""
@@ -252,16 +253,25 @@ class _Run:
             f"try a lower config.schedule.learning_rate than {self.config.schedule.learning_rate}"
         )
 
-    def _learning_rate(self, number: int) -> jax.Array:
-        value = optimizer.learning_rate(self.config.schedule, self.memory, self.epoch(number))
-        if self.rate is None or self.rate[0] != value:
-            self.rate = (value, jax.device_put(np.asarray(value), sharding.replicated(self.mesh)))
-        return self.rate[1]
+    def _rates(self, number: int) -> Any:
+        """The learning rates of the step after `number`, on the mesh; copied there when they change."""
+        values = optimizer.learning_rates(self.rules, self.config.schedule, self.memory, self.epoch(number))
+        if self.rates is None or self.rates[0] != values:
+            arrays = jax.tree.map(np.asarray, values)
+            self.rates = (values, jax.device_put(arrays, sharding.replicated(self.mesh)))
+        return self.rates[1]
+
+    def _update(self, number: int, state: step.TrainState) -> Any:
+        """The compiled step after `number`; it is compiled again when a layer freezes."""
+        frozen = optimizer.frozen_layers(self.rules, self.epoch(number))
+        program = dataclasses.replace(self.program, frozen=frozen)
+        if self.compiled is None or self.compiled[0] != program:
+            self.compiled = (program, step.compiled_train_step(program, state))
+        return self.compiled[1]
 
     def run(self, profile: int) -> int:
         number, state = self._start()
         self._banner(number)
-        compiled = step.compiled_train_step(self.program, state)
         first = jax.process_index() == 0
         log = Log(self.workdir, number) if first else None
         host_batches = pipeline.training_batches(
@@ -305,8 +315,8 @@ class _Run:
                     if profile and number == profiled:
                         jax.profiler.start_trace(str(self.workdir / "profile"))
                         tracing = True
-                    rate = self._learning_rate(number)
-                    state, sums = compiled(state, next(batches), self.mean, rate)
+                    update, rates = self._update(number, state), self._rates(number)
+                    state, sums = update(state, next(batches), self.mean, rates)
                     number += 1
                     window.add(sums)
                     progress.update(1, window.note)
@@ -439,6 +449,9 @@ class _Run:
         ]
         if not self.config.data.validation_split:
             lines.append("no validation split: nothing is selected, the last checkpoint is the result")
+        if self.config.schedule.steps and self.config.schedule.steps[-1][0] >= self.config.train.epochs:
+            later = self.config.schedule.steps[-1]
+            lines.append(f"the run ends before the learning rate becomes {later[1]:g} at epoch {later[0]:g}")
         fewer = len(self.dataset.class_names)
         if fewer < self.config.model.classes:
             lines.append(f"the data has {fewer} classes, the net {self.config.model.classes}")

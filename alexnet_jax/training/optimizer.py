@@ -8,7 +8,8 @@ velocity that was gathered before: `optax.sgd`, which multiplies the velocity by
 times less in the 20 steps after a division by 10.
 """
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -25,18 +26,35 @@ Tree = Any
 
 @dataclass(frozen=True)
 class LeafRule:
-    """How one kernel or bias is updated: its share of the learning rate, its decay, whether it is frozen."""
+    """How one kernel or bias is updated.
+
+    Attributes:
+      rate_factor: its share of the learning rate.
+      weight_decay: its decay.
+      steps: pairs (epoch, rate): a rate of its own from there on.
+    """
 
     rate_factor: float
     weight_decay: float
-    frozen: bool
+    steps: tuple[tuple[float, float], ...] = ()
 
 
-def leaf_rules(architecture: Architecture, optimizer: ConfigDict) -> dict[str, dict[str, LeafRule]]:
-    """The rule of each kernel and bias, in the tree of the parameters.
+@dataclass(frozen=True)
+class LayerRule:
+    """How a layer is updated, and the epoch from which it is not."""
+
+    kernel: LeafRule
+    bias: LeafRule
+    frozen_from: float = math.inf
+
+
+def layer_rules(
+    architecture: Architecture, optimizer: ConfigDict, schedule: ConfigDict
+) -> dict[str, LayerRule]:
+    """The rule of each layer with weights.
 
     Raises:
-      UsageError: `config.optimizer.per_layer` names a layer that has no weights.
+      UsageError: `config.optimizer.per_layer` names a layer that has no weights, or leaves none to train.
     """
     names = [name for name, shape in shapes(architecture).items() if shape.kernel]
     for name in optimizer.per_layer:
@@ -46,49 +64,55 @@ def leaf_rules(architecture: Architecture, optimizer: ConfigDict) -> dict[str, d
             )
     rules = {}
     for name in names:
-        own = dict(optimizer.per_layer[name]) if name in optimizer.per_layer else {}
-        frozen = own.pop("frozen", False)
         given = {
             "kernel_rate_factor": 1.0,
             "bias_rate_factor": optimizer.bias_rate_factor,
             "kernel_weight_decay": optimizer.weight_decay,
             "bias_weight_decay": optimizer.bias_weight_decay,
-        } | own
-        rules[name] = {
-            leaf: LeafRule(given[f"{leaf}_rate_factor"], given[f"{leaf}_weight_decay"], frozen)
-            for leaf in ("kernel", "bias")
-        }
+            "kernel_steps": (),
+            "frozen_from": math.inf,
+        } | (dict(optimizer.per_layer[name]) if name in optimizer.per_layer else {})
+        rules[name] = LayerRule(
+            LeafRule(given["kernel_rate_factor"], given["kernel_weight_decay"], given["kernel_steps"]),
+            LeafRule(given["bias_rate_factor"], given["bias_weight_decay"], schedule.bias_steps),
+            given["frozen_from"],
+        )
+    if all(rule.frozen_from <= 0 for rule in rules.values()):
+        raise UsageError("config.optimizer.per_layer freezes all layers: nothing is left to train")
     return rules
 
 
-def momentum(
-    rules: Mapping[str, Mapping[str, LeafRule]], decay: float
-) -> optax.GradientTransformationExtraArgs:
-    """The paper's update rule from optax's parts; its `update` takes `learning_rate`, a scalar.
+def frozen_layers(rules: Mapping[str, LayerRule], epoch: float) -> frozenset[str]:
+    """The layers that a step at `epoch` leaves alone."""
+    return frozenset(name for name, rule in rules.items() if epoch >= rule.frozen_from)
 
-    A frozen leaf's update is masked, velocity included; a rate of 0 would let it coast on its velocity.
+
+def momentum(rules: Mapping[str, LayerRule], decay: float) -> optax.GradientTransformationExtraArgs:
+    """The paper's update rule around optax's velocity (`optax.trace`).
+
+    Its `update` takes `learning_rates` {layer: {'kernel', 'bias'}}, and gradients, parameters and rates
+    of the layers that are trained alone: a frozen layer keeps its value and its velocity, where a rate of
+    0 would let it coast.
     """
+    velocity = optax.trace(decay)
 
-    def add_decay(updates: Tree, params: Tree) -> Tree:
-        return _map(lambda rule, g, w: g + rule.weight_decay * w if rule.weight_decay else g, updates, params)
+    def update(
+        gradients: Tree, state: optax.TraceState, params: Tree = None, *, learning_rates: Tree, **unused: Any
+    ) -> tuple[Tree, optax.TraceState]:
+        def scaled(layer: str, leaf: str) -> jax.Array:
+            g, w = gradients[layer][leaf], params[layer][leaf]
+            weight_decay = getattr(rules[layer], leaf).weight_decay
+            decayed = g + weight_decay * w if weight_decay else g
+            return -jnp.asarray(learning_rates[layer][leaf], g.dtype) * decayed
 
-    def scale(updates: Tree, state: optax.EmptyState, params: Tree = None, *, learning_rate: Any) -> Any:
-        def scaled(rule: LeafRule, g: jax.Array) -> jax.Array:
-            return -jnp.asarray(learning_rate * rule.rate_factor, g.dtype) * g
+        inside = {
+            layer: {leaf: scaled(layer, leaf) for leaf in leaves} for layer, leaves in gradients.items()
+        }
+        kept = state.trace
+        updates, new = velocity.update(inside, optax.TraceState(trace={name: kept[name] for name in inside}))
+        return updates, optax.TraceState(trace={**kept, **new.trace})  # type: ignore[dict-item]
 
-        return _map(scaled, updates), state
-
-    def _map(function: Callable[..., jax.Array], *trees: Tree) -> Tree:
-        return jax.tree.map(function, rules, *trees, is_leaf=lambda x: isinstance(x, LeafRule))
-
-    frozen = {layer: {leaf: rule.frozen for leaf, rule in leaves.items()} for layer, leaves in rules.items()}
-    trained = jax.tree.map(lambda x: not x, frozen)
-    return optax.chain(
-        optax.stateless(add_decay),
-        optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), scale),
-        optax.masked(optax.trace(decay), trained),
-        optax.masked(optax.set_to_zero(), frozen),
-    )
+    return optax.GradientTransformationExtraArgs(velocity.init, update)
 
 
 @dataclass(frozen=True)
@@ -120,11 +144,29 @@ def learning_rate(schedule: ConfigDict, memory: Memory, epoch: float) -> float:
     """
     rate = schedule.learning_rate
     if schedule.kind == "steps":
-        for start, later in schedule.steps:
-            rate = later if epoch >= start else rate
+        rate = _stepped(rate, schedule.steps, epoch)
     elif schedule.kind == "plateau":
         rate *= schedule.factor**memory.divisions
     return float(rate)
+
+
+def learning_rates(
+    rules: Mapping[str, LayerRule], schedule: ConfigDict, memory: Memory, epoch: float
+) -> dict[str, dict[str, float]]:
+    """The rate of each kernel and bias in a step that starts at `epoch`."""
+    base = learning_rate(schedule, memory, epoch)
+
+    def rate(rule: LeafRule) -> float:
+        return _stepped(base * rule.rate_factor, rule.steps, epoch)
+
+    return {name: {"kernel": rate(rule.kernel), "bias": rate(rule.bias)} for name, rule in rules.items()}
+
+
+def _stepped(rate: float, steps: Iterable[tuple[float, float]], epoch: float) -> float:
+    """The rate of the last pair (epoch, rate) that is reached, else `rate`."""
+    for start, later in steps:
+        rate = later if epoch >= start else rate
+    return rate
 
 
 def remember(schedule: ConfigDict, memory: Memory, epoch: float, error: float) -> Memory:

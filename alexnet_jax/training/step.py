@@ -37,13 +37,18 @@ class TrainState:
 
 @dataclass(frozen=True)
 class Program:
-    """What a step is made for: everything that is fixed when it is compiled."""
+    """What a step is made for: everything that is fixed when it is compiled.
+
+    Attributes:
+      frozen: layers that are left alone; they cost no backward pass where nothing below them is trained.
+    """
 
     architecture: Architecture
     mesh: Mesh
     form: inputs.InputForm
     optimizer: optax.GradientTransformationExtraArgs
     seed: int
+    frozen: frozenset[str] = frozenset()
 
 
 def init_state(program: Program, params: Any) -> TrainState:
@@ -65,7 +70,7 @@ def state_shardings(program: Program, state: TrainState) -> TrainState:
 
 
 def train_step(
-    program: Program, state: TrainState, batch: Batch, mean: jax.Array, learning_rate: jax.Array
+    program: Program, state: TrainState, batch: Batch, mean: jax.Array, learning_rates: Any
 ) -> tuple[TrainState, Sums]:
     """One update on one batch.
 
@@ -77,7 +82,7 @@ def train_step(
       batch: 'image' uint8 (B, crop, crop, C), 'label' int32 (B,), 'flip' bool (B,), 'offset' int32 (B, 2),
         'lighting' float32 (B, C), 'scale' float32 (B,), 'weight' float32 (B,); sharded over 'data'.
       mean: what `inputs.mean_array` gave.
-      learning_rate: the base rate.
+      learning_rates: {layer: {'kernel', 'bias'}}, scalars.
 
     Returns:
       The new state, and the sums of the batch before the update.
@@ -86,26 +91,29 @@ def train_step(
     key = jax.random.fold_in(jax.random.key(program.seed), state.step)
     masks = sharding.dropout_masks(program.architecture, key, x.shape[0], program.mesh)
 
-    def loss_of(params: Any) -> tuple[jax.Array, Sums]:
+    trained = {name: leaves for name, leaves in state.params.items() if name not in program.frozen}
+
+    def loss_of(trained: Any) -> tuple[jax.Array, Sums]:
+        params = {**state.params, **trained}
         outputs = sharding.forward(program.architecture, program.mesh, params, x, masks)
         log_probabilities = _log_softmax(outputs[program.architecture.logits])
         sums = metrics.score(log_probabilities, batch["label"], batch["weight"])
         return sums.loss / sums.count, sums
 
-    gradients, sums = jax.grad(loss_of, has_aux=True)(state.params)
+    gradients, sums = jax.grad(loss_of, has_aux=True)(trained)
     updates, opt_state = program.optimizer.update(
-        gradients, state.opt_state, state.params, learning_rate=learning_rate
+        gradients, state.opt_state, trained, learning_rates=learning_rates
     )
-    params = optax.apply_updates(state.params, updates)
+    params = {**state.params, **optax.apply_updates(trained, updates)}
     return TrainState(state.step + 1, params, opt_state), sums
 
 
 def compiled_train_step(
     program: Program, state: TrainState
-) -> Callable[[TrainState, Batch, jax.Array, jax.Array], tuple[TrainState, Sums]]:
-    """`train_step` as a compiled function of (state, batch, mean, learning_rate); it takes the state over."""
+) -> Callable[[TrainState, Batch, jax.Array, Any], tuple[TrainState, Sums]]:
+    """`train_step`, compiled, of (state, batch, mean, learning_rates); it takes the state over."""
     return jax.jit(
-        lambda state, batch, mean, rate: train_step(program, state, batch, mean, rate),
+        lambda state, batch, mean, rates: train_step(program, state, batch, mean, rates),
         donate_argnums=0,
         out_shardings=(state_shardings(program, state), sharding.replicated(program.mesh)),
     )

@@ -4,6 +4,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from ml_collections import ConfigDict
 
 from alexnet_jax.model import architectures, inputs, sharding
 from alexnet_jax.training import optimizer, step
@@ -15,6 +16,36 @@ def paper(crop: int = 64, **arguments: Any) -> architectures.Architecture:
     model = imagenet.get_config().model
     model.update({"width": 0.125, "classes": 10} | arguments)
     return architectures.build(model, crop, 3)
+
+
+IMAGENET = {"classes": 10, "width": 0.125, "dropout": 0.5}
+CIFAR10 = {"classes": 10, "activation": "relu"}
+
+# Every table but the paper's own, which `paper` makes: its arguments in a test, and a crop for it.
+TABLES: dict[str, tuple[dict[str, Any], int]] = {
+    "alexnet_2012_source": (IMAGENET, 64),
+    "source_145_half": (IMAGENET, 64),
+    "source_146": (IMAGENET, 64),
+    "source_147": (IMAGENET, 64),
+    "source_148": (IMAGENET, 64),
+    "source_150": (IMAGENET, 64),
+    "caffe": (IMAGENET, 67),
+    "caffenet": (IMAGENET, 67),
+    "torchvision": (IMAGENET, 96),
+    "cifar10_26": (CIFAR10, 32),
+    "cifar10_19": (CIFAR10, 32),
+    "cifar10_18": (CIFAR10, 32),
+    "cifar10_13": (CIFAR10, 24),
+    "cifar10_11": (CIFAR10, 24),
+    "fully_connected": ({"classes": 10, "hidden": (15,), "activation": "sigmoid"}, 8),
+}
+
+
+def table(name: str, crop: int = 0, channels: int = 3, **arguments: Any) -> architectures.Architecture:
+    """A table of `TABLES`, with other arguments where they are given."""
+    given, usual = TABLES[name]
+    model = ConfigDict({"architecture": name, "compute_dtype": "float32"} | given | arguments)
+    return architectures.build(model, crop or usual, channels)
 
 
 def batch(architecture: architectures.Architecture, size: int, seed: int = 0) -> dict[str, np.ndarray]:
@@ -36,9 +67,15 @@ def program(architecture: architectures.Architecture, data: int, model: int, see
     """The paper's training step on a mesh of simulated devices."""
     config = imagenet.get_config()
     mesh = sharding.make_mesh(data, model, architecture.towers, 4 * data)
-    rules = optimizer.leaf_rules(architecture, config.optimizer)
+    rules = optimizer.layer_rules(architecture, config.optimizer, config.schedule)
     form = inputs.InputForm("centre", (1.0,))
     return step.Program(architecture, mesh, form, optimizer.momentum(rules, 0.9), seed)
+
+
+def rates(architecture: architectures.Architecture, rate: Any) -> dict[str, dict[str, Any]]:
+    """One learning rate for every kernel and bias."""
+    table = architectures.shapes(architecture)
+    return {name: {"kernel": rate, "bias": rate} for name, shape in table.items() if shape.kernel}
 
 
 def assert_close(actual: Any, expected: Any, tolerance: float, name: str = "") -> None:

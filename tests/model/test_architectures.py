@@ -1,32 +1,88 @@
 """The tables against the paper's own numbers."""
 
+import math
+from typing import Any
+
 import pytest
 
 from alexnet_jax.errors import UsageError
 from alexnet_jax.model import architectures
 from alexnet_jax.model.architectures import shapes
-from configs import cifar10, imagenet
-from tests.model.helpers import paper
+from configs import imagenet
+from tests.model.helpers import TABLES, paper, table
+from tests.reference import arithmetic
 
-# Krizhevsky et al. 2012, section 3.5 and figure 2: (parameters, output).
-PAPER = {
-    "conv1": (34_944, (55, 55, 96)),
-    "conv2": (307_456, (27, 27, 256)),
-    "conv3": (885_120, (13, 13, 384)),
-    "conv4": (663_936, (13, 13, 384)),
-    "conv5": (442_624, (13, 13, 256)),
-    "fc6": (37_752_832, (4096,)),
-    "fc7": (16_781_312, (4096,)),
-    "fc8": (4_097_000, (1000,)),
+FULL: dict[str, Any] = {"classes": 1000, "width": 1.0}
+
+# What each table must hold, counted by hand layer by layer.
+PUBLISHED = {
+    "the paper": (paper(224, **FULL), arithmetic.ALEXNET_2012),
+    "one tower": (paper(224, towers=1, **FULL), arithmetic.ALEXNET_2012_ONE_TOWER),
+    "at conv4": (
+        paper(224, communicate_at=("conv4", "fc6", "fc7"), **FULL),
+        arithmetic.ALEXNET_2012_CONV4,
+    ),
+    "apart": (paper(224, communicate_at=(), **FULL), arithmetic.ALEXNET_2012_APART),
+    "pool 2": (paper(224, pool_size=2, **FULL), arithmetic.ALEXNET_2012_POOL_2),
+    "source": (table("alexnet_2012_source", 224, **FULL), arithmetic.ALEXNET_2012_SOURCE),
+    "145-half": (table("source_145_half", 224, **FULL), arithmetic.SOURCE_145_HALF),
+    "146": (table("source_146", 224, **FULL), arithmetic.source_146(1000)),
+    "146, Fall 2011": (
+        table("source_146", 224, classes=21841, width=1.0),
+        arithmetic.source_146(21841),
+    ),
+    "147": (table("source_147", 224, **FULL), arithmetic.SOURCE_147),
+    "148": (table("source_148", 224, **FULL), arithmetic.SOURCE_148),
+    "150": (table("source_150", 224, **FULL), arithmetic.SOURCE_150),
+    "caffe": (table("caffe", 227, **FULL), arithmetic.CAFFE),
+    "caffenet": (table("caffenet", 227, **FULL), arithmetic.CAFFENET),
+    "torchvision": (table("torchvision", 224, **FULL), arithmetic.TORCHVISION),
+    "torchvision, grey": (
+        table("torchvision", 224, 1, classes=10, width=1.0),
+        arithmetic.TORCHVISION_GREY_10,
+    ),
+    "26 %": (table("cifar10_26"), arithmetic.CIFAR10_26),
+    "19 %": (table("cifar10_19"), arithmetic.CIFAR10_19),
+    "14 %": (table("cifar10_19", 24), arithmetic.CIFAR10_14),
+    "18 %": (table("cifar10_18"), arithmetic.CIFAR10_18),
+    "13 %": (table("cifar10_13"), arithmetic.CIFAR10_13),
+    "11 %": (table("cifar10_11"), arithmetic.CIFAR10_11),
+    "13 %, whole": (table("cifar10_13", 32), arithmetic.CIFAR10_13_WHOLE),
+    "784-15-10": (table("fully_connected", 28, 1), arithmetic.FULLY_CONNECTED_784_15_10),
 }
 
 
-def test_the_papers_net_has_the_papers_parameters():
-    table = shapes(paper(224, width=1.0, classes=1000))
-    found = {name: (s.parameters, s.output) for name, s in table.items() if s.kernel}
-    assert found == PAPER
-    assert sum(s.parameters for s in table.values()) == 60_965_224
-    assert table["conv1"].kernel == (2, 11, 11, 3, 48)
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_parameters_multiply_accumulates_and_shapes(name):
+    architecture, expected = PUBLISHED[name]
+    found = shapes(architecture)
+    weighted = {
+        layer: (s.output, s.parameters, s.multiply_accumulates) for layer, s in found.items() if s.kernel
+    }
+    assert weighted == {
+        row.layer: (row.output, row.parameters, row.multiply_accumulates) for row in expected.rows
+    }
+    others = {layer: s.output for layer, s in found.items() if layer in expected.others}
+    assert others == expected.others
+
+
+def test_the_publications_own_figures():
+    def parameters(name):
+        return sum(s.parameters for s in shapes(PUBLISHED[name][0]).values())
+
+    assert parameters("the paper") == 60_965_224
+    assert parameters("one tower") == 62_378_344
+    assert parameters("145-half") == 59_798_312
+    assert parameters("150") == 60_714_408
+    assert parameters("torchvision") == 61_100_840  # torchvision's documentation
+    assert parameters("784-15-10") == 11_935
+    weighted = [s for s in shapes(PUBLISHED["the paper"][0]).values() if s.kernel]
+    assert sum(math.prod(s.output) for s in weighted) == 659_272  # the paper says 650,000
+    assert weighted[0].kernel == (2, 11, 11, 3, 48)
+
+
+def test_every_table_is_tested():
+    assert {"alexnet_2012", *TABLES} == set(architectures.TABLES)
 
 
 def test_the_layers_stand_in_the_papers_order():
@@ -35,22 +91,23 @@ def test_the_layers_stand_in_the_papers_order():
     assert " ".join(shapes(paper(224))) == " ".join(order.split())
 
 
-def test_one_tower_reads_everything():
-    table = shapes(paper(224, width=1.0, classes=1000, towers=1))
-    assert sum(s.parameters for s in table.values()) == 62_378_344
+@pytest.mark.parametrize("layer", architectures.REMOVABLE)
+def test_a_middle_layer_is_left_out_and_the_towers_still_meet(layer):
+    whole, less = paper(224), paper(224, without=(layer,))
+    gone = {layer, f"relu{layer[-1]}", f"norm{layer[-1]}", f"drop{layer[-1]}"}
+    assert [x.name for x in less.layers] == [x.name for x in whole.layers if x.name not in gone]
+    meets = [x.name for x in less.layers if getattr(x, "reads", "") == "both"]
+    instead = {"conv3": ["conv4"], "fc6": ["fc7"], "fc7": []}  # fc8 sums over the towers
+    expected = ["conv3", "fc6", "fc7"]
+    if layer in expected:
+        place = expected.index(layer)
+        expected[place : place + 1] = instead[layer]
+    assert meets == ["conv1", *dict.fromkeys(expected)]
 
 
 def test_227_pixels_need_no_padding():
     whole, padded = paper(227).layers[0], paper(224).layers[0]
     assert (whole.pad, padded.pad) == ((0, 0), (0, 3))
-
-
-def test_cifar10_net():
-    config = cifar10.get_config()
-    table = shapes(architectures.build(config.model, 32, 3))
-    assert [table[f"pool{i}"].output for i in (1, 2, 3)] == [(16, 16, 32), (8, 8, 32), (4, 4, 64)]
-    # by hand: 5*5*3*32+32, 5*5*32*32+32, 5*5*32*64+64, 1024*64+64, 64*10+10
-    assert [s.parameters for s in table.values() if s.kernel] == [2432, 25632, 51264, 65600, 650]
 
 
 @pytest.mark.parametrize(
@@ -59,6 +116,7 @@ def test_cifar10_net():
         ({"width": 0.001}, "config.model.width=0.001"),
         ({"pool_size": 4}, "config.model.pool_size=4"),
         ({"communicate_at": ("conv9",)}, "config.model.communicate_at"),
+        ({"without": ("conv1",)}, "config.model.without"),
         ({"activation": "gelu"}, "config.model.activation='gelu'"),
         ({"dropout": 1.0}, "config.model.dropout=1.0"),
         ({"classes": 1}, "config.model.classes=1"),

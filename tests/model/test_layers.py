@@ -102,8 +102,42 @@ def test_activations(kind):
     assert_close(dx, getattr(plain, f"{kind}_vjp")(g, x), 1e-5)
 
 
-def test_dropout_halves_when_the_net_is_used():
+@pytest.mark.parametrize("size", [3, 5])
+def test_same_map_lrn(size):
+    x = random(2, 7, 7, 4, scale=3.0)
+    y, g, (dx,) = gradients(lambda x: layers.same_map_lrn(x, size, 0.3, 0.75, 1.0), x)
+    options = {"size": size, "alpha": 0.3, "beta": 0.75, "k": 1.0}
+    assert_close(y, plain.same_map_lrn(x, **options), 1e-5)
+    assert_close(dx, plain.same_map_lrn_vjp(g, x, **options), 1e-5)
+
+
+@pytest.mark.parametrize("pad", [0, 1])
+def test_locally_connected(pad):
+    x, side = random(3, 6, 6, 4), 4 + 2 * pad
+    kernel, bias = random(1, side, side, 3, 3, 4, 5), random(1, side, side, 5)
+    y, g, (dx, dk, db) = gradients(lambda *a: layers.locally_connected(*a, pad), x, kernel, bias)
+    padding = ((pad, pad), (pad, pad))
+    assert_close(y, plain.local(x, kernel[0], bias[0], padding=padding), 1e-5)
+    px, pk, pb = plain.local_vjp(g, x, kernel[0], padding=padding)
+    assert_close(dx, px, 1e-5)
+    assert_close(dk[0], pk, 1e-5)
+    assert_close(db[0], pb, 1e-5)
+
+
+@pytest.mark.parametrize("side", [1, 4, 6, 7, 13])
+def test_adaptive_average_pool(side):
+    x = random(2, side, side, 3)
+    y, g, (dx,) = gradients(lambda x: layers.adaptive_average_pool(x, 6), x)
+    assert_close(y, plain.adaptive_average_pool(x, 6), 1e-5)
+    assert_close(dx, plain.adaptive_average_pool_vjp(g, x, 6), 1e-5)
+
+
+@pytest.mark.parametrize("inverted", [False, True])
+def test_dropout(inverted):
     x = random(4, 6)
-    mask = np.random.default_rng(0).random((4, 6)) < 0.5
-    np.testing.assert_array_equal(layers.dropout(jnp.asarray(x), jnp.asarray(mask), 0.5), x * mask)
-    np.testing.assert_array_equal(layers.dropout(jnp.asarray(x), None, 0.5), x * 0.5)
+    mask = np.random.default_rng(0).random((4, 6)) < 0.75
+    for given in (mask, None):
+        y, g, (dx,) = gradients(lambda x, m=given: layers.dropout(x, m, 0.25, inverted), x)
+        options = {"rate": 0.25, "inverted": inverted}
+        assert_close(y, plain.dropout(x, given, **options), 1e-6)
+        assert_close(dx, plain.dropout_vjp(g, given, **options), 1e-6)

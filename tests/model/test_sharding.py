@@ -13,7 +13,7 @@ from alexnet_jax.errors import UsageError
 from alexnet_jax.model import sharding
 from alexnet_jax.model.architectures import shapes
 from alexnet_jax.training import metrics, step
-from tests.model.helpers import assert_close, batch, paper, program
+from tests.model.helpers import assert_close, batch, paper, program, rates
 
 MESHES = [(1, 1), (1, 2), (2, 1), (2, 2), (4, 1)]
 
@@ -35,11 +35,11 @@ def steps(data, model, count, dtype, rate=0.01):
     before = jax.device_get(state.params)
     for number in range(count):
         one = step.to_device(batch(architecture, 8, seed=number), made.mesh)
-        state, sums = update(state, one, mean, np.asarray(rate, dtype))
+        state, sums = update(state, one, mean, rates(architecture, np.asarray(rate, dtype)))
         after = jax.device_get(state.params)
         losses.append(metrics.average([sums]).loss)
         # The velocity is the update itself, exactly; a difference of float32 parameters would round.
-        updates.append(jax.device_get(state.opt_state[2].inner_state.trace))
+        updates.append(jax.device_get(state.opt_state.trace))
         moved = jax.tree.map(lambda a, b: np.abs(a - b).max() > 0, after, before)
         assert all(jax.tree.leaves(moved))
         before = jax.tree.map(np.array, after)

@@ -5,23 +5,30 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
+from alexnet_jax import config as configuration
 from alexnet_jax.errors import UsageError
+from alexnet_jax.model import architectures
+from alexnet_jax.model.architectures import shapes
 from alexnet_jax.training import optimizer
-from alexnet_jax.training.optimizer import LeafRule, Memory
-from configs import imagenet
+from alexnet_jax.training.optimizer import LayerRule, LeafRule, Memory
+from configs import imagenet, imagenet_2012_source
 from tests.model.helpers import paper
 from tests.reference import updates as plain
 
 
-def one_leaf(rule, rates, gradients, weight=1.0):
+def one_leaf(weight_decay, rates, gradients, weight=1.0):
     """The weight after each update of a net with a single number."""
-    tx = optimizer.momentum({"fc": {"kernel": rule}}, 0.9)
+    rule = LeafRule(1.0, weight_decay)
+    tx = optimizer.momentum({"fc": LayerRule(rule, rule)}, 0.9)
     params = {"fc": {"kernel": jnp.asarray(weight)}}
     state = tx.init(params)
     found = []
     for rate, gradient in zip(rates, gradients, strict=True):
         update, state = tx.update(
-            {"fc": {"kernel": jnp.asarray(gradient)}}, state, params, learning_rate=rate
+            {"fc": {"kernel": jnp.asarray(gradient)}},
+            state,
+            params,
+            learning_rates={"fc": {"kernel": rate}},
         )
         params = {"fc": {"kernel": params["fc"]["kernel"] + update["fc"]["kernel"]}}
         found.append(float(params["fc"]["kernel"]))
@@ -32,64 +39,92 @@ def test_three_updates_across_a_drop_of_the_rate_by_hand():
     # v1 = -0.1 * 2 - 0.5 * 0.1 * 1       = -0.25        w1 = 0.75
     # v2 = 0.9 * -0.25 - 0.01 * 2 - 0.005 * 0.75 = -0.24875   w2 = 0.50125
     # v3 = 0.9 * -0.24875 + 0.01 * 1 - 0.005 * 0.50125 = -0.21638125, w3 = 0.28486875
-    found = one_leaf(LeafRule(1.0, 0.5, False), [0.1, 0.01, 0.01], [2.0, 2.0, -1.0])
+    found = one_leaf(0.5, [0.1, 0.01, 0.01], [2.0, 2.0, -1.0])
     np.testing.assert_allclose(found, [0.75, 0.50125, 0.28486875], rtol=1e-6)
 
 
 def test_a_drop_leaves_the_gathered_velocity_alone():
     # FACTS of the rule: at a steady gradient of 1, the 20 steps after 0.01 -> 0.001 move 0.912.
-    found = one_leaf(LeafRule(1.0, 0.0, False), [0.01] * 400 + [0.001] * 20, [1.0] * 420, 0.0)
+    found = one_leaf(0.0, [0.01] * 400 + [0.001] * 20, [1.0] * 420, 0.0)
     assert found[399] - found[419] == pytest.approx(0.912, abs=5e-4)
 
 
 def test_bias_rates_decay_and_frozen_layers_against_an_independent_form():
     draw = np.random.default_rng(0)
     rules = {
-        "conv1": {"kernel": LeafRule(1.0, 0.0005, True), "bias": LeafRule(2.0, 0.0, True)},
-        "fc8": {"kernel": LeafRule(0.5, 0.03, False), "bias": LeafRule(2.0, 0.0, False)},
+        "conv1": LayerRule(LeafRule(1.0, 0.0005), LeafRule(2.0, 0.0), frozen_from=1.0),
+        "fc8": LayerRule(LeafRule(0.5, 0.03), LeafRule(2.0, 0.0)),
     }
-    params = {layer: {leaf: draw.normal(size=3) for leaf in leaves} for layer, leaves in rules.items()}
-    leaves = [(layer, leaf) for layer in rules for leaf in rules[layer]]
-    frozen = tuple(place for place in leaves if rules[place[0]][place[1]].frozen)
+    leaves = [(layer, leaf) for layer in rules for leaf in ("kernel", "bias")]
+    params = {layer: {leaf: draw.normal(size=3) for leaf in ("kernel", "bias")} for layer in rules}
     expected, velocities = params, plain.zeros(params)
     tx = optimizer.momentum(rules, 0.9)
     ours = {a: {b: jnp.asarray(x, jnp.float32) for b, x in v.items()} for a, v in params.items()}
     state = tx.init(ours)
-    for rate in (0.1, 0.1, 0.01):
-        gradients = {layer: {leaf: draw.normal(size=3) for leaf in rules[layer]} for layer in rules}
+    schedule = imagenet.get_config().schedule
+    schedule.kind, schedule.learning_rate = "constant", 0.1
+    for epoch in (0.0, 0.9, 1.0, 2.0):  # conv1 has velocity when it freezes, and would coast on it
+        gradients = {layer: {leaf: draw.normal(size=3) for leaf in ("kernel", "bias")} for layer in rules}
+        frozen = {place for place in leaves if place[0] == "conv1" and epoch >= 1}
         expected, velocities = plain.update(
             expected,
             velocities,
             gradients,
-            {(a, b): rate * rules[a][b].rate_factor for a, b in leaves},
-            {(a, b): rules[a][b].weight_decay for a, b in leaves},
+            {("conv1", "kernel"): 0.1, ("conv1", "bias"): 0.2, ("fc8", "kernel"): 0.05, ("fc8", "bias"): 0.2},
+            {("conv1", "kernel"): 0.0005, ("conv1", "bias"): 0, ("fc8", "kernel"): 0.03, ("fc8", "bias"): 0},
             frozen=frozen,
         )
-        update, state = tx.update(
-            {a: {b: jnp.asarray(x, jnp.float32) for b, x in v.items()} for a, v in gradients.items()},
-            state,
-            ours,
-            learning_rate=rate,
-        )
-        ours = {a: {b: x + update[a][b] for b, x in v.items()} for a, v in ours.items()}
+        assert optimizer.frozen_layers(rules, epoch) == {layer for layer, _ in frozen}
+        live = {
+            a: {b: jnp.asarray(x, jnp.float32) for b, x in v.items()}
+            for a, v in gradients.items()
+            if a not in optimizer.frozen_layers(rules, epoch)
+        }
+        rates = optimizer.learning_rates(rules, schedule, Memory(), epoch)
+        update, state = tx.update(live, state, {a: ours[a] for a in live}, learning_rates=rates)
+        for a, v in update.items():
+            ours[a] = {b: ours[a][b] + x for b, x in v.items()}
     for layer, leaf in leaves:
         np.testing.assert_allclose(ours[layer][leaf], expected[layer][leaf], rtol=1e-5)
-    assert (
-        np.asarray(ours["conv1"]["kernel"], np.float32) == params["conv1"]["kernel"].astype(np.float32)
-    ).all()
+        np.testing.assert_allclose(state.trace[layer][leaf], velocities[layer][leaf], rtol=1e-5)
 
 
 def test_rules_come_from_the_config():
     config = imagenet.get_config()
     config.optimizer.bias_rate_factor = 2.0
     config.optimizer.bias_weight_decay = 0.0
-    config.optimizer.per_layer = ConfigDict({"fc8": {"kernel_weight_decay": 0.1, "frozen": True}})
-    rules = optimizer.leaf_rules(paper(), config.optimizer)
-    assert rules["conv1"] == {"kernel": LeafRule(1.0, 0.0005, False), "bias": LeafRule(2.0, 0.0, False)}
-    assert rules["fc8"] == {"kernel": LeafRule(1.0, 0.1, True), "bias": LeafRule(2.0, 0.0, True)}
-    config.optimizer.per_layer = ConfigDict({"fc9": {"frozen": True}})
+    config.optimizer.per_layer = ConfigDict({"fc8": {"kernel_weight_decay": 0.1, "frozen_from": 3.0}})
+    rules = optimizer.layer_rules(paper(), config.optimizer, config.schedule)
+    assert rules["conv1"] == LayerRule(LeafRule(1.0, 0.0005), LeafRule(2.0, 0.0))
+    assert rules["fc8"] == LayerRule(LeafRule(1.0, 0.1), LeafRule(2.0, 0.0), 3.0)
+    config.optimizer.per_layer = ConfigDict({"fc9": {"frozen_from": 0.0}})
     with pytest.raises(UsageError, match=r"config.optimizer.per_layer.fc9"):
-        optimizer.leaf_rules(paper(), config.optimizer)
+        optimizer.layer_rules(paper(), config.optimizer, config.schedule)
+    everything = {name: {"frozen_from": 0.0} for name, s in shapes(paper()).items() if s.kernel}
+    config.optimizer.per_layer = ConfigDict(everything)
+    with pytest.raises(UsageError, match="nothing is left to train"):
+        optimizer.layer_rules(paper(), config.optimizer, config.schedule)
+
+
+def test_the_2012_source_trains_by_its_log():
+    config = imagenet_2012_source.get_config()
+    configuration.check(config)
+    architecture = architectures.build(config.model, config.data.crop, config.data.channels)
+    rules = optimizer.layer_rules(architecture, config.optimizer, config.schedule)
+    (off, on), (off_again, end) = config.data.lighting_off
+    assert end >= config.train.epochs == 135
+    for epoch in (0, 24.9, 25, 50.9, 51, 66.9, 67, 71.9, 72, 78.9, 79, 90.9, 91, 106.9, 107, 123.9, 124, 134):
+        expected = plain.source_2012(epoch)
+        rates = optimizer.learning_rates(rules, config.schedule, Memory(), epoch)
+        frozen = optimizer.frozen_layers(rules, epoch)
+        assert frozen == ({"conv1"} if expected.conv1_frozen else set())
+        for layer, found in rates.items():
+            if layer not in frozen:
+                kernel = expected.conv1_kernel if layer == "conv1" else expected.kernel
+                assert found == {"kernel": pytest.approx(kernel, rel=1e-12), "bias": expected.bias}
+        assert (not (off <= epoch < on or off_again <= epoch)) == expected.lighting
+    assert {rule.kernel.weight_decay for rule in rules.values()} == {0.0005}
+    assert {rule.bias.weight_decay for rule in rules.values()} == {0.0}
 
 
 def test_steps():
