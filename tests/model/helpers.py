@@ -48,6 +48,24 @@ def table(name: str, crop: int = 0, channels: int = 3, **arguments: Any) -> arch
     return architectures.build(model, crop or usual, channels)
 
 
+def random_params(architecture: architectures.Architecture, seed: int = 0) -> dict[str, Any]:
+    """Weights large enough that every layer's gradient matters."""
+    draw = np.random.default_rng(seed)
+
+    def weights(shape: tuple[int, ...]) -> np.ndarray:
+        inputs = np.prod(shape[-4:-1]) if len(shape) > 3 else shape[1]
+        return draw.normal(0, inputs**-0.5, shape).astype(np.float32)
+
+    return {
+        name: {
+            "kernel": weights(shape.kernel),
+            "bias": draw.normal(0, 0.1, shape.bias).astype(np.float32),
+        }
+        for name, shape in architectures.shapes(architecture).items()
+        if shape.kernel
+    }
+
+
 def batch(architecture: architectures.Architecture, size: int, seed: int = 0) -> dict[str, np.ndarray]:
     """A random batch with flips and lighting, as the pipeline would give it."""
     draw = np.random.default_rng(seed)

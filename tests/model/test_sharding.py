@@ -13,7 +13,7 @@ from alexnet_jax.errors import UsageError
 from alexnet_jax.model import sharding
 from alexnet_jax.model.architectures import shapes
 from alexnet_jax.training import metrics, step
-from tests.model.helpers import assert_close, batch, paper, program, rates
+from tests.model.helpers import TABLES, assert_close, batch, paper, program, random_params, rates, table
 
 MESHES = [(1, 1), (1, 2), (2, 1), (2, 2), (4, 1)]
 
@@ -24,18 +24,18 @@ def drawn():
     return jax.device_get(sharding.init_params(paper(), 3, sharding.make_mesh(1, 1, 2, 8)))
 
 
-def steps(data, model, count, dtype, rate=0.01):
+def steps(architecture, params, data, model, count):
     """Losses and the update of each parameter at each of `count` steps, with dropout and augmentation."""
-    architecture = paper(compute_dtype=dtype)
+    dtype, crop = architecture.compute_dtype, architecture.crop
     made = program(architecture, data, model)
-    state = step.init_state(made, jax.tree.map(lambda x: x.astype(dtype), drawn()))
+    state = step.init_state(made, jax.tree.map(lambda x: x.astype(dtype), params))
     update = step.compiled_train_step(made, state)
-    mean = np.full((64, 64, 3), 120, np.float32)
+    mean = np.full((crop, crop, architecture.channels), 120, np.float32)
     losses, updates = [], []
     before = jax.device_get(state.params)
     for number in range(count):
         one = step.to_device(batch(architecture, 8, seed=number), made.mesh)
-        state, sums = update(state, one, mean, rates(architecture, np.asarray(rate, dtype)))
+        state, sums = update(state, one, mean, rates(architecture, np.asarray(0.01, dtype)))
         after = jax.device_get(state.params)
         losses.append(metrics.average([sums]).loss)
         # The velocity is the update itself, exactly; a difference of float32 parameters would round.
@@ -48,7 +48,7 @@ def steps(data, model, count, dtype, rate=0.01):
 
 @pytest.fixture(scope="module")
 def single_precision():
-    return {mesh: steps(*mesh, 5, "float32") for mesh in MESHES}
+    return {mesh: steps(paper(), drawn(), *mesh, 5) for mesh in MESHES}
 
 
 @pytest.mark.parametrize("mesh", MESHES[1:])
@@ -60,14 +60,34 @@ def test_five_steps_are_the_same_on_every_mesh(single_precision, mesh):
         assert_close(found, expected, 1e-5, f"step {number}: ")
 
 
-def test_twenty_steps_in_64_bits():
+def assert_same_in_64_bits(architecture, params, meshes, count):
     with jax.enable_x64(True):
-        expected_losses, expected_updates = steps(1, 1, 20, "float64")
-        for mesh in MESHES[1:]:
-            losses, updates = steps(*mesh, 20, "float64")
+        expected_losses, expected_updates = steps(architecture, params, 1, 1, count)
+        for mesh in meshes:
+            losses, updates = steps(architecture, params, *mesh, count)
             np.testing.assert_allclose(losses, expected_losses, rtol=1e-9)
             for number, (found, expected) in enumerate(zip(updates, expected_updates, strict=True)):
                 assert_close(found, expected, 1e-9, f"mesh {mesh}, step {number}: ")
+
+
+def test_twenty_steps_in_64_bits():
+    assert_same_in_64_bits(paper(compute_dtype="float64"), drawn(), MESHES[1:], 20)
+
+
+TWO_TOWERS = {name: table(name, compute_dtype="float64") for name in TABLES if table(name).towers == 2}
+TWO_TOWERS |= {
+    "meeting at conv4": paper(communicate_at=("conv4", "fc6", "fc7"), compute_dtype="float64"),
+    "apart": paper(communicate_at=(), compute_dtype="float64"),
+    "without conv3": paper(without=("conv3",), compute_dtype="float64"),
+}
+
+
+@pytest.mark.parametrize(
+    "name", [name if name == "caffe" else pytest.param(name, marks=pytest.mark.slow) for name in TWO_TOWERS]
+)
+def test_every_two_tower_table_is_the_same_on_every_mesh(name):
+    architecture = TWO_TOWERS[name]
+    assert_same_in_64_bits(architecture, random_params(architecture), [(1, 2), (2, 2)], 2)
 
 
 def test_shards_lie_where_the_specs_say():

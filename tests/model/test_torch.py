@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from alexnet_jax.model import architectures, sharding
-from tests.model.helpers import TABLES, assert_close, paper, table
+from tests.model.helpers import TABLES, assert_close, paper, random_params, table
 
 pytestmark = pytest.mark.slow
 torch_nets = pytest.importorskip("tests.reference.torch_nets", reason="PyTorch is not installed")
@@ -29,24 +29,6 @@ def ours(architecture, mesh, params, x, labels, masks):
 
     (loss, values), gradients = run(params, x)
     return values, loss, gradients
-
-
-def random_params(architecture, seed=0):
-    """Weights large enough that every layer's gradient matters."""
-    draw = np.random.default_rng(seed)
-
-    def weights(shape):
-        inputs = np.prod(shape[-4:-1]) if len(shape) > 3 else shape[1]
-        return draw.normal(0, inputs**-0.5, shape).astype(np.float32)
-
-    return {
-        name: {
-            "kernel": weights(shape.kernel),
-            "bias": draw.normal(0, 0.1, shape.bias).astype(np.float32),
-        }
-        for name, shape in architectures.shapes(architecture).items()
-        if shape.kernel
-    }
 
 
 def compare(architecture, model_axis, net, size, train=True, **options):
