@@ -6,8 +6,10 @@ Verbs:
   train      trains, evaluates, saves; goes on with what --workdir holds. The verb when none is given; with
              --source it prepares the data first where that is still to do.
   prepare    makes the dataset that the config names from --source.
-  evaluate   the errors of the run in --workdir over its test split, or over --split.
+  evaluate   the errors of the run in --workdir over its test split, or over --split; with several --workdir
+             also those of their averaged probabilities.
   predict    the five best guesses for pictures, folders or patterns.
+  doctor     versions and devices, and with --config whether that run could start; --architectures: the nets.
   benchmark  `benchmark input`: how fast the input is, against its peers on the same pictures.
 
 --config.key=value changes any key of the config, whether it comes from --config or from the run in --workdir.
@@ -25,10 +27,14 @@ from ml_collections import ConfigDict, config_flags
 from alexnet_jax import config as configuration
 from alexnet_jax.errors import RunFailure, UsageError
 
-VERBS = ("train", "prepare", "evaluate", "predict", "benchmark")
+VERBS = ("train", "prepare", "evaluate", "predict", "benchmark", "doctor")
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string("workdir", "", "Folder of the run; default runs/<name of the config file>.")
+flags.DEFINE_multi_string(
+    "workdir",
+    [],
+    "Folder of the run; default runs/<name of the config file>. evaluate: repeated, an ensemble.",
+)
 flags.DEFINE_string("source", "", "What prepare, train and benchmark input read: a path, or the word digits.")
 flags.DEFINE_bool("strict", False, "prepare: stop at the first file that cannot be decoded.")
 flags.DEFINE_string("part", "", "prepare: make part i of n, written i/n, of the shards alone.")
@@ -40,6 +46,7 @@ flags.DEFINE_string(
     "output", "", "predict: a figure, .png or .svg; benchmark: its JSON, default benchmark.json."
 )
 flags.DEFINE_bool("json", False, "evaluate, predict: answer in JSON.")
+flags.DEFINE_bool("architectures", False, "doctor: print every net with its figures.")
 flags.DEFINE_integer("profile", 0, "train: write a profiler trace of this many steps.", 0)
 flags.DEFINE_bool("debug", False, "Show tracebacks.")
 
@@ -72,6 +79,8 @@ def _dispatch(arguments: list[str]) -> int:
         raise UsageError(f"{verb} takes no argument {arguments[0]!r}; flags are written --name=value")
     if FLAGS.views not in (0, 1, 10):
         raise UsageError(f"--views={FLAGS.views}: it must be 1 or 10")
+    if verb == "doctor":
+        return _doctor()
     if "config" not in FLAGS:
         needs = (
             "--workdir=DIR of a trained net" if verb in ("evaluate", "predict") else "--config=configs/X.py"
@@ -80,7 +89,10 @@ def _dispatch(arguments: list[str]) -> int:
     config = FLAGS.config
     if not isinstance(config, ConfigDict):
         raise UsageError(f"{verb} needs --config=configs/X.py")
-    workdir = Path(FLAGS.workdir or f"runs/{Path(_config_file(FLAGS['config'])).stem}")
+    workdirs = list(map(Path, FLAGS.workdir)) or [Path(f"runs/{Path(_config_file(FLAGS['config'])).stem}")]
+    workdir = workdirs[0]
+    if len(workdirs) > 1 and verb != "evaluate":
+        raise UsageError(f"{verb} takes one --workdir, not {len(workdirs)}")
     configuration.check(config)
 
     # Imported when a verb needs them: they load JAX and TFDS, and a wrong flag is told at once.
@@ -113,7 +125,7 @@ def _dispatch(arguments: list[str]) -> int:
 
     views = FLAGS.views or config.evaluate.views
     if verb == "evaluate":
-        answer = evaluate.evaluate(run.load(workdir, config, FLAGS.checkpoint), FLAGS.split, views)
+        answer = evaluate.evaluate(run.load_members(workdirs, config, FLAGS.checkpoint), FLAGS.split, views)
         print(json.dumps(answer) if FLAGS.json else evaluate.as_text(answer))
         return 0
     files = predict.find(arguments)
@@ -124,6 +136,17 @@ def _dispatch(arguments: list[str]) -> int:
     if FLAGS.output:
         predict.draw(answers, Path(FLAGS.output))
     return 1 if any("error" in answer for answer in answers) else 0
+
+
+def _doctor() -> int:
+    from alexnet_jax import doctor
+
+    if FLAGS.architectures:
+        print(doctor.architectures_table())
+        return 0
+    text, healthy = doctor.report(FLAGS.config if "config" in FLAGS else None)
+    print(text)
+    return 0 if healthy else 1
 
 
 def _given(argv: list[str], name: str) -> str | None:

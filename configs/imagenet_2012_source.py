@@ -8,7 +8,7 @@ epoch 91, and 40.25 / 17.99 % at epoch 135, after the rate was pushed up again; 
 leaves that out. Not run by this project.
 
 The nets that its authors compared it with take the same recipe: --config.model.architecture= one of
-source_145_half, source_146 (a sixth convolution), source_147, source_148, source_150.
+source_132, source_145_half, source_146 (a sixth convolution), source_147, source_148, source_150.
 """
 
 from ml_collections import ConfigDict

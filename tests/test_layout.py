@@ -14,6 +14,7 @@ ORDER = [
     "training",
     "inference",
     "benchmark",
+    "doctor",
     "main",
 ]
 

@@ -7,49 +7,71 @@ from typing import Any
 from alexnet_jax import files
 from alexnet_jax.data import pipeline
 from alexnet_jax.inference.run import Run
-from alexnet_jax.training import evaluation, loop
+from alexnet_jax.training import evaluation, loop, metrics
 
 
-def evaluate(run: Run, split: str, views: int) -> dict[str, Any]:
-    """Evaluates `run` and writes `evaluation.json` into its workdir.
+def evaluate(runs: list[Run], split: str, views: int) -> dict[str, Any]:
+    """Evaluates a net, or several whose probabilities are averaged (the paper's 5 and 7 nets).
+
+    Writes `evaluation.json` into the workdir of the net, or `ensemble.json` into that of the first.
 
     Args:
-      run: what `run.load` gave.
-      split: a TFDS split, '' for the config's test split.
+      runs: what `run.load_members` gave.
+      split: a TFDS split, '' for the first config's test split.
       views: 1 or 10.
 
     Returns:
       What was written: `dataset`, `split`, `views`, `examples`, `loss`, `top1_error`, `top5_error`
-      (fractions), `checkpoints`, `seconds`.
+      (fractions), `checkpoints`, `seconds`; of several nets also `members`, their own losses and errors.
     """
-    config = run.config
-    dataset = pipeline.open_dataset(config.data)
-    loop.check_classes(len(dataset.class_names), config, str(dataset.folder))
-    split = split or config.data.test_split
+    first = runs[0]
+    dataset = pipeline.open_dataset(first.config.data)
+    for run in runs:
+        loop.check_classes(len(dataset.class_names), run.config, str(dataset.folder))
+    split = split or first.config.data.test_split
     started = time.monotonic()
-    averages = evaluation.evaluate_split(dataset, config, run.mesh, split, [run.predictor(views)])
+    averages = evaluation.evaluate_split(
+        dataset, first.config, first.mesh, split, [run.predictor(views) for run in runs]
+    )
     assert averages is not None
-    found = averages[-1]
+    checkpoints = [f"{run.workdir}/checkpoints/{run.step}" for run in runs]
     answer = {
         "dataset": dataset.folder.parent.name,
         "split": split,
         "views": views,
-        "examples": found.count,
-        "loss": found.loss,
-        "top1_error": found.top1_error,
-        "top5_error": found.top5_error,
-        "checkpoints": [f"{run.workdir}/checkpoints/{run.step}"],
+        "examples": averages[-1].count,
+        **_errors(averages[-1]),
+        "checkpoints": checkpoints,
         "seconds": time.monotonic() - started,
     }
-    files.write_text(run.workdir / "evaluation.json", json.dumps(answer, indent=1) + "\n")
+    if len(runs) > 1:
+        answer["members"] = [
+            {"checkpoint": checkpoint, **_errors(found)}
+            for checkpoint, found in zip(checkpoints, averages, strict=False)
+        ]
+    name = "ensemble.json" if len(runs) > 1 else "evaluation.json"
+    files.write_text(first.workdir / name, json.dumps(answer, indent=1) + "\n")
     return answer
 
 
+def _errors(found: metrics.Averages) -> dict[str, float]:
+    return {"loss": found.loss, "top1_error": found.top1_error, "top5_error": found.top5_error}
+
+
 def as_text(answer: dict[str, Any]) -> str:
-    """One line for a person."""
+    """A line for a person, and one for each member of an ensemble."""
     views = "ten views" if answer["views"] == 10 else "the centre view"
+    lines = [f"{_line(member)}  {member['checkpoint']}" for member in answer.get("members", [])]
+    nets = f" of {len(lines)} nets" if lines else ""
+    lines.append(
+        f"{answer['dataset']} {answer['split']}, {answer['examples']:,} pictures, {views}{nets}: "
+        f"{_line(answer)}"
+    )
+    return "\n".join(lines)
+
+
+def _line(errors: dict[str, Any]) -> str:
     return (
-        f"{answer['dataset']} {answer['split']}, {answer['examples']:,} pictures, {views}: "
-        f"top-1 error {answer['top1_error']:.2%}, top-5 error {answer['top5_error']:.2%}, "
-        f"loss {answer['loss']:.4f}"
+        f"top-1 error {errors['top1_error']:.2%}, top-5 error {errors['top5_error']:.2%}, "
+        f"loss {errors['loss']:.4f}"
     )

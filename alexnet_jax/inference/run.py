@@ -111,3 +111,38 @@ def load(workdir: Path, config: ConfigDict, which: str) -> Run:
         params,
         step,
     )
+
+
+def load_members(workdirs: list[Path], config: ConfigDict, which: str) -> list[Run]:
+    """The nets of an ensemble, all on one mesh.
+
+    Args:
+      workdirs: of their runs.
+      config: of the first, perhaps changed on the command line; it says where the data lies and how
+        the nets are evaluated, for all.
+      which: the checkpoint of each: 'best', 'last' or a step.
+
+    Raises:
+      UsageError: as `load` does, or the nets do not read the same pictures or know the same classes.
+    """
+    configs = [config]
+    for workdir in workdirs[1:]:
+        own = read_config(workdir)
+        for key in ("name", "size", "channels", "format", "quality", "exif_rotation"):
+            if own.data[key] != config.data[key]:
+                raise UsageError(
+                    f"{workdir} has config.data.{key}={own.data[key]!r}, {workdirs[0]} {config.data[key]!r}: "
+                    "the nets of an ensemble read the same pictures"
+                )
+        own.data.dir, own.evaluate, own.mesh = config.data.dir, config.evaluate, config.mesh
+        configs.append(own)
+    towers = [architectures.build(each.model, each.data.crop, each.data.channels).towers for each in configs]
+    if min(towers) < max(towers):  # a net of one tower cannot be spread over the model axis
+        config.mesh.model = 1
+        for own in configs:
+            own.mesh = config.mesh
+    runs = [load(workdir, own, which) for workdir, own in zip(workdirs, configs, strict=True)]
+    for run in runs[1:]:
+        if run.class_names != runs[0].class_names:
+            raise UsageError(f"{run.workdir} knows other classes than {runs[0].workdir}")
+    return runs

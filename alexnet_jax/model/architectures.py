@@ -425,6 +425,15 @@ def alexnet_2012_source(*, crop: int, channels: int, classes: int, width: float,
     return _source(crop, channels, classes, width, dropout)
 
 
+def source_132(*, crop: int, channels: int, classes: int, width: float, dropout: float) -> Table:
+    """Towers that meet at conv4 instead of conv3, which is what net 132 is cited for.
+
+    Its file changes more, which is not built here: conv1 has 32 maps a tower, conv2 also reads the blurred
+    image, and its second normalisation is by the local variance.
+    """
+    return _source(crop, channels, classes, width, dropout, communicate_at=("conv4", "fc6", "fc7"))
+
+
 def source_145_half(*, crop: int, channels: int, classes: int, width: float, dropout: float) -> Table:
     """One tower of 48-128-192-192-256 maps and 4,096 units: 39.17 / 18.23 % on 2010, two towers 37.47."""
     half = (48, 128, 192, 192, 256)
@@ -644,6 +653,7 @@ TABLES: dict[str, Callable[..., Table]] = {
     for table in (
         alexnet_2012,
         alexnet_2012_source,
+        source_132,
         source_145_half,
         source_146,
         source_147,

@@ -24,6 +24,7 @@ CIFAR10 = {"classes": 10, "activation": "relu"}
 # Every table but the paper's own, which `paper` makes: its arguments in a test, and a crop for it.
 TABLES: dict[str, tuple[dict[str, Any], int]] = {
     "alexnet_2012_source": (IMAGENET, 64),
+    "source_132": (IMAGENET, 64),
     "source_145_half": (IMAGENET, 64),
     "source_146": (IMAGENET, 64),
     "source_147": (IMAGENET, 64),

@@ -25,6 +25,7 @@ PUBLISHED = {
     "apart": (paper(224, communicate_at=(), **FULL), arithmetic.ALEXNET_2012_APART),
     "pool 2": (paper(224, pool_size=2, **FULL), arithmetic.ALEXNET_2012_POOL_2),
     "source": (table("alexnet_2012_source", 224, **FULL), arithmetic.ALEXNET_2012_SOURCE),
+    "132": (table("source_132", 224, **FULL), arithmetic.ALEXNET_2012_SOURCE_CONV4),
     "145-half": (table("source_145_half", 224, **FULL), arithmetic.SOURCE_145_HALF),
     "146": (table("source_146", 224, **FULL), arithmetic.source_146(1000)),
     "146, Fall 2011": (

@@ -83,7 +83,7 @@ def test_a_checkpoint_of_two_devices_answers_the_same_on_others(undisturbed, tmp
     for data, model in ((1, 2), (1, 1), (2, 2)):
         config = run.read_config(workdir)
         config.mesh.data, config.mesh.model = data, model
-        answers.append(evaluate.evaluate(run.load(workdir, config, "best"), "", 10))
+        answers.append(evaluate.evaluate([run.load(workdir, config, "best")], "", 10))
     for answer in answers[1:]:
         assert answer["top1_error"] == answers[0]["top1_error"]
         assert answer["examples"] == 297
