@@ -1,5 +1,7 @@
 """`doctor`: the table of nets against arithmetic by hand, and whether a run could start."""
 
+from pathlib import Path
+
 import pytest
 
 from alexnet_jax import doctor
@@ -53,3 +55,8 @@ def test_what_would_stop_a_run(digits_config, tmp_path):
     text, healthy = doctor.report(digits_config)
     assert not healthy
     assert "is not prepared" in text
+
+
+def test_the_readme_shows_this_table():
+    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    assert doctor.architectures_table() in readme
