@@ -7,6 +7,7 @@ import shutil
 import jax
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 
 from alexnet_jax import config as configuration
 from alexnet_jax.data import pipeline
@@ -63,6 +64,23 @@ def test_a_stopped_run_goes_on_bit_for_bit(undisturbed, tmp_path, digits_folder)
     config.train.epochs = epochs(STEPS)
     assert loop.train(config, tmp_path) == 0
     jax.tree.map(np.testing.assert_array_equal, saved(tmp_path, STEPS), saved(undisturbed, STEPS))
+
+
+def test_a_layer_freezes_in_the_middle_of_a_run_also_when_it_was_stopped(tmp_path, digits_folder):
+    config = small_digits(digits_folder)
+    frozen_from = {"conv1": {"kernel_steps": ((epochs(2), 1e-3),), "frozen_from": epochs(4)}}
+    config.optimizer.per_layer = ConfigDict(frozen_from)
+    config.checkpoint.every_epochs, config.checkpoint.keep = epochs(1), STEPS
+    assert loop.train(config, tmp_path / "whole") == 0
+    for length in (3, STOP, STEPS):
+        config.train.epochs = epochs(length)
+        assert loop.train(config, tmp_path / "stopped") == 0
+    whole = {step: saved(tmp_path / "whole", step) for step in (3, 4, STOP, STEPS)}
+    jax.tree.map(np.testing.assert_array_equal, saved(tmp_path / "stopped", STEPS), whole[STEPS])
+    for leaf in ("kernel", "bias"):
+        assert (whole[4]["conv1"][leaf] != whole[3]["conv1"][leaf]).any()
+        np.testing.assert_array_equal(whole[STEPS]["conv1"][leaf], whole[4]["conv1"][leaf])
+    assert (whole[STEPS]["conv2"]["kernel"] != whole[STOP]["conv2"]["kernel"]).any()
 
 
 def test_the_next_batch_is_the_one_that_would_have_come(digits_config):
