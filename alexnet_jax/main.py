@@ -109,14 +109,14 @@ def _dispatch(arguments: list[str]) -> int:
             raise UsageError("benchmark measures input: type benchmark input")
         benchmark_input.run(config, FLAGS.source, Path(FLAGS.output or "benchmark.json"))
         return 0
-    from alexnet_jax.inference import evaluate, predict, run
+    from alexnet_jax.inference import evaluate, predict, reading, run
 
     views = FLAGS.views or config.evaluate.views
     if verb == "evaluate":
         answer = evaluate.evaluate(run.load(workdir, config, FLAGS.checkpoint), FLAGS.split, views)
         print(json.dumps(answer) if FLAGS.json else evaluate.as_text(answer))
         return 0
-    files = predict.find(arguments)
+    files = reading.find(arguments, "predict")
     if FLAGS.output:
         predict.check_figure(Path(FLAGS.output))
     answers = predict.predict(run.load(workdir, config, FLAGS.checkpoint), files, views)
