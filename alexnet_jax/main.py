@@ -8,6 +8,7 @@ Verbs:
   prepare    makes the dataset that the config names from --source.
   evaluate   the errors of the run in --workdir over its test split, or over --split.
   predict    the five best guesses for pictures, folders or patterns.
+  features   the values of the layers that --layers names for pictures, folders or patterns, into --output.
   benchmark  `benchmark input`: how fast the input is, against its peers on the same pictures.
 
 --config.key=value changes any key of the config, whether it comes from --config or from the run in --workdir.
@@ -25,7 +26,7 @@ from ml_collections import ConfigDict, config_flags
 from alexnet_jax import config as configuration
 from alexnet_jax.errors import RunFailure, UsageError
 
-VERBS = ("train", "prepare", "evaluate", "predict", "benchmark")
+VERBS = ("train", "prepare", "evaluate", "predict", "features", "benchmark")
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("workdir", "", "Folder of the run; default runs/<name of the config file>.")
@@ -36,10 +37,13 @@ flags.DEFINE_bool("merge", False, "prepare: check that all parts are there and r
 flags.DEFINE_string("checkpoint", "best", "best, last or a step.")
 flags.DEFINE_integer("views", 0, "1 or 10 views a picture; 0: what the config says.", 0, 10)
 flags.DEFINE_string("split", "", "evaluate: a TFDS split; default: the config's test split.")
+flags.DEFINE_list("layers", [], "features: names of layers, such as conv1,relu5,fc6.")
 flags.DEFINE_string(
-    "output", "", "predict: a figure, .png or .svg; benchmark: its JSON, default benchmark.json."
+    "output",
+    "",
+    "predict: a figure, .png or .svg; features: an .npz, or a folder; benchmark: default benchmark.json.",
 )
-flags.DEFINE_bool("json", False, "evaluate, predict: answer in JSON.")
+flags.DEFINE_bool("json", False, "evaluate, predict, features: answer in JSON.")
 flags.DEFINE_integer("profile", 0, "train: write a profiler trace of this many steps.", 0)
 flags.DEFINE_bool("debug", False, "Show tracebacks.")
 
@@ -68,13 +72,15 @@ def _dispatch(arguments: list[str]) -> int:
     verb = arguments.pop(0) if arguments else "train"
     if verb not in VERBS:
         raise UsageError(f"{verb!r} is not a verb; there are {', '.join(VERBS)}")
-    if arguments and verb not in ("predict", "benchmark"):
+    if arguments and verb not in ("predict", "features", "benchmark"):
         raise UsageError(f"{verb} takes no argument {arguments[0]!r}; flags are written --name=value")
     if FLAGS.views not in (0, 1, 10):
         raise UsageError(f"--views={FLAGS.views}: it must be 1 or 10")
     if "config" not in FLAGS:
         needs = (
-            "--workdir=DIR of a trained net" if verb in ("evaluate", "predict") else "--config=configs/X.py"
+            "--workdir=DIR of a trained net"
+            if verb in ("evaluate", "predict", "features")
+            else "--config=configs/X.py"
         )
         raise UsageError(f"{verb} needs {needs}")
     config = FLAGS.config
@@ -116,7 +122,15 @@ def _dispatch(arguments: list[str]) -> int:
         answer = evaluate.evaluate(run.load(workdir, config, FLAGS.checkpoint), FLAGS.split, views)
         print(json.dumps(answer) if FLAGS.json else evaluate.as_text(answer))
         return 0
-    files = reading.find(arguments, "predict")
+    files = reading.find(arguments, verb)
+    if verb == "features":
+        from alexnet_jax.inference import features
+
+        features.check_output(FLAGS.output)
+        trained = run.load(workdir, config, FLAGS.checkpoint)
+        answer = features.features(trained, files, FLAGS.layers, FLAGS.output)
+        print(json.dumps(answer, indent=1, ensure_ascii=False) if FLAGS.json else features.as_text(answer))
+        return 1 if answer["left_out"] else 0
     if FLAGS.output:
         predict.check_figure(Path(FLAGS.output))
     answers = predict.predict(run.load(workdir, config, FLAGS.checkpoint), files, views)

@@ -44,6 +44,13 @@ def alexnet(*arguments, cwd=ROOT):
         ("evaluate --workdir=nowhere", "nowhere is not the workdir of a run"),
         ("evaluate --config=configs/digits.py --views=3", "--views=3: it must be 1 or 10"),
         ("predict --config=configs/digits.py", "predict needs pictures"),
+        ("features", "features needs --workdir=DIR"),
+        ("features --config=configs/digits.py", "features needs pictures"),
+        ("features --config=configs/digits.py README.md", "features needs --output=X.npz"),
+        (
+            "features --config=configs/digits.py README.md --output=x.csv",
+            "the name of an .npz, or of a folder",
+        ),
         ("benchmark step --config=configs/digits.py", "type benchmark input"),
         ("prepare --config=configs/digits.py", "--source is missing"),
         ("prepare --config=configs/digits.py --source=nowhere", "--source=nowhere does not exist"),
