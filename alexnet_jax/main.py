@@ -9,6 +9,7 @@ Verbs:
   evaluate   the errors of the run in --workdir over its test split, or over --split.
   predict    the five best guesses for pictures, folders or patterns.
   features   the values of the layers that --layers names for pictures, folders or patterns, into --output.
+  compare    the LPIPS distance of two pictures of one size.
   benchmark  `benchmark input`: how fast the input is, against its peers on the same pictures.
 
 --config.key=value changes any key of the config, whether it comes from --config or from the run in --workdir.
@@ -26,7 +27,7 @@ from ml_collections import ConfigDict, config_flags
 from alexnet_jax import config as configuration
 from alexnet_jax.errors import RunFailure, UsageError
 
-VERBS = ("train", "prepare", "evaluate", "predict", "features", "benchmark")
+VERBS = ("train", "prepare", "evaluate", "predict", "features", "compare", "benchmark")
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("workdir", "", "Folder of the run; default runs/<name of the config file>.")
@@ -43,7 +44,7 @@ flags.DEFINE_string(
     "",
     "predict: a figure, .png or .svg; features: an .npz, or a folder; benchmark: default benchmark.json.",
 )
-flags.DEFINE_bool("json", False, "evaluate, predict, features: answer in JSON.")
+flags.DEFINE_bool("json", False, "evaluate, predict, features, compare: answer in JSON.")
 flags.DEFINE_integer("profile", 0, "train: write a profiler trace of this many steps.", 0)
 flags.DEFINE_bool("debug", False, "Show tracebacks.")
 
@@ -72,16 +73,13 @@ def _dispatch(arguments: list[str]) -> int:
     verb = arguments.pop(0) if arguments else "train"
     if verb not in VERBS:
         raise UsageError(f"{verb!r} is not a verb; there are {', '.join(VERBS)}")
-    if arguments and verb not in ("predict", "features", "benchmark"):
+    if arguments and verb in ("train", "prepare", "evaluate"):
         raise UsageError(f"{verb} takes no argument {arguments[0]!r}; flags are written --name=value")
     if FLAGS.views not in (0, 1, 10):
         raise UsageError(f"--views={FLAGS.views}: it must be 1 or 10")
     if "config" not in FLAGS:
-        needs = (
-            "--workdir=DIR of a trained net"
-            if verb in ("evaluate", "predict", "features")
-            else "--config=configs/X.py"
-        )
+        untrained = verb in ("train", "prepare", "benchmark")
+        needs = "--config=configs/X.py" if untrained else "--workdir=DIR of a trained net"
         raise UsageError(f"{verb} needs {needs}")
     config = FLAGS.config
     if not isinstance(config, ConfigDict):
@@ -121,6 +119,14 @@ def _dispatch(arguments: list[str]) -> int:
     if verb == "evaluate":
         answer = evaluate.evaluate(run.load(workdir, config, FLAGS.checkpoint), FLAGS.split, views)
         print(json.dumps(answer) if FLAGS.json else evaluate.as_text(answer))
+        return 0
+    if verb == "compare":
+        from alexnet_jax.inference import lpips
+
+        first, second = lpips.two_files(arguments)
+        lpips.load_heads(workdir)
+        answer = lpips.compare(run.load(workdir, config, FLAGS.checkpoint), first, second)
+        print(json.dumps(answer, ensure_ascii=False) if FLAGS.json else lpips.as_text(answer))
         return 0
     files = reading.find(arguments, verb)
     if verb == "features":

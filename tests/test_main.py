@@ -45,6 +45,8 @@ def alexnet(*arguments, cwd=ROOT):
         ("evaluate --config=configs/digits.py --views=3", "--views=3: it must be 1 or 10"),
         ("predict --config=configs/digits.py", "predict needs pictures"),
         ("features", "features needs --workdir=DIR"),
+        ("compare", "compare needs --workdir=DIR"),
+        ("compare --config=configs/digits.py README.md", "compare needs two pictures, and 1 were given"),
         ("features --config=configs/digits.py", "features needs pictures"),
         ("features --config=configs/digits.py README.md", "features needs --output=X.npz"),
         (
