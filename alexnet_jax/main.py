@@ -10,7 +10,8 @@ Verbs:
   predict    the five best guesses for pictures, folders or patterns.
   features   the values of the layers that --layers names for pictures, folders or patterns, into --output.
   compare    the LPIPS distance of two pictures of one size.
-  benchmark  `benchmark input`: how fast the input is, against its peers on the same pictures.
+  benchmark  `benchmark input`: how fast the input is, against its peers on the same pictures;
+             `benchmark features`: how fast features are, against the forward pass alone.
 
 --config.key=value changes any key of the config, whether it comes from --config or from the run in --workdir.
 """
@@ -31,7 +32,7 @@ VERBS = ("train", "prepare", "evaluate", "predict", "features", "compare", "benc
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("workdir", "", "Folder of the run; default runs/<name of the config file>.")
-flags.DEFINE_string("source", "", "What prepare, train and benchmark input read: a path, or the word digits.")
+flags.DEFINE_string("source", "", "What prepare, train and benchmark read: a path, or the word digits.")
 flags.DEFINE_bool("strict", False, "prepare: stop at the first file that cannot be decoded.")
 flags.DEFINE_string("part", "", "prepare: make part i of n, written i/n, of the shards alone.")
 flags.DEFINE_bool("merge", False, "prepare: check that all parts are there and register them.")
@@ -107,11 +108,19 @@ def _dispatch(arguments: list[str]) -> int:
             print(f"next: {os.path.relpath(sys.executable)} -m alexnet_jax.main evaluate --workdir={workdir}")
         return code
     if verb == "benchmark":
-        from alexnet_jax.benchmark import input as benchmark_input
+        output = Path(FLAGS.output or "benchmark.json")
+        if arguments == ["input"]:
+            from alexnet_jax.benchmark import input as benchmark_input
 
-        if arguments != ["input"]:
-            raise UsageError("benchmark measures input: type benchmark input")
-        benchmark_input.run(config, FLAGS.source, Path(FLAGS.output or "benchmark.json"))
+            benchmark_input.run(config, FLAGS.source, output)
+        elif arguments == ["features"]:
+            from alexnet_jax.benchmark import features as benchmark_features
+            from alexnet_jax.inference import run
+
+            trained = run.load(workdir, config, FLAGS.checkpoint)
+            benchmark_features.run(trained, FLAGS.source, FLAGS.layers, output)
+        else:
+            raise UsageError("benchmark measures input or features: type benchmark input")
         return 0
     from alexnet_jax.inference import evaluate, predict, reading, run
 

@@ -18,20 +18,22 @@ from typing import IO, Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from alexnet_jax import files as whole
 from alexnet_jax.errors import RunFailure, UsageError
 from alexnet_jax.inference import reading
 from alexnet_jax.inference.run import Run
 from alexnet_jax.model import inputs, sharding
-from alexnet_jax.model.architectures import Activation, Architecture, shapes
+from alexnet_jax.model.architectures import Architecture, Dropout, shapes
 from alexnet_jax.progress import Progress, printable
 from alexnet_jax.training import step
 from alexnet_jax.training.evaluation import padded_batch_size, runs_in_turn, views_of
 
-# torchvision's modules, as its users, Brain-Score and thingsvision name them. At use its dropouts and its
-# average pooling (6 x 6 from 6 x 6) change nothing. Its ReLUs work in place: what a hook keeps of
-# `features.0` without a copy is `features.1` afterwards; here each name is the value that the module gives.
+# torchvision's modules, as its users, Brain-Score and thingsvision name them. At use its dropouts change
+# nothing, nor does its average pooling of 6 x 6 maps, so that both have a place in nets without them. Its
+# ReLUs work in place: what a hook keeps of `features.0` without a copy is `features.1` afterwards; here each
+# name is the value that the module gives.
 OTHER_NAMES = {
     "features.0": "conv1",
     "features.1": "relu1",
@@ -46,8 +48,7 @@ OTHER_NAMES = {
     "features.10": "conv5",
     "features.11": "relu5",
     "features.12": "pool5",
-    "avgpool": "pool5",
-    "classifier.0": "pool5",
+    "classifier.0": "avgpool",
     "classifier.1": "fc6",
     "classifier.2": "relu6",
     "classifier.3": "relu6",
@@ -66,9 +67,12 @@ def names(architecture: Architecture) -> tuple[str, ...]:
 
 
 def deepest(architecture: Architecture) -> str:
-    """The layer whose values stand for a picture: the last hidden units (the paper's fc7), else the last."""
-    hidden = [layer.name for layer in architecture.layers if isinstance(layer, Activation)]
-    return hidden[-1] if architecture.has_classes else architecture.layers[-1].name
+    """The layer whose values stand for a picture: what the classes are told from, the paper's fc7 rectified.
+
+    Of a net without classes it is the last layer.
+    """
+    layers = architecture.layers[:-1] if architecture.has_classes else architecture.layers
+    return [layer.name for layer in layers if not isinstance(layer, Dropout)][-1]
 
 
 def shapes_of(architecture: Architecture, layers: Sequence[str]) -> dict[str, tuple[int, ...]]:
@@ -84,7 +88,7 @@ def shapes_of(architecture: Architecture, layers: Sequence[str]) -> dict[str, tu
         raise UsageError(f"--layers={','.join(layers)} names a layer twice")
     table, found = shapes(architecture), {}
     for name in layers:
-        layer, tower = _place(name)
+        layer, tower = _place(architecture, name)
         if layer not in known:
             other = f" ({layer})" if layer != name.partition("/")[0] else ""
             raise UsageError(
@@ -122,13 +126,12 @@ def activations(run: Run, images: np.ndarray, layers: Sequence[str]) -> dict[str
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] not in allowed:
         forms = " or ".join(f"(N, {', '.join(map(str, form))})" for form in allowed)
         raise UsageError(f"pictures are uint8 {forms}, not {images.dtype} {images.shape}")
-    compute = _program(run, tuple(layers))
-    batch_size = padded_batch_size(min(run.config.evaluate.batch_size, max(len(images), 1)), run.mesh)
-    found = {name: np.empty((len(images), *shape), _dtype(run)) for name, shape in table.items()}
-    for start in range(0, len(images), batch_size):
-        part = images[start : start + batch_size]
-        padding = [(0, batch_size - len(part)), (0, 0), (0, 0), (0, 0)]
-        values = compute(np.pad(part, padding))
+    compute = program(run, layers)
+    rows = batch_size(run, len(images))
+    found = {name: np.empty((len(images), *shape), _dtype(run.architecture)) for name, shape in table.items()}
+    for start in range(0, len(images), rows):
+        part = images[start : start + rows]
+        values = compute(placed(run, np.pad(part, [(0, rows - len(part)), (0, 0), (0, 0), (0, 0)])))
         for name, target in found.items():
             target[start : start + len(part)] = np.asarray(values[name])[: len(part)]
     return found
@@ -144,18 +147,36 @@ def stream(
     Yields:
       What was read, and {name: (B, H, W, C) or (B, C)} with a row for each row of `images`.
     """
-    compute = _program(run, tuple(layers))
-    batch_size = padded_batch_size(min(run.config.evaluate.batch_size, len(files)), run.mesh)
+    compute = program(run, layers)
     waiting: deque[tuple[reading.Batch, dict[str, jax.Array]]] = deque()
     ahead = 0 if runs_in_turn(run.mesh) else IN_FLIGHT
-    for batch in reading.batches(files, run.config.data, batch_size):
-        waiting.append((batch, compute(batch.images)))
+    for batch in reading.batches(files, run.config.data, batch_size(run, len(files))):
+        waiting.append((batch, compute(placed(run, batch.images))))
         if len(waiting) > ahead:
             read, values = waiting.popleft()
             yield read, jax.device_get(values)
     while waiting:
         read, values = waiting.popleft()
         yield read, jax.device_get(values)
+
+
+def program(run: Run, layers: Sequence[str]) -> Callable[[jax.Array], dict[str, jax.Array]]:
+    """A function of pictures on the mesh (`placed`) to the values of `layers`, compiled once for each shape.
+
+    What the layers do not need is not computed.
+    """
+    fixed = (run.architecture, run.mesh, run.form, run.config.data.size, tuple(layers))
+    return lambda image: _values(*fixed, run.params, run.mean, image)
+
+
+def placed(run: Run, images: np.ndarray) -> jax.Array:
+    """Pictures, uint8 (B, S, S, C) or (B, crop, crop, C), spread over the mesh."""
+    return step.to_device({"image": images}, run.mesh)["image"]
+
+
+def batch_size(run: Run, pictures: int) -> int:
+    """How many pictures are computed at once: what the config says, or fewer where there are not so many."""
+    return padded_batch_size(min(run.config.evaluate.batch_size, max(pictures, 1)), run.mesh)
 
 
 def features(run: Run, files: Sequence[Path], layers: Sequence[str], output: str) -> dict[str, Any]:
@@ -177,7 +198,7 @@ def features(run: Run, files: Sequence[Path], layers: Sequence[str], output: str
     """
     table = shapes_of(run.architecture, layers)
     path = check_output(output)
-    needed = len(files) * sum(map(prod, table.values())) * _dtype(run).itemsize
+    needed = len(files) * sum(map(prod, table.values())) * _dtype(run.architecture).itemsize
     free = shutil.disk_usage(path.parent).free
     if needed > free:
         raise UsageError(
@@ -188,7 +209,9 @@ def features(run: Run, files: Sequence[Path], layers: Sequence[str], output: str
     left_out: list[dict[str, str]] = []
 
     def write_all(folder: Path) -> dict[str, tuple[int, ...]]:
-        arrays = {name: _Growing(folder / f"{name}.npy", table[name], _dtype(run)) for name in layers}
+        arrays = {
+            name: _Growing(folder / f"{name}.npy", table[name], _dtype(run.architecture)) for name in layers
+        }
         with Progress("features", len(files), "pictures") as progress:
             for read, values in stream(run, files, layers):
                 good = [row for row, error in enumerate(read.errors) if error is None]
@@ -247,46 +270,45 @@ def as_text(answer: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _place(name: str) -> tuple[str, str | None]:
+def _place(architecture: Architecture, name: str) -> tuple[str, str | None]:
+    """The net's own name for `name`, and the tower it asks for."""
     layer, slash, tower = name.partition("/")
-    return OTHER_NAMES.get(layer, layer), tower if slash else None
+    layer = OTHER_NAMES.get(layer, layer)
+    table = shapes(architecture)
+    if layer == "avgpool" and layer not in table and "pool5" in table and table["pool5"].output[:2] == (6, 6):
+        layer = "pool5"
+    return layer, tower if slash else None
 
 
-def _dtype(run: Run) -> np.dtype:
-    return np.dtype(np.float64 if run.architecture.compute_dtype == "float64" else np.float32)
+def _dtype(architecture: Architecture) -> np.dtype:
+    return np.dtype(np.float64 if architecture.compute_dtype == "float64" else np.float32)
 
 
-def _program(run: Run, layers: tuple[str, ...]) -> Callable[[np.ndarray], dict[str, jax.Array]]:
-    """A function of uint8 pictures (B, S, S, C) or (B, crop, crop, C) to the values of `layers`.
-
-    What the layers do not need is not computed.
-    """
-    compiled = jax.jit(partial(_values, run, layers))
-
-    def compute(images: np.ndarray) -> dict[str, jax.Array]:
-        return compiled(run.params, run.mean, step.to_device({"image": images}, run.mesh)["image"])
-
-    return compute
-
-
+@partial(jax.jit, static_argnums=(0, 1, 2, 3, 4))
 def _values(
-    run: Run, layers: tuple[str, ...], params: Any, mean: jax.Array, image: jax.Array
+    architecture: Architecture,
+    mesh: Mesh,
+    form: inputs.InputForm,
+    size: int,
+    layers: tuple[str, ...],
+    params: Any,
+    mean: jax.Array,
+    image: jax.Array,
 ) -> dict[str, jax.Array]:
-    architecture, size = run.architecture, run.config.data.size
     top, left, flip = views_of(1, size, architecture.crop)[0]
-    whole_picture = image.shape[1] == size
-    batch = inputs.view(image, *((top, left) if whole_picture else (0, 0)), flip, architecture.crop)
+    corner = (top, left) if image.shape[1] == size else (0, 0)
+    batch = inputs.view(image, *corner, flip, architecture.crop)
     batch["offset"] = jnp.broadcast_to(jnp.asarray([top, left], jnp.int32), (image.shape[0], 2))
-    x = inputs.normalise(batch, mean, run.form)
-    places = {name: _place(name) for name in layers}
+    x = inputs.normalise(batch, mean, form)
+    places = {name: _place(architecture, name) for name in layers}
     sources = {architecture.logits if layer == PROBABILITIES else layer for layer, _ in places.values()}
-    values = sharding.forward(architecture, run.mesh, params, x, wanted=tuple(sorted(sources)))
+    values = sharding.forward(architecture, mesh, params, x, wanted=tuple(sorted(sources)))
     found = {}
     for name, (layer, tower) in places.items():
         if layer == PROBABILITIES:
-            value = jax.nn.softmax(values[architecture.logits].astype(_dtype(run)))
+            value = jax.nn.softmax(values[architecture.logits].astype(_dtype(architecture)))
         else:
-            value = values[layer].astype(_dtype(run))
+            value = values[layer].astype(_dtype(architecture))
         if tower is not None:
             share = value.shape[-1] // architecture.towers
             value = value[..., int(tower) * share : (int(tower) + 1) * share]

@@ -10,6 +10,8 @@ import pytest
 from alexnet_jax.data import pictures
 from alexnet_jax.errors import RunFailure, UsageError
 from alexnet_jax.inference import features
+from alexnet_jax.model import architectures
+from configs import imagenet
 from tests.inference.helpers import random_run, write_pictures
 from tests.model.helpers import assert_close
 from tests.reference import numpy_layers as ref
@@ -87,7 +89,7 @@ def test_towers_on_devices_of_their_own(tmp_path):
 
 def test_towers_other_names_and_cut_pictures(trained):
     images = np.random.default_rng(2).integers(0, 256, (3, 72, 72, 3), dtype=np.uint8)
-    whole = features.activations(trained, images, ["conv1", "relu4", "fc7", "pool5", "relu6"])
+    whole = features.activations(trained, images, ["conv1", "relu4", "fc7", "relu6"])
     asked = [
         "conv1/0",
         "conv1/1",
@@ -96,7 +98,6 @@ def test_towers_other_names_and_cut_pictures(trained):
         "features.9",
         "features.9/0",
         "classifier.2",
-        "avgpool",
     ]
     found = features.activations(trained, images, asked)
     assert list(found) == asked
@@ -109,21 +110,68 @@ def test_towers_other_names_and_cut_pictures(trained):
     np.testing.assert_array_equal(found["features.9"], whole["relu4"])
     np.testing.assert_array_equal(found["features.9/0"], whole["relu4"][..., :12])
     np.testing.assert_array_equal(found["classifier.2"], whole["relu6"])
-    np.testing.assert_array_equal(found["avgpool"], whole["pool5"])
     cut = features.activations(trained, images[:, 4:68, 4:68], ["fc7"])
     np.testing.assert_array_equal(cut["fc7"], whole["fc7"])
 
 
-def test_the_table_of_other_names_follows_torchvisions_modules():
-    """torchvision/models/alexnet.py: the modules of `features` and `classifier` in order."""
-    first = ["conv1", "relu1", "pool1", "conv2", "relu2", "pool2"]
-    rest = ["conv3", "relu3", "conv4", "relu4", "conv5", "relu5", "pool5"]
-    for place, layer in enumerate(first + rest):
-        assert features.OTHER_NAMES[f"features.{place}"] == layer
-    # Dropout, Linear, ReLU, Dropout, Linear, ReLU, Linear: a dropout at use gives what it gets.
-    for place, layer in enumerate(["pool5", "fc6", "relu6", "relu6", "fc7", "relu7", "fc8"]):
-        assert features.OTHER_NAMES[f"classifier.{place}"] == layer
-    assert len(features.OTHER_NAMES) == 13 + 7 + 1
+@pytest.mark.slow
+def test_torchvisions_names_are_its_modules(tmp_path):
+    """Each module's value, taken by a hook, of torchvision's net built here from PyTorch's layers."""
+    torch = pytest.importorskip("torch")
+    nn = torch.nn
+    run = random_run(tmp_path, architecture="torchvision")
+
+    def loaded(module, name):
+        kernel, bias = (torch.tensor(np.asarray(run.params[name][part])) for part in ("kernel", "bias"))
+        if name == "fc6":  # from (H, W, C) to (C, H, W)
+            kernel = kernel[0].reshape(6, 6, -1, kernel.shape[-1]).permute(2, 0, 1, 3).flatten(0, 2)[None]
+        weight = kernel[0].permute(3, 2, 0, 1) if kernel.ndim == 5 else kernel[0].T
+        module.weight.data, module.bias.data = weight.contiguous(), bias.reshape(-1)
+        return module.double()
+
+    def conv(number, seen, made, kernel, stride=1):
+        pad = 2 if kernel > 3 else 1
+        return loaded(nn.Conv2d(seen, made, kernel, stride, pad), f"conv{number}")
+
+    def fc(number, seen, made):
+        return loaded(nn.Linear(seen, made), f"fc{number}")
+
+    pool = nn.MaxPool2d(3, 2)
+    rectify = [conv(1, 3, 4, 11, 4), nn.ReLU(), pool, conv(2, 4, 12, 5), nn.ReLU(), nn.MaxPool2d(3, 2)]
+    rectify += [conv(3, 12, 24, 3), nn.ReLU(), conv(4, 24, 16, 3), nn.ReLU(), conv(5, 16, 16, 3), nn.ReLU()]
+    net = nn.ModuleDict({
+        "features": nn.Sequential(*rectify, nn.MaxPool2d(3, 2)),
+        "avgpool": nn.AdaptiveAvgPool2d(6),
+        "classifier": nn.Sequential(
+            nn.Dropout(), fc(6, 576, 256), nn.ReLU(), nn.Dropout(), fc(7, 256, 256), nn.ReLU(), fc(8, 256, 7)
+        ),
+    }).eval()  # fmt: skip
+    expected = {}
+    for name, module in net.named_modules():
+        if name.count(".") == 1 or name == "avgpool":
+            module.register_forward_hook(
+                lambda module, given, value, name=name: expected.__setitem__(name, value.detach().numpy())
+            )
+    images = np.random.default_rng(4).integers(0, 256, (3, 64, 64, 3), dtype=np.uint8)
+    x = torch.tensor((images.astype(np.float64) - np.asarray(run.mean)) / 60).permute(0, 3, 1, 2)
+    net["classifier"](net["avgpool"](net["features"](x)).flatten(1))
+    expected = {name: np.moveaxis(value, 1, -1) for name, value in expected.items()}
+    expected["classifier.0"] = expected["avgpool"]  # the same values, before they are flattened
+    assert set(expected) == {*features.OTHER_NAMES, "avgpool"}
+    found = features.activations(run, images, list(expected))
+    assert_close(found, expected, 1e-5)
+
+
+def test_average_pooling_has_a_place_where_it_changes_nothing(trained):
+    model = imagenet.get_config().model
+    for crop, shape in ((224, (6, 6, 256)), (227, (6, 6, 256))):
+        paper = architectures.build(model, crop, 3)
+        assert features.shapes_of(paper, ["avgpool", "classifier.0"]) == {
+            "avgpool": shape,
+            "classifier.0": shape,
+        }
+    with pytest.raises(UsageError, match=r"'classifier.0' \(avgpool\) is not a layer"):
+        features.shapes_of(trained.architecture, ["classifier.0"])  # 1 x 1
 
 
 def test_files_in_order_and_left_out(trained, tmp_path):
