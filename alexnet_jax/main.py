@@ -9,8 +9,11 @@ Verbs:
   evaluate   the errors of the run in --workdir over its test split, or over --split; with several --workdir
              also those of their averaged probabilities.
   predict    the five best guesses for pictures, folders or patterns.
+  features   the values of the layers that --layers names for pictures, folders or patterns, into --output.
+  compare    the LPIPS distance of two pictures of one size.
   doctor     versions and devices, and with --config whether that run could start; --architectures: the nets.
-  benchmark  `benchmark input`: how fast the input is, against its peers on the same pictures.
+  benchmark  `benchmark input`: how fast the input is, against its peers on the same pictures;
+             `benchmark features`: how fast features are, against the forward pass alone.
 
 --config.key=value changes any key of the config, whether it comes from --config or from the run in --workdir.
 """
@@ -27,7 +30,7 @@ from ml_collections import ConfigDict, config_flags
 from alexnet_jax import config as configuration
 from alexnet_jax.errors import RunFailure, UsageError
 
-VERBS = ("train", "prepare", "evaluate", "predict", "benchmark", "doctor")
+VERBS = ("train", "prepare", "evaluate", "predict", "features", "compare", "doctor", "benchmark")
 
 FLAGS = flags.FLAGS
 flags.DEFINE_multi_string(
@@ -35,17 +38,20 @@ flags.DEFINE_multi_string(
     [],
     "Folder of the run; default runs/<name of the config file>. evaluate: repeated, an ensemble.",
 )
-flags.DEFINE_string("source", "", "What prepare, train and benchmark input read: a path, or the word digits.")
+flags.DEFINE_string("source", "", "What prepare, train and benchmark read: a path, or the word digits.")
 flags.DEFINE_bool("strict", False, "prepare: stop at the first file that cannot be decoded.")
 flags.DEFINE_string("part", "", "prepare: make part i of n, written i/n, of the shards alone.")
 flags.DEFINE_bool("merge", False, "prepare: check that all parts are there and register them.")
 flags.DEFINE_string("checkpoint", "best", "best, last or a step.")
 flags.DEFINE_integer("views", 0, "1 or 10 views a picture; 0: what the config says.", 0, 10)
 flags.DEFINE_string("split", "", "evaluate: a TFDS split; default: the config's test split.")
+flags.DEFINE_list("layers", [], "features: names of layers, such as conv1,relu5,fc6.")
 flags.DEFINE_string(
-    "output", "", "predict: a figure, .png or .svg; benchmark: its JSON, default benchmark.json."
+    "output",
+    "",
+    "predict: a figure, .png or .svg; features: an .npz, or a folder; benchmark: default benchmark.json.",
 )
-flags.DEFINE_bool("json", False, "evaluate, predict: answer in JSON.")
+flags.DEFINE_bool("json", False, "evaluate, predict, features, compare: answer in JSON.")
 flags.DEFINE_bool("architectures", False, "doctor: print every net with its figures.")
 flags.DEFINE_integer("profile", 0, "train: write a profiler trace of this many steps.", 0)
 flags.DEFINE_bool("debug", False, "Show tracebacks.")
@@ -75,16 +81,15 @@ def _dispatch(arguments: list[str]) -> int:
     verb = arguments.pop(0) if arguments else "train"
     if verb not in VERBS:
         raise UsageError(f"{verb!r} is not a verb; there are {', '.join(VERBS)}")
-    if arguments and verb not in ("predict", "benchmark"):
+    if arguments and verb in ("train", "prepare", "evaluate", "doctor"):
         raise UsageError(f"{verb} takes no argument {arguments[0]!r}; flags are written --name=value")
     if FLAGS.views not in (0, 1, 10):
         raise UsageError(f"--views={FLAGS.views}: it must be 1 or 10")
     if verb == "doctor":
         return _doctor()
     if "config" not in FLAGS:
-        needs = (
-            "--workdir=DIR of a trained net" if verb in ("evaluate", "predict") else "--config=configs/X.py"
-        )
+        untrained = verb in ("train", "prepare", "benchmark")
+        needs = "--config=configs/X.py" if untrained else "--workdir=DIR of a trained net"
         raise UsageError(f"{verb} needs {needs}")
     config = FLAGS.config
     if not isinstance(config, ConfigDict):
@@ -115,20 +120,44 @@ def _dispatch(arguments: list[str]) -> int:
             print(f"next: {os.path.relpath(sys.executable)} -m alexnet_jax.main evaluate --workdir={workdir}")
         return code
     if verb == "benchmark":
-        from alexnet_jax.benchmark import input as benchmark_input
+        output = Path(FLAGS.output or "benchmark.json")
+        if arguments == ["input"]:
+            from alexnet_jax.benchmark import input as benchmark_input
 
-        if arguments != ["input"]:
-            raise UsageError("benchmark measures input: type benchmark input")
-        benchmark_input.run(config, FLAGS.source, Path(FLAGS.output or "benchmark.json"))
+            benchmark_input.run(config, FLAGS.source, output)
+        elif arguments == ["features"]:
+            from alexnet_jax.benchmark import features as benchmark_features
+            from alexnet_jax.inference import run
+
+            trained = run.load(workdir, config, FLAGS.checkpoint)
+            benchmark_features.run(trained, FLAGS.source, FLAGS.layers, output)
+        else:
+            raise UsageError("benchmark measures input or features: type benchmark input")
         return 0
-    from alexnet_jax.inference import evaluate, predict, run
+    from alexnet_jax.inference import evaluate, predict, reading, run
 
     views = FLAGS.views or config.evaluate.views
     if verb == "evaluate":
         answer = evaluate.evaluate(run.load_members(workdirs, config, FLAGS.checkpoint), FLAGS.split, views)
         print(json.dumps(answer) if FLAGS.json else evaluate.as_text(answer))
         return 0
-    files = predict.find(arguments)
+    if verb == "compare":
+        from alexnet_jax.inference import lpips
+
+        first, second = lpips.two_files(arguments)
+        lpips.load_heads(workdir)
+        answer = lpips.compare(run.load(workdir, config, FLAGS.checkpoint), first, second)
+        print(json.dumps(answer, ensure_ascii=False) if FLAGS.json else lpips.as_text(answer))
+        return 0
+    files = reading.find(arguments, verb)
+    if verb == "features":
+        from alexnet_jax.inference import features
+
+        features.check_output(FLAGS.output)
+        trained = run.load(workdir, config, FLAGS.checkpoint)
+        answer = features.features(trained, files, FLAGS.layers, FLAGS.output)
+        print(json.dumps(answer, indent=1, ensure_ascii=False) if FLAGS.json else features.as_text(answer))
+        return 1 if answer["left_out"] else 0
     if FLAGS.output:
         predict.check_figure(Path(FLAGS.output))
     answers = predict.predict(run.load(workdir, config, FLAGS.checkpoint), files, views)

@@ -30,19 +30,7 @@ def square(data: bytes, size: int, channels: int, exif_rotation: bool) -> np.nda
     Raises:
       BadPicture: not a picture, a truncated one, or one of absurd size (Pillow's limit, 179 megapixels).
     """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(data)) as image:
-                image.load()
-                whole = ImageOps.exif_transpose(image) if exif_rotation else image
-                plain = _plain(whole, "RGB" if channels == 3 else "L")
-    except UnidentifiedImageError:
-        raise BadPicture("not a picture in a format that Pillow reads") from None
-    except MemoryError:
-        raise
-    except Exception as error:  # Pillow's decoders raise whatever a damaged file leads them to
-        raise BadPicture(str(error) or type(error).__name__) from error
+    plain = decode(data, channels, exif_rotation)
     width, height = plain.size
     short = min(width, height)
     scaled = (max(round(width * size / short), size), max(round(height * size / short), size))
@@ -55,6 +43,23 @@ def square(data: bytes, size: int, channels: int, exif_rotation: bool) -> np.nda
         else plain.resize((size, size), Image.Resampling.BICUBIC, box=box)
     )
     return np.asarray(centre, np.uint8).reshape(size, size, channels)
+
+
+def decode(data: bytes, channels: int, exif_rotation: bool) -> Image.Image:
+    """A picture at its own size, in Pillow's mode RGB or L; arguments and errors as `square` has them."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(data)) as image:
+                image.load()
+                whole = ImageOps.exif_transpose(image) if exif_rotation else image
+                return _plain(whole, "RGB" if channels == 3 else "L")
+    except UnidentifiedImageError:
+        raise BadPicture("not a picture in a format that Pillow reads") from None
+    except MemoryError:
+        raise
+    except Exception as error:  # Pillow's decoders raise whatever a damaged file leads them to
+        raise BadPicture(str(error) or type(error).__name__) from error
 
 
 def _plain(image: Image.Image, mode: str) -> Image.Image:

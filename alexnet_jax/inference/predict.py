@@ -1,45 +1,16 @@
 """The verb `predict`: the five best guesses for a person's own pictures."""
 
-import glob
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from alexnet_jax.data import pictures
 from alexnet_jax.errors import UsageError
+from alexnet_jax.inference import reading
 from alexnet_jax.inference.run import Run
 from alexnet_jax.progress import Progress, printable
 from alexnet_jax.training import step
 from alexnet_jax.training.evaluation import padded_batch_size
-
-SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".pgm", ".tif", ".tiff", ".webp"}
-
-
-def find(arguments: list[str]) -> list[Path]:
-    """The pictures that files, folders (searched through) and patterns name, each once, in order.
-
-    Raises:
-      UsageError: nothing was named, or a name leads to no picture.
-    """
-    if not arguments:
-        raise UsageError("predict needs pictures: files, folders or patterns such as 'photos/*.jpg'")
-    found: list[Path] = []
-    for argument in arguments:
-        path = Path(argument)
-        if path.is_dir():
-            inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
-            if not inside:
-                raise UsageError(f"the folder {argument} holds no pictures ({', '.join(sorted(SUFFIXES))})")
-            found += inside
-        elif path.is_file():
-            found.append(path)
-        else:
-            matches = [p for p in map(Path, sorted(glob.glob(argument, recursive=True))) if p.is_file()]
-            if not matches:
-                raise UsageError(f"{argument} does not exist, or leads to no picture")
-            found += matches
-    return list(dict.fromkeys(found))
 
 
 def predict(run: Run, files: list[Path], views: int) -> list[dict[str, Any]]:
@@ -59,26 +30,16 @@ def predict(run: Run, files: list[Path], views: int) -> list[dict[str, Any]]:
     answers: list[dict[str, Any]] = []
     probabilities_of = run.predictor(views)
     with Progress("predict", len(files), "pictures", shown=len(files) > batch_size) as progress:
-        for start in range(0, len(files), batch_size):
-            batch = np.zeros((batch_size, data.size, data.size, data.channels), np.uint8)
-            here = files[start : start + batch_size]
-            errors: list[str | None] = []
-            for row, path in enumerate(here):
-                try:
-                    batch[row] = pictures.square(
-                        path.read_bytes(), data.size, data.channels, exif_rotation=True
-                    )
-                    errors.append(None)
-                except (pictures.BadPicture, OSError) as error:
-                    errors.append(str(error))
-            values = np.asarray(probabilities_of(step.to_device({"image": batch}, run.mesh)["image"]))
-            for path, reason, row in zip(here, errors, values, strict=False):
+        for batch in reading.batches(files, data, batch_size):
+            image = step.to_device({"image": batch.images}, run.mesh)["image"]
+            values = np.asarray(probabilities_of(image))
+            for path, reason, row in zip(batch.files, batch.errors, values, strict=False):
                 answers.append(
                     {"file": str(path), "error": reason}
                     if reason is not None
                     else {"file": str(path), "top5": top5(row, run.class_names)}
                 )
-            progress.update(len(here))
+            progress.update(len(batch.files))
     return answers
 
 

@@ -154,6 +154,12 @@ class Architecture:
         """The name of the last layer, whose values are the logits."""
         return self.layers[-1].name
 
+    @property
+    def has_classes(self) -> bool:
+        """Whether the table ends in logits; one cut off at the last layer with weights may not."""
+        last = self.layers[-1]
+        return isinstance(last, Dense) and last.reads == "sum"
+
 
 @dataclass(frozen=True)
 class Shapes:

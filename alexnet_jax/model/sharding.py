@@ -136,9 +136,9 @@ def forward(
     def channels_last(ndim: int) -> P:
         return P("data", *[None] * (ndim - 2), "model")
 
+    summed = architecture.logits if architecture.has_classes else None
     out_specs = {
-        name: P("data") if name == architecture.logits else channels_last(1 + len(table[name].output))
-        for name in wanted
+        name: P("data") if name == summed else channels_last(1 + len(table[name].output)) for name in wanted
     }
 
     def towers(params: Params, x: jax.Array, masks: Mapping[str, jax.Array] | None) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from alexnet_jax import config as configuration
 from alexnet_jax.data import pipeline
 from alexnet_jax.errors import RunFailure, UsageError
-from alexnet_jax.inference import evaluate, predict, run
+from alexnet_jax.inference import evaluate, predict, reading, run
 from alexnet_jax.model import sharding
 from alexnet_jax.training import loop
 from alexnet_jax.training.checkpoint import Checkpoints
@@ -132,7 +132,7 @@ def test_predict_goes_on_past_a_picture_that_is_none(undisturbed, tmp_path):
 
     (tmp_path / "a.png").write_bytes(next(sources.open_source("digits").pictures()).data)
     (tmp_path / "b.png").write_bytes(b"not a picture")
-    files = predict.find([str(tmp_path)])
+    files = reading.find([str(tmp_path)], "predict")
     loaded = run.load(undisturbed, run.read_config(undisturbed), "best")
     good, bad = predict.predict(loaded, files, 1)
     assert bad["file"].endswith("b.png")
@@ -236,9 +236,9 @@ def test_what_does_not_fit_is_refused(digits_config, tmp_path, change, words):
 
 def test_what_predict_cannot_take_is_refused(undisturbed, tmp_path):
     with pytest.raises(UsageError, match="holds no pictures"):
-        predict.find([str(tmp_path)])
+        reading.find([str(tmp_path)], "predict")
     with pytest.raises(UsageError, match="does not exist"):
-        predict.find([str(tmp_path / "nothing.jpg")])
+        reading.find([str(tmp_path / "nothing.jpg")], "predict")
     with pytest.raises(UsageError, match=r"ends in .png or .svg"):
         predict.check_figure(tmp_path / "figure.jpeg")
     config = run.read_config(undisturbed)

@@ -1,0 +1,206 @@
+"""LPIPS, version 0.1 on AlexNet: how different two pictures look (Zhang et al., CVPR 2018), and `compare`.
+
+The trunk is torchvision's conv1 to relu5, of any workdir that holds it; the five linear heads lie beside its
+statistics in `lpips.npz`: `lin0` to `lin4`, float32 (maps of conv1,), ..., (maps of conv5,).
+"""
+
+import dataclasses
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import flax
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from alexnet_jax.data import pictures
+from alexnet_jax.errors import RunFailure, UsageError
+from alexnet_jax.files import whole_file
+from alexnet_jax.inference.run import Run
+from alexnet_jax.model.architectures import Architecture, shapes
+from alexnet_jax.model.network import Network
+from alexnet_jax.progress import printable
+
+HEADS = "lpips.npz"
+LAYERS = ("relu1", "relu2", "relu3", "relu4", "relu5")
+# The scaling layer of LPIPS: ImageNet's RGB mean and deviation as torchvision has them, on [-1, 1].
+SHIFT = (-0.030, -0.088, -0.188)
+SCALE = (0.458, 0.448, 0.450)
+EPSILON = 1e-10
+
+
+@flax.struct.dataclass
+class Net:
+    """What a distance needs; a pytree, so that compiled functions take it as an argument.
+
+    Attributes:
+      params: {'conv1': {'kernel', 'bias'}, ..., 'conv5'}, one tower.
+      heads: five arrays, the weight of each map.
+      architecture: the table as far as relu5.
+    """
+
+    params: Any
+    heads: tuple[Any, ...]
+    architecture: Architecture = flax.struct.field(pytree_node=False)
+
+
+def distance(net: Net, a: jax.Array, b: jax.Array) -> jax.Array:
+    """How different the pictures of two batches look: 0 for the same picture.
+
+    The values after the five ReLUs are scaled to length 1 over the maps, their squared differences weighted
+    by the heads, averaged over places, and summed over layers. Differentiable in both batches (reverse mode).
+
+    Args:
+      net: what `load` gave.
+      a: (B, H, W, 3), RGB from -1 to 1; float64 is computed so, any other float type as float32.
+      b: the same shape.
+
+    Returns:
+      (B,) of the type computed in. Where a compiled or differentiated function looks at a picture outside
+      the range, which it cannot refuse, the distance is NaN.
+
+    Raises:
+      UsageError: not floats, other or differing shapes, too small, or a value outside the range.
+    """
+    for pictures_ in (a, b):
+        if not jnp.issubdtype(pictures_.dtype, jnp.floating):
+            raise UsageError(
+                f"LPIPS takes floats from -1 to 1, not {pictures_.dtype}: from_uint8 makes them of uint8"
+            )
+    if a.shape != b.shape or a.ndim != 4 or a.shape[3] != 3:
+        raise UsageError(f"LPIPS takes two batches of one shape (B, H, W, 3), not {a.shape} and {b.shape}")
+    try:
+        shapes(dataclasses.replace(net.architecture, crop=min(a.shape[1:3])))
+    except UsageError:
+        raise UsageError(f"pictures of {a.shape[1]} x {a.shape[2]} are too small for LPIPS") from None
+    dtype = jnp.promote_types(jnp.promote_types(a.dtype, b.dtype), jnp.float32)
+    inside = _inside(a) & _inside(b)
+    if not isinstance(inside, jax.core.Tracer) and not bool(jnp.all(inside)):
+        raise UsageError("LPIPS takes pictures from -1 to 1, and these have values outside, or not a number")
+
+    network = Network(dataclasses.replace(net.architecture, compute_dtype=dtype.name), 1)
+    both = (jnp.concatenate([a, b]).astype(dtype) - jnp.asarray(SHIFT, dtype)) / jnp.asarray(SCALE, dtype)
+    with jax.default_matmul_precision("float32"):
+        values: Any = network.apply({"params": net.params}, both, None, LAYERS)
+    total = jnp.zeros(len(a), dtype)
+    for layer, head in zip(LAYERS, net.heads, strict=True):
+        first, second = jnp.split(_unit(values[layer]), 2)
+        total += jnp.mean(jnp.square(first - second) @ head.astype(dtype), axis=(1, 2))
+    # Compilers contract the difference of two products, which leaves 1e-15 where a picture meets itself.
+    # Taken off as a constant: the derivatives there, the second ones too, stay what they are.
+    same = jnp.all(a == b, axis=(1, 2, 3))
+    total -= jax.lax.stop_gradient(jnp.where(same, total, 0))
+    return jnp.where(inside, total, jnp.nan)
+
+
+def _inside(x: jax.Array) -> jax.Array:
+    return jnp.all((x >= -1) & (x <= 1), axis=(1, 2, 3))
+
+
+def _unit(x: jax.Array) -> jax.Array:
+    """x / (|x| + epsilon) over the last axis; the gradient of a place where all maps are 0 is 0, not NaN."""
+    squares = jnp.sum(jnp.square(x), axis=-1, keepdims=True)
+    length = jnp.where(squares > 0, jnp.sqrt(jnp.where(squares > 0, squares, 1)), 0)
+    return x / (length + EPSILON)
+
+
+def from_uint8(images: np.ndarray) -> np.ndarray:
+    """uint8 pictures as float32 from -1 to 1."""
+    return np.asarray(images, np.float32) / np.float32(127.5) - 1
+
+
+def load(run: Run) -> Net:
+    """The trunk of a trained net, and the heads beside it.
+
+    Raises:
+      UsageError: no heads, or a net whose conv1 to conv5 they do not fit.
+    """
+    heads = load_heads(run.workdir)
+    names = [layer.name for layer in run.architecture.layers]
+    rows = run.architecture.layers[: names.index(LAYERS[-1]) + 1] if LAYERS[-1] in names else ()
+    trunk = dataclasses.replace(run.architecture, layers=rows)
+    table = shapes(trunk)
+    maps = tuple(table[name].output[-1] for name in LAYERS if name in table)
+    given = tuple(len(head) for head in heads)
+    if maps != given or trunk.towers != 1 or trunk.channels != 3:
+        raise UsageError(
+            f"{run.workdir / HEADS} has heads for {given} maps after five convolutions of one tower on RGB, "
+            f"and this net is {trunk.name} with {maps}"
+        )
+    params = {name: run.params[name] for name, shape in table.items() if shape.kernel}
+    return Net(jax.device_get(params), heads, trunk)
+
+
+def save_heads(workdir: Path, heads: Mapping[str, np.ndarray]) -> None:
+    """Writes `lin0` to `lin4`, each of as many numbers as it weighs maps, whatever their shape."""
+    with whole_file(workdir / HEADS) as file:
+        names = [f"lin{number}" for number in range(len(LAYERS))]
+        np.savez(file, **{name: np.asarray(heads[name], np.float32).reshape(-1) for name in names})  # type: ignore[arg-type]
+
+
+def load_heads(workdir: Path) -> tuple[np.ndarray, ...]:
+    """Reads what `save_heads` wrote.
+
+    Raises:
+      UsageError: it is missing or damaged.
+    """
+    path = workdir / HEADS
+    if not path.exists():
+        raise UsageError(
+            f"{workdir} holds no LPIPS heads ({HEADS}): convert weights that have lpips/lin0 to lin4"
+        )
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            heads = tuple(arrays[f"lin{number}"] for number in range(len(LAYERS)))
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise UsageError(f"{path} cannot be read: {error}") from None
+    if not all(head.ndim == 1 and head.dtype == np.float32 and np.isfinite(head).all() for head in heads):
+        raise UsageError(f"{path} does not hold five lists of finite float32 numbers")
+    return heads
+
+
+def two_files(arguments: list[str]) -> tuple[Path, Path]:
+    """The files that `compare` was given; UsageError when they are not two."""
+    if len(arguments) != 2:
+        raise UsageError(f"compare needs two pictures, and {len(arguments)} were given: compare A.png B.png")
+    for argument in arguments:
+        if not Path(argument).is_file():
+            raise UsageError(f"{argument} is not a file: compare takes two pictures")
+    return Path(arguments[0]), Path(arguments[1])
+
+
+def compare(run: Run, first: Path, second: Path) -> dict[str, Any]:
+    """The verb `compare`: the LPIPS distance of two files, at their own size.
+
+    Pictures are turned as their EXIF entry says; what is transparent lies on white.
+
+    Returns:
+      {'files': [first, second], 'lpips': the distance}.
+
+    Raises:
+      UsageError: no heads, sizes that differ or are too small.
+      RunFailure: a file cannot be read.
+    """
+    net = load(run)
+    images = []
+    for path in (first, second):
+        try:
+            images.append(np.asarray(pictures.decode(path.read_bytes(), 3, exif_rotation=True), np.uint8))
+        except (pictures.BadPicture, OSError) as error:
+            raise RunFailure(f"{printable(str(path))} cannot be read: {printable(str(error))}") from None
+    if images[0].shape != images[1].shape:
+        sizes = [f"{image.shape[1]} x {image.shape[0]}" for image in images]
+        raise UsageError(
+            f"{printable(str(first))} is {sizes[0]} pixels and {printable(str(second))} {sizes[1]}: "
+            "LPIPS compares pictures of one size; scale one of them"
+        )
+    a, b = (jnp.asarray(from_uint8(image)[None]) for image in images)
+    return {"files": [str(first), str(second)], "lpips": float(jax.jit(distance)(net, a, b)[0])}
+
+
+def as_text(answer: Mapping[str, Any]) -> str:
+    """One line for a person."""
+    first, second = map(printable, answer["files"])
+    return f"{first} and {second}: LPIPS {answer['lpips']:.4f} (AlexNet, v0.1; 0: the same)"
