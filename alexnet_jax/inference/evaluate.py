@@ -7,7 +7,10 @@ from typing import Any
 from alexnet_jax import files
 from alexnet_jax.data import pipeline
 from alexnet_jax.inference.run import Run
+from alexnet_jax.progress import printable
 from alexnet_jax.training import evaluation, loop, metrics
+
+SHOWN = 10  # classes
 
 
 def evaluate(runs: list[Run], split: str, views: int) -> dict[str, Any]:
@@ -22,7 +25,9 @@ def evaluate(runs: list[Run], split: str, views: int) -> dict[str, Any]:
 
     Returns:
       What was written: `dataset`, `split`, `views`, `examples`, `loss`, `top1_error`, `top5_error`
-      (fractions), `checkpoints`, `seconds`; of several nets also `members`, their own losses and errors.
+      (fractions), `mean_class_error` (the mean of the classes' own top-1 errors), `classes` {name:
+      {`examples`, `top1_error`}} of those that have pictures, `checkpoints`, `seconds`; of several nets
+      also `members`, their own losses and errors.
     """
     first = runs[0]
     dataset = pipeline.open_dataset(first.config.data)
@@ -41,6 +46,7 @@ def evaluate(runs: list[Run], split: str, views: int) -> dict[str, Any]:
         "views": views,
         "examples": averages[-1].count,
         **_errors(averages[-1]),
+        **by_class(averages[-1], dataset.class_names),
         "checkpoints": checkpoints,
         "seconds": time.monotonic() - started,
     }
@@ -54,18 +60,35 @@ def evaluate(runs: list[Run], split: str, views: int) -> dict[str, Any]:
     return answer
 
 
+def by_class(found: metrics.Averages, class_names: tuple[str, ...]) -> dict[str, Any]:
+    """`mean_class_error` and `classes`, as `evaluate` returns them."""
+    classes = {
+        name: {"examples": examples, "top1_error": wrong / examples}
+        for name, (examples, wrong) in zip(class_names, found.by_class, strict=False)
+        if examples
+    }
+    errors = [row["top1_error"] for row in classes.values()]
+    return {"mean_class_error": sum(errors) / len(errors), "classes": classes}
+
+
 def _errors(found: metrics.Averages) -> dict[str, float]:
     return {"loss": found.loss, "top1_error": found.top1_error, "top5_error": found.top5_error}
 
 
 def as_text(answer: dict[str, Any]) -> str:
-    """A line for a person, and one for each member of an ensemble."""
+    """For a person: members of an ensemble, classes (the worst first, at most ten), and a line for all."""
     views = "ten views" if answer["views"] == 10 else "the centre view"
-    lines = [f"{_line(member)}  {member['checkpoint']}" for member in answer.get("members", [])]
-    nets = f" of {len(lines)} nets" if lines else ""
+    members = answer.get("members", [])
+    nets = f" of {len(members)} nets" if members else ""
+    lines = [f"{_line(member)}  {member['checkpoint']}" for member in members]
+    classes = sorted(answer["classes"].items(), key=lambda item: (-item[1]["top1_error"], item[0]))
+    for name, row in classes[:SHOWN]:
+        lines.append(f"{1 - row['top1_error']:>6.1%} right of {row['examples']:,}  {printable(name)}")
+    if len(classes) > SHOWN:
+        lines.append(f"  (and {len(classes) - SHOWN} classes with fewer errors; --json has all)")
     lines.append(
         f"{answer['dataset']} {answer['split']}, {answer['examples']:,} pictures, {views}{nets}: "
-        f"{_line(answer)}"
+        f"{_line(answer)}, mean over classes {answer['mean_class_error']:.2%}"
     )
     return "\n".join(lines)
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 
 
@@ -16,25 +17,33 @@ class Sums:
       top1_error: pictures whose label is not the first guess.
       top5_error: pictures whose label is not among the first five.
       count: pictures.
+      by_class: where asked for, (2, classes): pictures of each class, and those with a top-1 error.
     """
 
     loss: jax.Array
     top1_error: jax.Array
     top5_error: jax.Array
     count: jax.Array
+    by_class: jax.Array | None = None
 
 
 @dataclass(frozen=True)
 class Averages:
-    """Averages over `count` pictures; the errors are fractions between 0 and 1."""
+    """Averages over `count` pictures; the errors are fractions between 0 and 1.
+
+    `by_class` holds (pictures, pictures with a top-1 error) of each class, where the sums did.
+    """
 
     loss: float
     top1_error: float
     top5_error: float
     count: int
+    by_class: tuple[tuple[int, int], ...] = ()
 
 
-def score(log_probabilities_BxC: jax.Array, label_B: jax.Array, weight_B: jax.Array) -> Sums:
+def score(
+    log_probabilities_BxC: jax.Array, label_B: jax.Array, weight_B: jax.Array, by_class: bool = False
+) -> Sums:
     """Sums over the pictures of weight 1; those of weight 0 are padding.
 
     Equal values rank in order of class; a value that is not a number ranks before the label.
@@ -47,12 +56,12 @@ def score(log_probabilities_BxC: jax.Array, label_B: jax.Array, weight_B: jax.Ar
     weight_B = weight_B.astype(log_probabilities_BxC.dtype)
     # where, not a product: the loss of a padding row may be infinite
     loss = jnp.where(weight_B > 0, -own_B[:, 0] * weight_B, 0)
-    return Sums(
-        loss.sum(),
-        ((rank_B >= 1) * weight_B).sum(),
-        ((rank_B >= 5) * weight_B).sum(),
-        weight_B.sum(),
-    )
+    wrong_B = (rank_B >= 1) * weight_B
+    classes = None
+    if by_class:
+        each = jnp.stack([weight_B, wrong_B], axis=1)
+        classes = jnp.zeros((log_probabilities_BxC.shape[1], 2), each.dtype).at[label_B].add(each).T
+    return Sums(loss.sum(), wrong_B.sum(), ((rank_B >= 5) * weight_B).sum(), weight_B.sum(), classes)
 
 
 def average(sums: list[Sums]) -> Averages:
@@ -63,4 +72,8 @@ def average(sums: list[Sums]) -> Averages:
     def mean(name: str) -> float:
         return sum(float(getattr(v, name)) for v in values) / count
 
-    return Averages(mean("loss"), mean("top1_error"), mean("top5_error"), round(count))
+    by_class: tuple[tuple[int, int], ...] = ()
+    if values[0].by_class is not None:
+        pictures, wrong = np.sum([np.asarray(v.by_class, np.int64) for v in values], axis=0)
+        by_class = tuple(zip(pictures.tolist(), wrong.tolist(), strict=True))
+    return Averages(mean("loss"), mean("top1_error"), mean("top5_error"), round(count), by_class)

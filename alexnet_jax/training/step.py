@@ -135,9 +135,9 @@ def view_probabilities(
 
 
 def score_probabilities(probabilities: jax.Array, label: jax.Array, weight: jax.Array) -> Sums:
-    """The sums of averaged probabilities (B, classes)."""
+    """The sums of averaged probabilities (B, classes), also by class."""
     tiny = jnp.finfo(probabilities.dtype).tiny  # a probability that underflowed has a finite loss
-    return metrics.score(jnp.log(jnp.maximum(probabilities, tiny)), label, weight)
+    return metrics.score(jnp.log(jnp.maximum(probabilities, tiny)), label, weight, by_class=True)
 
 
 def to_device(batch: Mapping[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:

@@ -54,7 +54,12 @@ def test_an_ensemble_averages_the_probabilities(workdirs, count):
         np.testing.assert_allclose(errors, numbers, rtol=1e-5)
     assert [m["checkpoint"] for m in answer["members"]] == answer["checkpoints"]
     assert json.loads((workdirs[0] / "ensemble.json").read_text()) == answer
-    assert len(evaluate.as_text(answer).splitlines()) == count + 1
+    guess = np.mean(each, axis=0).argmax(axis=1)
+    wrong = {str(c): (guess[labels == c] != c).mean() for c in range(10)}
+    assert {name: row["top1_error"] for name, row in answer["classes"].items()} == pytest.approx(wrong)
+    assert sum(row["examples"] for row in answer["classes"].values()) == 297
+    assert answer["mean_class_error"] == pytest.approx(np.mean(list(wrong.values())))
+    assert len(evaluate.as_text(answer).splitlines()) == count + 10 + 1
 
 
 def test_members_must_read_the_same_pictures(workdirs, tmp_path):
