@@ -118,7 +118,7 @@ def test_predict_goes_on_past_a_picture_that_is_none(undisturbed, tmp_path):
     loaded = run.load(undisturbed, run.read_config(undisturbed), "best")
     good, bad = predict.predict(loaded, files, 1)
     assert bad["file"].endswith("b.png")
-    assert bad["error"] == "not a picture in a format that Pillow reads"
+    assert bad["error"] == "not a picture in one of the formats BMP, GIF, JPEG, PNG, PPM, TIFF, WEBP"
     assert len(good["top5"]) == 5
     probabilities = [guess["probability"] for guess in good["top5"]]
     assert probabilities == sorted(probabilities, reverse=True)
