@@ -794,8 +794,8 @@ def _check_ilsvrc(year: str, entries: Entries) -> tuple[str, ...]:
     wrong = [(label, n) for label, n in sorted(trained.items()) if not whole.fewest <= n <= whole.most]
     if wrong:
         notes.append(
-            f"classes of ILSVRC-{year} have {whole.fewest} to {whole.most:,} training pictures: {wrong[0][0]} "
-            f"has {wrong[0][1]:,}, {len(wrong) - 1:,} more differ"
+            f"classes of ILSVRC-{year} have {whole.fewest} to {whole.most:,} training pictures: "
+            f"{wrong[0][0]} has {wrong[0][1]:,}, {len(wrong) - 1:,} more differ"
         )
     for split, each in whole.each.items():
         counts = entries.classes(split)
