@@ -55,6 +55,12 @@ class Progress:
         elif self.shown and time.monotonic() - self.last_line > SECONDS_BETWEEN_LINES:
             self._line(note)
 
+    def expect(self, total: int) -> None:
+        """Says how many items there will be, as far as it is known by now."""
+        self.total = total
+        if self.bar is not None:
+            self.bar.total = total
+
     def say(self, text: str) -> None:
         """Prints a line of its own above the bar."""
         if not self.shown:

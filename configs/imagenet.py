@@ -39,7 +39,7 @@ def get_config() -> ConfigDict:
     config.data.exif_rotation = False
     config.data.format = "jpeg"  # or 'raw'
     config.data.quality = 95
-    config.data.threads = 0  # 0: one for each core
+    config.data.threads = 0  # of the input, and processes of prepare; 0: one for each core
     config.data.workers = 0  # processes beside this one; 0: threads alone
 
     config.model = ConfigDict()

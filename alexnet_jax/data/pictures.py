@@ -6,6 +6,9 @@ import warnings
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+# Pillow knows more: some start other programs (EPS), and nobody's pictures are in them.
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+
 
 class BadPicture(Exception):
     """The bytes are not a picture that can be used; the message says why."""
@@ -18,8 +21,8 @@ def square(data: bytes, size: int, channels: int, exif_rotation: bool) -> np.nda
     that the centre needs is computed, which gives the same pixels as scaling the whole.
 
     Args:
-      data: a file in any format that Pillow reads: CMYK, 16-bit, palette and grey ones too. What is
-        transparent lies on white.
+      data: a file in one of `FORMATS`: CMYK, 16-bit, palette and grey ones too. What is transparent lies
+        on white.
       size: sides of the square.
       channels: 3 for RGB, 1 for grey.
       exif_rotation: whether to turn the picture as its EXIF entry says; ImageNet was prepared without.
@@ -50,12 +53,12 @@ def decode(data: bytes, channels: int, exif_rotation: bool) -> Image.Image:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(data)) as image:
+            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
                 image.load()
                 whole = ImageOps.exif_transpose(image) if exif_rotation else image
                 return _plain(whole, "RGB" if channels == 3 else "L")
     except UnidentifiedImageError:
-        raise BadPicture("not a picture in a format that Pillow reads") from None
+        raise BadPicture(f"not a picture in one of the formats {', '.join(FORMATS)}") from None
     except MemoryError:
         raise
     except Exception as error:  # Pillow's decoders raise whatever a damaged file leads them to

@@ -92,9 +92,14 @@ class Dataset:
     def _builder(self) -> tfds.core.DatasetBuilder:
         return tfds.builder_from_directory(self.folder)
 
+    @property
+    def splits(self) -> list[str]:
+        """The names of its splits."""
+        return list(self._builder.info.splits)
+
     def records(self, split: str) -> Records:
         """The records of a TFDS split; UsageError for one that is not there or is empty."""
-        there = ", ".join(self._builder.info.splits)
+        there = ", ".join(self.splits)
         try:
             source = self._builder.as_data_source(
                 split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES

@@ -19,6 +19,7 @@ import hashlib
 import json
 import multiprocessing
 import os
+import secrets
 import shutil
 import signal
 from collections import Counter, deque
@@ -91,17 +92,15 @@ def prepare(
     strict: bool = False,
     part: str = "",
     merge: bool = False,
-    processes: int = 0,
 ) -> Path:
     """Makes the dataset that `config.data` names, or goes on where an earlier call was stopped.
 
     Args:
-      config: checked.
+      config: checked; `config.data.threads` processes decode and encode, 0: one for each core.
       source: a path or 'digits'; not needed to merge.
       strict: stop at the first picture that cannot be decoded and at a source that is not complete.
       part: 'i/n': make every n-th shard from the i-th on, counted from 0, and leave the rest to others.
       merge: make nothing; check that all shards are there and register them.
-      processes: how many decode and encode; 0: one for each core.
 
     Returns:
       The dataset's folder; what is there already is left as it is, and said so.
@@ -119,13 +118,14 @@ def prepare(
         print(f"{folder} is prepared already; remove it to prepare it anew")
         shutil.rmtree(making, ignore_errors=True)
         return folder
-    made = _Making(config.data, making, processes or len(os.sched_getaffinity(0)))
+    made = _Making(config.data, making)
     try:
         if merge:
             plan = made.read_plan()
         else:
             opened = sources.open_source(source)
-            print(f"{source}: {opened.kind}")
+            many = "" if opened.entries is None else f", {len(opened.entries):,} pictures"
+            print(f"{source}: {opened.kind}{many}")
             for note in opened.notes:
                 if strict:
                     raise UsageError(f"--strict: {note}")
@@ -141,7 +141,7 @@ def prepare(
                 print(f"part {share[0]} of {share[1]} is made; when all are: prepare --merge")
                 return folder
         with made.lock("lock"):
-            summary = made.finish(plan, folder)
+            summary = made.finish(plan, folder, strict)
     except OSError as error:
         raise RunFailure(f"{folder} cannot be prepared: {_words(error)}") from error
     print(f"{folder}: {summary}")
@@ -213,6 +213,7 @@ class Plan:
     kind: str
     class_names: list[str]
     shards: list[Shard]
+    form: list[int | str]  # the values of `FORM`
 
 
 @dataclass
@@ -237,9 +238,8 @@ class Tally:
         sums = self.statistics
         with files.whole_file(path) as file:
             # A shard's sums fit 32 bits: 255 times fewer than 16 million pictures.
-            np.savez(
-                file, words=words, count=sums.count, sum=sums.sum.astype(np.uint32), products=sums.products
-            )
+            narrow = sums.sum.astype(np.uint32)
+            np.savez_compressed(file, words=words, count=sums.count, sum=narrow, products=sums.products)
 
     @classmethod
     def load(cls, path: Path, form: Form) -> tuple["Tally", dict[str, Any]]:
@@ -258,8 +258,9 @@ class Tally:
 class _Making:
     """A dataset in the making."""
 
-    def __init__(self, data: ConfigDict, folder: Path, processes: int):
-        self.data, self.folder, self.processes = data, folder, processes
+    def __init__(self, data: ConfigDict, folder: Path):
+        self.data, self.folder = data, folder
+        self.processes = data.threads or len(os.sched_getaffinity(0))
         self.form = Form(*(data[key] for key in FORM))
         self.work, self.shards = folder / "work", folder / VERSION
 
@@ -272,12 +273,15 @@ class _Making:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise UsageError(f"{self.folder} is being made by another process") from None
+            except OSError:  # a file system without locks: twice the work, and the same bytes
+                pass
             yield
 
     def identity(self, source: sources.Source) -> str:
         """A digest of all that the outcome depends on."""
-        form = [VERSION, WRITER, SHARD_BYTES, MOST_SHARDS, PIL.__version__, simplejpeg.__version__]
-        given = [form, self.data.name, [self.data[key] for key in FORM], source.identity()]
+        form = [VERSION, WRITER, SHARD_BYTES, MOST_SHARDS, CHUNK_PICTURES, CHUNK_BYTES]
+        versions = [PIL.__version__, simplejpeg.__version__]
+        given = [form, versions, self.data.name, [self.data[key] for key in FORM], source.identity()]
         return hashlib.sha256(json.dumps(given).encode()).hexdigest()
 
     def plan(self, source: sources.Source, strict: bool, parted: bool) -> Plan:
@@ -290,24 +294,29 @@ class _Making:
                     f"{self.folder} holds parts of another source or config or made with other versions of "
                     "Pillow or simplejpeg: remove it, or use the same everywhere"
                 )
-            print("what was begun there was made from something else: it is begun anew")
-            shutil.rmtree(self.shards, ignore_errors=True)
-            for path in self.work.iterdir():
-                if path.name != "lock":
-                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+            with contextlib.ExitStack() as held:
+                for path in self.work.glob("lock-*"):  # a part that another process makes
+                    held.enter_context(self.lock(path.name))
+                print("what was begun there was made from something else: it is begun anew")
+                shutil.rmtree(self.shards, ignore_errors=True)
+                for path in self.work.iterdir():
+                    if path.name != "lock":
+                        shutil.rmtree(path) if path.is_dir() else path.unlink()
         self.shards.mkdir(exist_ok=True)
         if not mark.exists():
             files.write_text(mark, identity)
-        entries = source.entries
-        if entries is None:
+        if source.entries is None:
             self._spool(source, strict)
-            entries = self._spooled()
-        plan = self._cut(identity, source, entries)
-        self._check_disk(plan)
+            self.entries = self._spooled()
+        else:
+            self.entries = source.entries
+        plan = self._cut(identity, source, self.entries)
+        left = sum(shard.last - shard.first for shard in plan.shards if not self._is_made(shard))
+        sums = len(plan.shards) * 4 * self.form.size**2 * self.form.channels
+        self._check_disk(left * self.form.expected_bytes() + sums)
         if not (self.work / "plan.json").exists():
             tree = {**vars(plan), "shards": [vars(shard) for shard in plan.shards]}
             files.write_text(self.work / "plan.json", json.dumps(tree))
-        self.entries = _by_split(entries)
         return plan
 
     def read_plan(self) -> Plan:
@@ -316,21 +325,29 @@ class _Making:
             tree = json.loads((self.work / "plan.json").read_text())
         except FileNotFoundError:
             raise UsageError(f"{self.folder} holds no parts: make them with prepare --part=i/n") from None
-        return Plan(
-            tree["identity"], tree["kind"], tree["class_names"], [Shard(**shard) for shard in tree["shards"]]
-        )
+        plan = Plan(**tree | {"shards": [Shard(**shard) for shard in tree["shards"]]})
+        for key, value in zip(FORM, plan.form, strict=True):
+            if self.data[key] != value:
+                raise UsageError(
+                    f"{self.folder} holds parts made with {key}={value!r}; config.data.{key} is "
+                    f"{self.data[key]!r}"
+                )
+        return plan
 
-    def _cut(self, identity: str, source: sources.Source, entries: list[sources.Entry]) -> Plan:
+    def _cut(self, identity: str, source: sources.Source, entries: sources.Entries) -> Plan:
         """Shards of equal length, as many as the expected bytes ask for."""
-        counts = Counter(entry.split for entry in entries)
+        counts = {split: len(places) for split, places in entries.order.items()}
         if not entries:
             raise UsageError("the source holds no pictures that can be decoded")
         if "train" not in counts:
             raise UsageError(f"the source has no training pictures, only {', '.join(sorted(counts))}")
-        names = list(source.class_names) or sorted({entry.label for entry in entries})
+        names = list(source.class_names) or sorted(set().union(*map(entries.classes, counts)))
         if len(names) < 2:
             raise UsageError(f"the source has one class, {names[0]!r}: a net needs two or more")
-        _check_classes(names, {entry.label for entry in entries if entry.split == "train"})
+        for name in names:
+            if not name.isprintable() or name != name.strip():  # TFDS writes them one a line
+                raise UsageError(f"class {printable(name)!r} cannot be written down: rename its folder")
+        _check_classes(names, entries.classes("train"))
         shards = []
         for split, count in sorted(counts.items()):
             number = min(-(-count * self.form.expected_bytes() // SHARD_BYTES), MOST_SHARDS, count)
@@ -339,7 +356,7 @@ class _Making:
                 path = template.sharded_filepath(shard_index=index, num_shards=number)
                 first, last = index * count // number, (index + 1) * count // number
                 shards.append(Shard(split, path.name, first, last))
-        return Plan(identity, source.kind, names, shards)
+        return Plan(identity, source.kind, names, shards, [self.data[key] for key in FORM])
 
     def _template(self, split: str) -> tfds.core.ShardedFileTemplate:
         return tfds.core.ShardedFileTemplate(
@@ -349,9 +366,7 @@ class _Making:
             filetype_suffix="array_record",
         )
 
-    def _check_disk(self, plan: Plan) -> None:
-        left = sum(shard.last - shard.first for shard in plan.shards if not self._is_made(shard))
-        needed = left * self.form.expected_bytes() + len(plan.shards) * 4 * self.form.size**2
+    def _check_disk(self, needed: int) -> None:
         free = shutil.disk_usage(self.folder).free
         if free < needed:
             raise UsageError(
@@ -374,31 +389,39 @@ class _Making:
             return
         spool.mkdir(exist_ok=True)
         _remove_unfinished(spool)
-        done, rejects = 0, []
+        there = sum(path.stat().st_size for path in spool.iterdir())
+        rejects: list[str] = []
+        expected = 0
 
         def tasks() -> Iterator[_Chunk]:
-            nonlocal done
+            nonlocal expected
+            seen = 0
             for number, chunk in enumerate(_chunks(source.pictures())):
+                seen += len(chunk)
+                expected = round(seen / max(chunk[-1].read, 1e-6))
+                if number == 0:  # room for all pictures in this order, then in the order of the records
+                    self._check_disk(2 * expected * self.form.expected_bytes() - there)
+                progress.expect(expected)
                 path = spool / f"{number:06d}"
                 if path.with_suffix(".npz").exists():
                     progress.update(len(chunk))
                 else:
                     yield _Chunk(chunk, path, self.form, strict)
-                done = number + 1
 
         with Progress(f"prepare {self.data.name}", None, "pictures") as progress:
-            for tally in _crew(tasks(), _encode_chunk, self.processes, progress):
-                rejects += tally.rejects
-        files.write_text(spool / "whole", str(done))
+            for found in _crew(tasks(), _encode_chunk, self.processes, progress):
+                rejects += found
+                if len(rejects) > max(REJECTED_SHARE * expected, CHUNK_PICTURES):
+                    self._refuse(rejects, expected)
+            progress.expect(progress.done)
+        files.write_text(spool / "whole", "")
 
-    def _spooled(self) -> list[sources.Entry]:
-        entries = []
+    def _spooled(self) -> sources.Entries:
+        entries = sources.Entries()
         for path in sorted((self.work / "spool").glob("*.npz")):
             _, told = Tally.load(path, self.form)
-            entries += [
-                sources.Entry(split, label, key, str(path.with_suffix("")), start, size)
-                for split, label, key, start, size in told["entries"]
-            ]
+            for split, label, key, start, size in told["entries"]:
+                entries.append(sources.Entry(split, label, key, str(path.with_suffix("")), start, size))
         return entries
 
     # Shards
@@ -413,27 +436,33 @@ class _Making:
         left = [shard for shard in mine if not self._is_made(shard)]
         total = sum(shard.last - shard.first for shard in mine)
         numbers = {name: index for index, name in enumerate(plan.class_names)}
-        tasks = (
-            _Task(
-                self.entries[shard.split][shard.first : shard.last],
-                source.read if source.entries is not None else sources.read_range,
-                None if source.entries is None else self.form,
-                Accumulator(self.form.size, self.form.channels),
-                numbers,
+        encoded = source.entries is None
+        read = sources.read_range if encoded else source.read
+
+        def task(shard: Shard) -> _Task:
+            entries = [self.entries[i] for i in self.entries.order[shard.split][shard.first : shard.last]]
+            return _Task(
+                entries,
+                {entry.label: numbers[entry.label] for entry in entries},
+                read,
+                self.form,
+                encoded,
                 self.shards / shard.file,
                 self.work / f".{number}-{of}-{shard.file}",
                 self._tally_path(shard),
+                plan.identity,
                 strict,
             )
-            for shard in left
-        )
+
         begun = total - sum(shard.last - shard.first for shard in left)
         most = REJECTED_SHARE * sum(shard.last - shard.first for shard in plan.shards)
         rejects: list[str] = []
-        words = f"prepare {self.data.name}" if source.entries is not None else "write shards"
+        words = "write shards" if encoded else f"prepare {self.data.name}"
         with Progress(words, total, "pictures", begun) as progress:
-            for tally in _crew(tasks, _write_shard, min(self.processes, max(len(left), 1)), progress):
-                rejects += tally.rejects
+            for found in _crew(
+                map(task, left), _write_shard, min(self.processes, max(len(left), 1)), progress
+            ):
+                rejects += found
                 if len(rejects) > most:
                     self._refuse(rejects, round(most / REJECTED_SHARE))
 
@@ -444,7 +473,7 @@ class _Making:
             f"first: {printable(rejects[0])}; all: {self.work / REJECTS}"
         )
 
-    def finish(self, plan: Plan, folder: Path) -> str:
+    def finish(self, plan: Plan, folder: Path, strict: bool) -> str:
         """Registers the shards, sums up, and gives the dataset its name. Returns a summary for a person."""
         missing = [shard for shard in plan.shards if not self._is_made(shard)]
         if missing:
@@ -459,9 +488,9 @@ class _Making:
         sizes: Counter[str] = Counter()
         classes: Counter[str] = Counter()
         for shard in plan.shards:
-            tally, _ = Tally.load(self._tally_path(shard), self.form)
+            tally, told = Tally.load(self._tally_path(shard), self.form)
             path = self.shards / shard.file
-            if path.stat().st_size != tally.file_size:
+            if path.stat().st_size != tally.file_size or told["identity"] != plan.identity:
                 raise RunFailure(f"{path} was changed after it was made: remove it and prepare again")
             number = sum(tally.classes.values())
             counts[shard.split] += number
@@ -476,6 +505,8 @@ class _Making:
             rejects += tally.rejects
             statistics.merge(tally.statistics)
         rejects.sort()
+        if strict and rejects:
+            raise RunFailure(f"--strict: {rejects[0]}")
         total = sum(counts.values()) + len(rejects)
         if len(rejects) > REJECTED_SHARE * total:
             self._refuse(rejects, total)
@@ -515,20 +546,6 @@ def _check_classes(names: list[str], trained: Iterable[str]) -> None:
         raise UsageError(f"class {printable(missing[0])!r} has no training pictures")
 
 
-def _by_split(entries: list[sources.Entry]) -> dict[str, list[sources.Entry]]:
-    """The entries of each split in the order of the hash of their keys."""
-    split: dict[str, list[sources.Entry]] = {}
-    for entry in entries:
-        split.setdefault(entry.split, []).append(entry)
-    for listed in split.values():
-        listed.sort(key=lambda entry: (_hash(entry.key), entry.key))
-    return split
-
-
-def _hash(key: str) -> bytes:
-    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()
-
-
 def _remove_unfinished(folder: Path, prefix: str = ".") -> None:
     for path in folder.glob(f"{prefix}*"):
         path.unlink()
@@ -547,13 +564,14 @@ class _Task:
     """A shard to be written."""
 
     entries: list[sources.Entry]
+    numbers: dict[str, int]  # of the classes among them
     read: Callable[[sources.Entry], bytes]
-    form: Form | None  # None: what is read is encoded already
-    statistics: Accumulator
-    numbers: dict[str, int]
+    form: Form
+    encoded: bool  # what is read is encoded, and counted, already
     path: Path
     unfinished: Path
     tally: Path
+    identity: str
     strict: bool
 
 
@@ -567,10 +585,13 @@ class _Chunk:
     strict: bool
 
 
-def _write_shard(task: _Task, tell: Callable[[int], None]) -> Tally:
-    tally = Tally(task.statistics)
+def _write_shard(task: _Task, tell: Callable[[int], None]) -> list[str]:
+    """Returns the rejects, as `_encode_chunk` does."""
+    tally = Tally(Accumulator(task.form.size, task.form.channels))
+    # A name of its own: what a killed run's process still does must not meet what this one writes.
+    unfinished = task.unfinished.with_name(f"{task.unfinished.name}.{secrets.token_hex(4)}")
     try:
-        writer = array_record_module.ArrayRecordWriter(str(task.unfinished), WRITER)
+        writer = array_record_module.ArrayRecordWriter(str(unfinished), WRITER)
         for number, entry in enumerate(task.entries, 1):
             encoded = _encoded(task, entry, tally)
             if encoded is not None:
@@ -578,7 +599,7 @@ def _write_shard(task: _Task, tell: Callable[[int], None]) -> Tally:
                 feature = example.features.feature
                 feature["image"].bytes_list.value.append(encoded)
                 feature["label"].int64_list.value.append(task.numbers[entry.label])
-                feature["file_name"].bytes_list.value.append(entry.key.encode("utf-8", "surrogateescape"))
+                feature["file_name"].bytes_list.value.append(entry.key.encode("utf-8", "backslashreplace"))
                 writer.write(example.SerializeToString(deterministic=True))
                 tally.classes[entry.label] += 1
                 tally.bytes += len(encoded)
@@ -589,19 +610,19 @@ def _write_shard(task: _Task, tell: Callable[[int], None]) -> Tally:
         if shutil.disk_usage(task.path.parent).free < 2**20:
             raise OSError(errno.ENOSPC, "the disk is full") from error
         raise RunFailure(f"{task.path} cannot be written: {str(error).splitlines()[0]}") from error
-    _synchronise(task.unfinished)
-    tally.file_size = task.unfinished.stat().st_size
-    os.replace(task.unfinished, task.path)
+    _synchronise(unfinished)
+    tally.file_size = unfinished.stat().st_size
+    os.replace(unfinished, task.path)
     files.synchronise_folder(task.path.parent)
-    tally.save(task.tally)
-    return tally
+    tally.save(task.tally, identity=task.identity)
+    return tally.rejects
 
 
 def _encoded(task: _Task, entry: sources.Entry, tally: Tally) -> bytes | None:
     """What stands in the record; None for a reject."""
     try:
         data = task.read(entry)
-        if task.form is None:
+        if task.encoded:
             return data
         pixels, encoded = task.form.encode(data)
     except (pictures.BadPicture, sources.Unreadable) as error:
@@ -619,7 +640,7 @@ def _reject(line: str, strict: bool, tally: Tally) -> None:
     tally.rejects.append(line)
 
 
-def _encode_chunk(chunk: _Chunk, tell: Callable[[int], None]) -> Tally:
+def _encode_chunk(chunk: _Chunk, tell: Callable[[int], None]) -> list[str]:
     form = chunk.form
     tally = Tally(Accumulator(form.size, form.channels))
     entries = []
@@ -636,7 +657,7 @@ def _encode_chunk(chunk: _Chunk, tell: Callable[[int], None]) -> Tally:
             file.write(encoded)
     tally.save(chunk.path.with_suffix(".npz"), entries=entries)
     tell(len(chunk.pictures))
-    return tally
+    return tally.rejects
 
 
 def _chunks(found: Iterator[sources.Picture]) -> Iterator[list[sources.Picture]]:
@@ -657,10 +678,10 @@ def _chunks(found: Iterator[sources.Picture]) -> Iterator[list[sources.Picture]]
 
 def _crew(
     tasks: Iterator[Any],
-    work: Callable[[Any, Callable[[int], None]], Tally],
+    work: Callable[[Any, Callable[[int], None]], list[str]],
     processes: int,
     progress: Progress,
-) -> Iterator[Tally]:
+) -> Iterator[list[str]]:
     """Does tasks in `processes` processes; yields what they return, in the order in which they are done.
 
     A task is taken from `tasks` when a process will soon want it, which bounds the memory. Each process
@@ -724,7 +745,7 @@ def _crew(
             connection.close()
 
 
-def _serve(connection: Connection, work: Callable[[Any, Callable[[int], None]], Tally]) -> None:
+def _serve(connection: Connection, work: Callable[[Any, Callable[[int], None]], list[str]]) -> None:
     """What a process of the crew runs, until it is ended or the other end of its pipe is gone."""
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
         while True:

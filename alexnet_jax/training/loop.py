@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -32,6 +32,7 @@ from alexnet_jax.progress import Progress
 from alexnet_jax.training import evaluation, metrics, optimizer, step
 from alexnet_jax.training.checkpoint import Checkpoints, remove
 
+HELD_OUT = ("train[:90%]", "train[90%:]")  # where a source has no split to select by, or to test on
 IN_FLIGHT = 2  # steps that may wait on the device while the host goes on
 FLAT = 0.02  # a loss that is not this share below ln(classes) is no better than guessing
 
@@ -93,6 +94,8 @@ class Log:
 def prepare_run(config: ConfigDict) -> tuple[pipeline.Dataset, Architecture, Mesh]:
     """Checks all that can be checked before anything is compiled.
 
+    Names in `config.data` the splits that the dataset has, see `choose_splits`.
+
     Raises:
       UsageError: data, model, devices and config do not fit together.
     """
@@ -104,11 +107,46 @@ def prepare_run(config: ConfigDict) -> tuple[pipeline.Dataset, Architecture, Mes
     )
     dataset = pipeline.open_dataset(config.data)
     check_classes(len(dataset.class_names), config, str(dataset.folder))
+    chosen = choose_splits(config.data, dataset.splits)
+    if chosen and not jax.process_index():
+        print(f"{dataset.folder.parent.name} has {' and '.join(dataset.splits)}: {chosen}", file=sys.stderr)
     for key in ("train_split", "validation_split", "test_split"):
         split = config.data[key]
         if split and dataset.size(split) == 0:
             raise UsageError(f"config.data.{key}={split!r} holds no pictures in {dataset.folder}")
     return dataset, architecture, mesh
+
+
+def choose_splits(data: ConfigDict, there: Sequence[str]) -> str:
+    """Puts splits that are there in the place of those that a source does not have.
+
+    Where validation is missing the last tenth of train is held out; the test split is then, in this order,
+    `test`, `validation`, what validates, or the tenth. A train split that the config cuts itself stays.
+
+    Args:
+      data: the config's; its splits are set.
+      there: names of the dataset's splits.
+
+    Returns:
+      What was chosen, for a person; empty where the config's splits are all there.
+    """
+
+    def missing(split: str) -> bool:
+        return any(part.split("[")[0].strip() not in there for part in split.split("+")) and split != ""
+
+    before = (data.train_split, data.validation_split, data.test_split)
+    if missing(data.validation_split) and data.train_split == "train":
+        data.train_split, data.validation_split = HELD_OUT
+    if missing(data.test_split):
+        named = [split for split in ("test", "validation") if split in there]
+        if named or data.validation_split:
+            data.test_split = (named or [data.validation_split])[0]
+        elif data.train_split == "train":
+            data.train_split, data.test_split = HELD_OUT
+    if before == (data.train_split, data.validation_split, data.test_split):
+        return ""
+    validates = f"{data.validation_split!r} validates" if data.validation_split else "nothing validates"
+    return f"{data.train_split!r} trains, {validates}, {data.test_split!r} tests"
 
 
 def check_classes(found: int, config: ConfigDict, where: str) -> None:

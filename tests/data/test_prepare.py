@@ -1,5 +1,6 @@
 """Prepared datasets against Pillow on the source's own files, read through TFDS; the same bytes always."""
 
+import gzip
 import hashlib
 import io
 import json
@@ -20,8 +21,11 @@ from configs import imagenet
 from tests.data import made_up
 
 
-def config_for(folder: Path, size: int = 24, form: str = "raw", channels: int = 3) -> ConfigDict:
+def config_for(
+    folder: Path, size: int = 24, form: str = "raw", channels: int = 3, threads: int = 0
+) -> ConfigDict:
     config = imagenet.get_config()
+    config.data.threads = threads
     config.data.update(
         name="toy", dir=str(folder), size=size, crop=size, format=form, channels=channels, lighting=0.0
     )
@@ -44,7 +48,7 @@ def source(files: made_up.Files, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 @pytest.fixture(scope="module")
 def whole(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return prepare.prepare(config_for(tmp_path_factory.mktemp("whole")), str(source), processes=1)
+    return prepare.prepare(config_for(tmp_path_factory.mktemp("whole"), threads=1), str(source))
 
 
 @pytest.fixture
@@ -119,8 +123,8 @@ def test_the_same_bytes_in_every_form_and_on_any_number_of_processes(
     for number, (name, processes) in enumerate(
         [(str(source), 1), (str(source), 3), ("a.tar", 2), ("a.tar.xz", 2), ("a.zip", 2)]
     ):
-        config = config_for(tmp_path / str(number))
-        folder = prepare.prepare(config, str(tmp_path / name), processes=processes)
+        config = config_for(tmp_path / str(number), threads=processes)
+        folder = prepare.prepare(config, str(tmp_path / name))
         found = content(folder)
         found.pop("preparation.json")  # it names the kind of source
         made.append(found)
@@ -182,7 +186,7 @@ def test_prepared_already(whole: Path, source: Path, capsys: pytest.CaptureFixtu
 
 def test_two_at_once(source: Path, tmp_path: Path) -> None:
     config = config_for(tmp_path)
-    making = prepare._Making(config.data, tmp_path / "toy_24" / ".1.0.0.partial", 1)
+    making = prepare._Making(config.data, tmp_path / "toy_24" / ".1.0.0.partial")
     with making.lock("lock"), pytest.raises(UsageError, match="is being made by another process"):
         prepare.prepare(config, str(source))
 
@@ -294,6 +298,14 @@ def test_wrong_sources(tmp_path: Path) -> None:
             prepare.prepare(config_for(tmp_path / "data"), str(tmp_path / "source"))
 
 
+def test_twice_the_same_name_in_a_compressed_archive(tmp_path: Path) -> None:
+    one = made_up.tar_bytes({"ant/1.jpg": made_up.picture(1), "bee/1.jpg": made_up.picture(2)})
+    both = one[: one.index(b"bee/1.jpg")] + made_up.tar_bytes({"ant/1.jpg": made_up.picture(3)})
+    (tmp_path / "a.tar.gz").write_bytes(gzip.compress(both))
+    with pytest.raises(UsageError, match=r"ant/1\.jpg stands twice in train"):
+        prepare.prepare(config_for(tmp_path), str(tmp_path / "a.tar.gz"))
+
+
 def test_the_disk_is_checked_first(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = shutil.disk_usage(tmp_path)._replace(free=1000)
     monkeypatch.setattr(prepare.shutil, "disk_usage", lambda path: usage)
@@ -318,7 +330,7 @@ def test_an_unwritable_place(source: Path, tmp_path: Path) -> None:
 
 
 def test_no_process_is_left_behind(source: Path, tmp_path: Path) -> None:
-    prepare.prepare(config_for(tmp_path), str(source), processes=2)
+    prepare.prepare(config_for(tmp_path, threads=2), str(source))
     children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
     commands = [Path(f"/proc/{child}/cmdline").read_bytes() for child in children]
     assert not [command for command in commands if b"spawn_main" in command]

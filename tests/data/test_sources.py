@@ -111,8 +111,10 @@ def test_imagenet_2012(tmp_path: Path, form: str, capsys: pytest.CaptureFixture[
         assert source.notes == ("1 pictures of ILSVRC-2012's test set have no labels and are left out",)
     if form == "tars":
         assert source.notes == (
-            "ILSVRC-2012 has 1,000 classes, ILSVRC2012_img_train.tar has 5 of them",
-            "ILSVRC-2012 has 1,281,167 training pictures, ILSVRC2012_img_train.tar has 150",
+            "ILSVRC-2012 has 1,000 classes, these are 5",
+            "ILSVRC-2012 has 1,281,167 training pictures, these are 150",
+            "classes of ILSVRC-2012 have 732 to 1,300 training pictures: n01440764 has 30, 4 more differ",
+            "classes of ILSVRC-2012 have 50 validation pictures: n01440764 has 3, 4 more differ",
         )
 
 
@@ -209,7 +211,7 @@ def test_what_tfds_prepared(tmp_path: Path) -> None:
     )
     assert len(pictures) == toy.TRAIN + toy.TEST
     for split, key, label, data in pictures:
-        index = int(key.split("/")[1])
+        index = int(Path(key).stem)
         assert label == f"class{index % toy.CLASSES}"
         assert data == toy.encode(toy.picture(split, index, 3), "jpeg")
 
@@ -259,14 +261,11 @@ def test_a_damaged_header_is_not_the_end(tmp_path: Path, packed: bool) -> None:
         list(sources.open_source(str(path)).pictures())
 
 
-@pytest.mark.parametrize("packed", [True, False])
-def test_twice_the_same_name(tmp_path: Path, packed: bool) -> None:
+def test_twice_the_same_name(tmp_path: Path) -> None:
     one = made_up.tar_bytes({"train/ant/1.jpg": b"x", "train/bee/1.jpg": b"x"})
-    both = one[:2048] + made_up.tar_bytes({"train/ant/1.jpg": b"y"})
-    path = tmp_path / ("a.tar.gz" if packed else "a.tar")
-    path.write_bytes(gzip.compress(both) if packed else both)
-    with pytest.raises(UsageError, match=r"ant/1\.jpg stands twice in train"):
-        list(sources.open_source(str(path)).pictures())
+    (tmp_path / "a.tar").write_bytes(one[:2048] + made_up.tar_bytes({"train/ant/1.jpg": b"y"}))
+    with pytest.raises(UsageError, match=r"ant/1\.jpg stands twice in train of .*a\.tar"):
+        sources.open_source(str(tmp_path / "a.tar"))
 
 
 def test_links_and_places_outside_are_never_followed(tmp_path: Path) -> None:
@@ -312,7 +311,7 @@ def test_absurd_claims_are_refused(tmp_path: Path) -> None:
     extension = tarfile.TarInfo("././@LongLink")
     extension.type, extension.size = tarfile.GNUTYPE_LONGNAME, 2**33
     (tmp_path / "b.tar").write_bytes(extension.tobuf(tarfile.GNU_FORMAT) + b"x" * 10_000)
-    with pytest.raises(UsageError, match="a header claims"):
+    with pytest.raises(UsageError, match="claims a name of 8,589,934,592 bytes"):
         sources.open_source(str(tmp_path / "b.tar"))
 
 

@@ -136,7 +136,7 @@ def test_predict_goes_on_past_a_picture_that_is_none(undisturbed, tmp_path):
     loaded = run.load(undisturbed, run.read_config(undisturbed), "best")
     good, bad = predict.predict(loaded, files, 1)
     assert bad["file"].endswith("b.png")
-    assert bad["error"] == "not a picture in a format that Pillow reads"
+    assert bad["error"] == "not a picture in one of the formats BMP, GIF, JPEG, PNG, PPM, TIFF, WEBP"
     assert len(good["top5"]) == 5
     probabilities = [guess["probability"] for guess in good["top5"]]
     assert probabilities == sorted(probabilities, reverse=True)
@@ -262,3 +262,44 @@ def test_the_plateau_rule_counts_in_whole_intervals(digits_config, tmp_path, mon
     assert loop.train(digits_config, tmp_path) == 0
     assert [line["step"] for line in lines(tmp_path, "val/loss")] == [5, 9, 12]
     assert seen == pytest.approx([0.1, 0.2, 0.2])
+
+
+@pytest.mark.parametrize(
+    ("given", "there", "want"),
+    [
+        (("train", "validation", "validation"), "train validation", ("train", "validation", "validation")),
+        (("train", "validation", "validation"), "train", ("train[:90%]", "train[90%:]", "train[90%:]")),
+        (("train", "validation", "validation"), "test train", ("train[:90%]", "train[90%:]", "test")),
+        (("train", "", "test"), "train", ("train[:90%]", "", "train[90%:]")),
+        (("train", "", "test"), "train validation", ("train", "", "validation")),
+        (("train[:80%]", "train[80%:]", "test"), "train", ("train[:80%]", "train[80%:]", "train[80%:]")),
+        (("train[:80%]", "validation", "test"), "test train", ("train[:80%]", "validation", "test")),
+        (("train", "test[:50%]+val", "test"), "test train", ("train[:90%]", "train[90%:]", "test")),
+    ],
+)
+def test_splits_that_a_source_does_not_have(given, there, want):
+    config = small_digits("")
+    config.data.train_split, config.data.validation_split, config.data.test_split = given
+    told = loop.choose_splits(config.data, there.split())
+    assert (config.data.train_split, config.data.validation_split, config.data.test_split) == want
+    assert bool(told) == (given != want)
+    assert not told or all(repr(split) in told for split in want if split)
+
+
+def test_the_tenth_held_out_is_said_and_saved(tmp_path, digits_folder, capsys):
+    config = small_digits(digits_folder)
+    config.data.train_split, config.data.validation_split = "train", "validation"
+    config.train.epochs = epochs(1)
+    config.train.log_every_steps = 1
+    assert loop.train(config, tmp_path) == 0
+    line = "digits_72 has test and train: 'train[:90%]' trains, 'train[90%:]' validates, 'test' tests\n"
+    assert line in capsys.readouterr().err
+    data = run.read_config(tmp_path).data
+    assert (data.train_split, data.validation_split, data.test_split) == (
+        "train[:90%]",
+        "train[90%:]",
+        "test",
+    )
+    assert lines(tmp_path, "val/top1_error")
+    config.data.train_split, config.data.validation_split = "train", "validation"
+    assert loop.train(config, tmp_path) == 0  # the same words are the same run
