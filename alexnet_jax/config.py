@@ -109,6 +109,7 @@ SCHEMA: dict[str, Any] = {
         "divisions": _COUNT,
     },
     "train": {
+        "init_from": _TEXT,
         "epochs": _LENGTH,
         "log_every_steps": _POSITIVE,
         "evaluate_every_epochs": _LENGTH,

@@ -104,7 +104,13 @@ def _dispatch(arguments: list[str]) -> int:
     if verb == "prepare" or (verb == "train" and FLAGS.source):
         from alexnet_jax.data import prepare
 
-        if verb == "prepare" or not prepare.is_prepared(config.data):
+        if verb == "train" and prepare.is_prepared(config.data):
+            print(f"{prepare.dataset_folder(config.data)} is prepared: --source is not read", file=sys.stderr)
+        else:
+            if verb == "train":
+                from alexnet_jax.training import loop
+
+                loop.check_run(config)  # preparing may take hours
             prepare.prepare(config, FLAGS.source, strict=FLAGS.strict, part=FLAGS.part, merge=FLAGS.merge)
         if verb == "prepare":
             return 0

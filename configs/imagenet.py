@@ -44,7 +44,7 @@ def get_config() -> ConfigDict:
 
     config.model = ConfigDict()
     config.model.architecture = "alexnet_2012"
-    config.model.classes = 1000
+    config.model.classes = 1000  # 0: as many as the data has
     config.model.width = 1.0
     config.model.towers = 2
     config.model.communicate_at = ("conv3", "fc6", "fc7")  # layers that read both towers, figure 2
@@ -76,6 +76,7 @@ def get_config() -> ConfigDict:
     config.schedule.divisions = 3  # the wait after the last one ends the run
 
     config.train = ConfigDict()
+    config.train.init_from = ""  # workdir of a net whose layers, but the last, this run starts from
     config.train.epochs = 100.0  # the only length; the plateau rule may end the run before
     config.train.log_every_steps = 100
     config.train.evaluate_every_epochs = 1.0

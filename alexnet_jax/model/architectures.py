@@ -681,6 +681,8 @@ TABLES: dict[str, Callable[..., Table]] = {
 def build(model: ConfigDict, crop: int, channels: int) -> Architecture:
     """The architecture that `config.model` names, for pictures of `crop` x `crop` x `channels`.
 
+    Where `classes` is 0, which is to become what the data has, it is built for 2.
+
     Raises:
       UsageError: an unknown name, a missing, unknown or wrong argument, too small a picture.
     """
@@ -697,7 +699,7 @@ def build(model: ConfigDict, crop: int, channels: int) -> Architecture:
     for key in sorted(arguments.keys() - wanted):
         raise UsageError(f"config.model.{key} is not an argument of {name}: {', '.join(sorted(wanted))}")
     rules: dict[str, tuple[type | tuple[type, ...], Callable[..., bool], str]] = {
-        "classes": (int, lambda v: v >= 2, "a whole number of at least 2"),
+        "classes": (int, lambda v: v == 0 or v >= 2, "a whole number of at least 2, or 0: the data's"),
         "width": ((int, float), lambda v: v > 0, "a number above 0"),
         "towers": (int, lambda v: v in (1, 2), "1 or 2"),
         "communicate_at": (tuple, lambda v: True, "a tuple of layer names"),
@@ -716,6 +718,7 @@ def build(model: ConfigDict, crop: int, channels: int) -> Architecture:
         kind, allowed, words = rules[key]
         fits = isinstance(value, kind) and (kind is bool or not isinstance(value, bool)) and allowed(value)
         _demand(fits, f"config.model.{key}={value!r}: it must be {words}")
+    arguments["classes"] = arguments["classes"] or 2
     table = TABLES[name](crop=crop, channels=channels, **arguments)
     architecture = Architecture(name, crop, channels, arguments["classes"], table.towers, table.layers, dtype)
     shapes(architecture)

@@ -166,6 +166,15 @@ class Checkpoints:
             )
         return int(which)
 
+    def shapes(self, step: int) -> dict[str, tuple[int, ...]]:
+        """The shape of each array at `step` by its name, such as 'params/conv1/kernel'."""
+        folder = self.folder / str(step) / "state"
+        try:
+            metadata = ocp.Checkpointer(ocp.PyTreeCheckpointHandler()).metadata(folder)
+            return _names_and_shapes(metadata.item_metadata.tree)
+        except (ValueError, KeyError, OSError) as error:
+            raise UsageError(f"{folder} cannot be read: {_first_line(error)}") from error
+
     def restore(self, step: int, target: Any) -> Any:
         """The arrays at `step`, placed as `target` says, whatever the devices were when it was saved.
 
@@ -180,7 +189,7 @@ class Checkpoints:
         checkpointer = ocp.Checkpointer(ocp.PyTreeCheckpointHandler())
         restore_args = ocp.checkpoint_utils.construct_restore_args(target)
         try:
-            saved = _names_and_shapes(checkpointer.metadata(folder).item_metadata.tree)
+            saved = self.shapes(step)
             for name, shape in _names_and_shapes(target).items():
                 if name not in saved:
                     raise UsageError(f"{folder} holds no {name}: it is of another net")

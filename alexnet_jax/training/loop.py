@@ -25,15 +25,17 @@ from ml_collections import ConfigDict
 from alexnet_jax import config as configuration
 from alexnet_jax import files
 from alexnet_jax.data import pipeline
+from alexnet_jax.data.statistics import Statistics
 from alexnet_jax.errors import RunFailure, UsageError
 from alexnet_jax.model import architectures, inputs, sharding
 from alexnet_jax.model.architectures import Architecture
 from alexnet_jax.progress import Progress
-from alexnet_jax.training import evaluation, metrics, optimizer, step
+from alexnet_jax.training import evaluation, initial, metrics, optimizer, step
 from alexnet_jax.training.checkpoint import Checkpoints, remove
 
 HELD_OUT = ("train[:90%]", "train[90%:]")  # where a source has no split to select by, or to test on
 IN_FLIGHT = 2  # steps that may wait on the device while the host goes on
+STATISTICS = "statistics.npz"
 FLAT = 0.02  # a loss that is not this share below ln(classes) is no better than guessing
 
 
@@ -91,21 +93,37 @@ class Log:
         self.events.close()
 
 
-def prepare_run(config: ConfigDict) -> tuple[pipeline.Dataset, Architecture, Mesh]:
-    """Checks all that can be checked before anything is compiled.
-
-    Names in `config.data` the splits that the dataset has, see `choose_splits`.
+def check_run(config: ConfigDict) -> tuple[Architecture, Mesh]:
+    """Checks all that can be checked without the data.
 
     Raises:
-      UsageError: data, model, devices and config do not fit together.
+      UsageError: config, model, devices, or the net to start from do not fit together.
     """
     configuration.check(config)
     architecture = architectures.build(config.model, config.data.crop, config.data.channels)
     optimizer.layer_rules(architecture, config.optimizer, config.schedule)
+    if config.train.init_from:
+        initial.open_initial(config, architecture)
     mesh = sharding.make_mesh(
         config.mesh.data, config.mesh.model, architecture.towers, config.data.batch_size
     )
+    return architecture, mesh
+
+
+def prepare_run(config: ConfigDict) -> tuple[pipeline.Dataset, Architecture, Mesh]:
+    """Checks all that can be checked before anything is compiled.
+
+    Names in `config.data` the splits that the dataset has, see `choose_splits`, and in
+    `config.model.classes`, where it is 0, how many classes.
+
+    Raises:
+      UsageError: as `check_run` does, or the data does not fit.
+    """
+    architecture, mesh = check_run(config)
     dataset = pipeline.open_dataset(config.data)
+    if config.model.classes == 0:
+        config.model.classes = len(dataset.class_names)
+        architecture = architectures.build(config.model, config.data.crop, config.data.channels)
     check_classes(len(dataset.class_names), config, str(dataset.folder))
     chosen = choose_splits(config.data, dataset.splits)
     if chosen and not jax.process_index():
@@ -203,7 +221,7 @@ class _Run:
         self.checkpoints = Checkpoints(workdir / "checkpoints", config.checkpoint.keep)
         self._keep_or_check_config()
         form = inputs.InputForm(config.data.mean, config.data.input_std)
-        statistics = dataset.statistics
+        statistics = Statistics.load(workdir / STATISTICS)
         mean = inputs.mean_array(form, statistics.mean, statistics.rgb_mean, architecture.crop)
         self.mean = jax.device_put(mean, sharding.replicated(mesh))
         self.rules = optimizer.layer_rules(architecture, config.optimizer, config.schedule)
@@ -222,6 +240,9 @@ class _Run:
 
     def _keep_or_check_config(self) -> None:
         path = self.workdir / "config.json"
+        self.initial = None
+        if self.config.train.init_from and not self.checkpoints.steps():
+            self.initial = initial.open_initial(self.config, self.architecture)
         if path.exists():
             saved, beside = configuration.load(path)
             configuration.check_same_run(saved, self.config, str(self.workdir))
@@ -232,13 +253,16 @@ class _Run:
                 )
         elif self.checkpoints.steps():
             raise UsageError(f"{self.workdir} holds checkpoints and no config.json: use another --workdir")
-        self.dataset.statistics.save(self.workdir / "statistics.npz")
+        if not self.checkpoints.steps():
+            (self.initial or self.dataset).statistics.save(self.workdir / STATISTICS)
         configuration.save(
-            path, self.config, class_names=list(self.dataset.class_names), statistics="statistics.npz"
+            path, self.config, class_names=list(self.dataset.class_names), statistics=STATISTICS
         )
 
     def _start(self) -> tuple[int, step.TrainState]:
         params = sharding.init_params(self.architecture, self.config.seed, self.mesh)
+        if self.initial is not None:
+            params = self.initial.params(params, self.architecture, self.mesh)
         state = step.init_state(self.program, params)
         for name in self.checkpoints.clean():
             print(
@@ -485,6 +509,11 @@ class _Run:
             f"run: {self.config.train.epochs:g} epochs = {self.total_steps:,} steps of {self.batch_size}",
             f"workdir: {self.workdir}",
         ]
+        if self.initial is not None:
+            lines.append(
+                f"from {self.config.train.init_from}: {', '.join(self.initial.layers)}; "
+                f"drawn anew: {', '.join(self.initial.new)}"
+            )
         if not self.config.data.validation_split:
             lines.append("no validation split: nothing is selected, the last checkpoint is the result")
         if self.config.schedule.steps and self.config.schedule.steps[-1][0] >= self.config.train.epochs:

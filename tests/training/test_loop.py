@@ -83,6 +83,49 @@ def test_a_layer_freezes_in_the_middle_of_a_run_also_when_it_was_stopped(tmp_pat
     assert (whole[STEPS]["conv2"]["kernel"] != whole[STOP]["conv2"]["kernel"]).any()
 
 
+def test_a_run_starts_from_the_layers_of_another(undisturbed, tmp_path, digits_folder, capsys):
+    config = small_digits(digits_folder)
+    config.train.init_from, config.seed = str(undisturbed), 7
+    config.optimizer.per_layer = ConfigDict({"conv1": {"frozen_from": 0.0}, "fc6": {"frozen_from": 0.0}})
+    config.model.classes = 0
+    config.train.epochs = epochs(STOP)
+    assert loop.train(config, tmp_path) == 0
+    assert "conv1, conv2, conv3, conv4, conv5, fc6, fc7; drawn anew: fc8" in capsys.readouterr().err
+    given, mine = saved(undisturbed, STEPS), saved(tmp_path, STOP)
+    for layer in ("conv1", "fc6"):
+        jax.tree.map(np.testing.assert_array_equal, mine[layer], given[layer])
+    for layer in ("conv2", "fc7"):  # trained on from there: near, and not the same
+        change = np.abs(mine[layer]["kernel"] - given[layer]["kernel"]).max()
+        assert 0 < change < 0.1 * np.abs(given[layer]["kernel"]).max()
+    assert run.read_config(tmp_path).model.classes == 10
+    shutil.copytree(tmp_path, tmp_path / "whole")
+    # Taken up again it needs the other run no more.
+    config.train.epochs, config.train.init_from = epochs(STEPS), str(undisturbed)
+    assert loop.train(config, tmp_path) == 0
+
+
+def test_what_a_run_cannot_start_from(undisturbed, tmp_path, digits_config):
+    def message(**changes):
+        given = digits_config.copy_and_resolve_references()
+        given.train.init_from = changes.pop("init_from", str(undisturbed))
+        for key, value in changes.items():
+            section, leaf = key.split("__")
+            given[section][leaf] = value
+        with pytest.raises(UsageError) as error:
+            loop.check_run(given)
+        return str(error.value)
+
+    assert "is not the workdir of a trained net" in message(init_from=str(tmp_path))
+    assert "config.data.mean='none'" in message(data__mean="none")
+    assert "conv1 of the net in" in message(model__width=0.125)
+    assert "has a mean picture of 72 x 72" in message(data__size=80)
+    damaged = tmp_path / "damaged"
+    shutil.copytree(undisturbed, damaged)
+    file = next(p for p in (damaged / "checkpoints").rglob("*") if p.is_file() and p.parent.name == "d")
+    file.write_bytes(file.read_bytes()[:-1])
+    assert "is damaged" in message(init_from=str(damaged))
+
+
 def test_the_next_batch_is_the_one_that_would_have_come(digits_config):
     dataset = pipeline.open_dataset(digits_config.data)
     options = {"rows": (0, 32), "last_batch": 8}

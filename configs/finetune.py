@@ -1,0 +1,36 @@
+"""ImageNet-trained features for one's own pictures: torchvision's AlexNet with a new head.
+
+  python -m alexnet_jax.main convert alexnet-owt-7be5be79.pth --output=runs/torchvision
+  python -m alexnet_jax.main --config=configs/finetune.py --source=photos/ --workdir=runs/photos
+
+photos/ holds a folder for each class; a tenth is held out to validate and test on, unless there are folders
+train/, val/ and test/. Weights of the convolutions alone will do: the layers that are missing are drawn anew.
+Another net's weights: config.train.init_from, and its architecture, crop, mean and input_std.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import imagenet_torchvision
+
+
+def get_config() -> ConfigDict:
+    config = imagenet_torchvision.get_config()
+    config.data.name = "photos"
+    config.data.test_split = "test"
+    config.data.batch_size = 32
+    config.data.exif_rotation = True
+    config.model.classes = 0
+
+    config.train.init_from = "runs/torchvision"
+    config.optimizer.bias_weight_decay = 0.0
+    config.optimizer.per_layer = ConfigDict(
+        {f"conv{i}": {"kernel_rate_factor": 0.1, "bias_rate_factor": 0.1} for i in (1, 2, 3, 4, 5)}
+    )
+    config.schedule.learning_rate = 0.01
+    config.schedule.steps = ((20, 0.001),)
+    config.train.epochs = 30.0
+    config.train.log_every_steps = 20
+    config.train.flat_loss_steps = 500
+    config.checkpoint.every_epochs = 5.0
+    config.evaluate.batch_size = 64
+    return config
