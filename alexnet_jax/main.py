@@ -11,6 +11,9 @@ Verbs:
   predict    the five best guesses for pictures, folders or patterns.
   features   the values of the layers that --layers names for pictures, folders or patterns, into --output.
   compare    the LPIPS distance of two pictures of one size.
+  convert    FILE --output=DIR: weights of PyTorch, of Caffe or of our own become a workdir;
+             DIR --output=FILE: a workdir becomes .safetensors or .npz.
+  export     the net in --workdir as StableHLO in --output.
   doctor     versions and devices, and with --config whether that run could start; --architectures: the nets.
   benchmark  `benchmark input`: how fast the input is, against its peers on the same pictures;
              `benchmark features`: how fast features are, against the forward pass alone.
@@ -30,7 +33,18 @@ from ml_collections import ConfigDict, config_flags
 from alexnet_jax import config as configuration
 from alexnet_jax.errors import RunFailure, UsageError
 
-VERBS = ("train", "prepare", "evaluate", "predict", "features", "compare", "doctor", "benchmark")
+VERBS = (
+    "train",
+    "prepare",
+    "evaluate",
+    "predict",
+    "features",
+    "compare",
+    "convert",
+    "export",
+    "doctor",
+    "benchmark",
+)
 
 FLAGS = flags.FLAGS
 flags.DEFINE_multi_string(
@@ -49,8 +63,11 @@ flags.DEFINE_list("layers", [], "features: names of layers, such as conv1,relu5,
 flags.DEFINE_string(
     "output",
     "",
-    "predict: a figure, .png or .svg; features: an .npz, or a folder; benchmark: default benchmark.json.",
+    "predict: a figure, .png or .svg; features: an .npz, or a folder; convert: a new workdir, or a file; "
+    "export: a file; benchmark: default benchmark.json.",
 )
+flags.DEFINE_string("class_names", "", "convert: a text file with one class name a line.")
+flags.DEFINE_string("mean", "", "convert: a mean file of Caffe, .binaryproto or .npy.")
 flags.DEFINE_bool("json", False, "evaluate, predict, features, compare: answer in JSON.")
 flags.DEFINE_bool("architectures", False, "doctor: print every net with its figures.")
 flags.DEFINE_integer("profile", 0, "train: write a profiler trace of this many steps.", 0)
@@ -81,12 +98,14 @@ def _dispatch(arguments: list[str]) -> int:
     verb = arguments.pop(0) if arguments else "train"
     if verb not in VERBS:
         raise UsageError(f"{verb!r} is not a verb; there are {', '.join(VERBS)}")
-    if arguments and verb in ("train", "prepare", "evaluate", "doctor"):
+    if arguments and verb in ("train", "prepare", "evaluate", "export", "doctor"):
         raise UsageError(f"{verb} takes no argument {arguments[0]!r}; flags are written --name=value")
     if FLAGS.views not in (0, 1, 10):
         raise UsageError(f"--views={FLAGS.views}: it must be 1 or 10")
     if verb == "doctor":
         return _doctor()
+    if verb == "convert":
+        return _convert(arguments)
     if "config" not in FLAGS:
         untrained = verb in ("train", "prepare", "benchmark")
         needs = "--config=configs/X.py" if untrained else "--workdir=DIR of a trained net"
@@ -155,6 +174,12 @@ def _dispatch(arguments: list[str]) -> int:
         answer = lpips.compare(run.load(workdir, config, FLAGS.checkpoint), first, second)
         print(json.dumps(answer, ensure_ascii=False) if FLAGS.json else lpips.as_text(answer))
         return 0
+    if verb == "export":
+        from alexnet_jax.interop import export
+
+        export.check_output(Path(FLAGS.output))
+        print(export.export(run.load(workdir, config, FLAGS.checkpoint), Path(FLAGS.output)))
+        return 0
     files = reading.find(arguments, verb)
     if verb == "features":
         from alexnet_jax.inference import features
@@ -171,6 +196,26 @@ def _dispatch(arguments: list[str]) -> int:
     if FLAGS.output:
         predict.draw(answers, Path(FLAGS.output))
     return 1 if any("error" in answer for answer in answers) else 0
+
+
+def _convert(arguments: list[str]) -> int:
+    if len(arguments) != 1 or not FLAGS.output or FLAGS.workdir or "config" in FLAGS:
+        raise UsageError(
+            "type convert FILE --output=DIR for a new workdir, or convert DIR --output=FILE for a file "
+            ".safetensors or .npz of the workdir DIR"
+        )
+    from alexnet_jax.interop import convert
+    from configs import imagenet_caffe, imagenet_torchvision
+
+    source, output = Path(arguments[0]), Path(FLAGS.output)
+    if source.is_dir():
+        lines = convert.to_file(source, output, FLAGS.checkpoint)
+    else:
+        recipes = {"torchvision": imagenet_torchvision.get_config(), "caffe": imagenet_caffe.get_config()}
+        names, mean = (Path(flag) if flag else None for flag in (FLAGS.class_names, FLAGS.mean))
+        lines = convert.to_workdir(source, output, recipes, names, mean)
+    print("\n".join(lines))
+    return 0
 
 
 def _doctor() -> int:

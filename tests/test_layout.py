@@ -13,6 +13,7 @@ ORDER = [
     "model",
     "training",
     "inference",
+    "interop",
     "benchmark",
     "doctor",
     "main",

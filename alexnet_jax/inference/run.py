@@ -1,7 +1,7 @@
 """A trained net as a workdir holds it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,9 +26,10 @@ class Run:
     Attributes:
       workdir: where it was read.
       config: the run's, with what the command line changed.
-      architecture: the table.
+      architecture: the table; of partial weights (`convert`), up to the last layer that they reach.
       mesh: over the devices at hand.
       class_names: by label.
+      statistics: of the pictures it was trained on.
       form: how pictures are normalised.
       mean: what `inputs.mean_array` gave, on the mesh.
       params: placed on the mesh.
@@ -40,13 +41,23 @@ class Run:
     architecture: Architecture
     mesh: Mesh
     class_names: tuple[str, ...]
+    statistics: Statistics
     form: inputs.InputForm
     mean: jax.Array
     params: Any
     step: int
 
     def predictor(self, views: int) -> Callable[[jax.Array], jax.Array]:
-        """Probabilities of whole pictures (B, S, S, C), averaged over 1 or 10 views."""
+        """Probabilities of whole pictures (B, S, S, C), averaged over 1 or 10 views.
+
+        Raises:
+          UsageError: the weights are partial.
+        """
+        if not self.architecture.has_classes:
+            raise UsageError(
+                f"the weights in {self.workdir} reach {self.architecture.logits} only, and classes need the "
+                "layers after it: features and fine-tuning can use these weights"
+            )
         predict = evaluation.predictor(
             self.architecture, self.mesh, self.form, self.mean, self.config.data.size, views
         )
@@ -78,6 +89,12 @@ def load(workdir: Path, config: ConfigDict, which: str) -> Run:
     except (KeyError, TypeError) as error:
         raise UsageError(f"{workdir / 'config.json'} lacks {error}: it is not of a whole run") from None
     architecture = architectures.build(config.model, config.data.crop, config.data.channels)
+    reach = beside.get("weights_reach")
+    if reach is not None:
+        names = [layer.name for layer in architecture.layers]
+        if reach not in names:
+            raise UsageError(f"{workdir / 'config.json'}: weights_reach={reach!r} is not a layer of this net")
+        architecture = replace(architecture, layers=architecture.layers[: names.index(reach) + 1])
     if len(class_names) > config.model.classes:
         raise UsageError(
             f"{workdir} has {len(class_names)} class names, config.model.classes={config.model.classes}"
@@ -106,6 +123,7 @@ def load(workdir: Path, config: ConfigDict, which: str) -> Run:
         architecture,
         mesh,
         class_names,
+        statistics,
         form,
         jax.device_put(mean, sharding.replicated(mesh)),
         params,
