@@ -50,6 +50,7 @@ flags.DEFINE_string("checkpoint", "best", "best, last or a step.")
 flags.DEFINE_integer("views", 0, "1 or 10 views a picture; 0: what the config says.", 0, 10)
 flags.DEFINE_string("split", "", "evaluate: a TFDS split; default: the config's test split.")
 flags.DEFINE_string("label", "", "similar: the name of a class.")
+flags.DEFINE_string("distance", "", "similar: euclidean or cosine; default: what suits the layer.")
 flags.DEFINE_integer("count", 20, "similar: how many pictures.")
 flags.DEFINE_list("layers", [], "features: names of layers, such as conv1,relu5,fc6.")
 flags.DEFINE_string(
@@ -155,11 +156,13 @@ def _dispatch(arguments: list[str]) -> int:
     if verb == "similar":
         from alexnet_jax.inference import similar
 
-        picture = similar.check(arguments, FLAGS.source, FLAGS.label, FLAGS.count)
+        picture = similar.check(arguments, FLAGS.source, FLAGS.label, FLAGS.count, FLAGS.distance)
         if FLAGS.output:
             predict.check_figure(Path(FLAGS.output))
         trained = run.load(workdir, config, FLAGS.checkpoint)
-        answer = similar.similar(trained, Path(FLAGS.source), picture, FLAGS.label, FLAGS.count)
+        answer = similar.similar(
+            trained, Path(FLAGS.source), picture, FLAGS.label, FLAGS.count, FLAGS.distance
+        )
         print(json.dumps(answer, indent=1, ensure_ascii=False) if FLAGS.json else similar.as_text(answer))
         if FLAGS.output:
             similar.draw(answer, Path(FLAGS.output))

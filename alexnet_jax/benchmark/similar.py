@@ -48,9 +48,9 @@ def measure(
       runs: counted questions of each kind, alternating.
 
     Returns:
-      Objects of benchmark.json: similar.accuracy (mean over classes, a fraction; the peer is the shuffled
-      net), similar.index (pictures/s; the peer is the time of a run over an index that is there),
-      similar.ask (questions/s of the folder's index; the peer is numpy), similar.ask.synthetic (of the
+      Objects of benchmark.json: similar.accuracy.euclidean and .cosine (mean over classes, a fraction; the
+      peer is the shuffled net), similar.index (pictures/s; the peer is the time of a run over an index that
+      is there), similar.ask (questions/s of the folder's index; the peer is numpy), similar.ask.synthetic (of the
       synthetic vectors).
 
     Raises:
@@ -70,15 +70,16 @@ def measure(
         similar.index(here, train)
         again = time.perf_counter() - started
         questions = similar.index(here, test)[0]
-        right = accuracy(index, questions)
-        by_chance = accuracy(similar.index(control, train)[0], similar.index(control, test)[0])
+        right = {distance: accuracy(index, questions, distance) for distance in similar.DISTANCES}
+        others = similar.index(control, train)[0], similar.index(control, test)[0]
+        by_chance = {distance: accuracy(*others, distance) for distance in similar.DISTANCES}
         many = Path(place) / "vectors.npy"
         planted = _synthetic(many, vectors, index.vectors.shape[1])
         mapped = np.load(many, mmap_mode="r")
         query = questions.vectors[:1]
         wanted = mapped[planted][None]
         contestants: dict[str, Callable[[], float]] = {
-            "folder": _timed(lambda: similar.nearest(index.vectors, query, 20)),
+            "folder": _timed(lambda: similar.nearest(index.vectors, query, 20, "euclidean")),
             "folder, numpy": _timed(lambda: _by_numpy(index.vectors, query)),
             "synthetic": _timed(lambda: _found(similar.nearest(mapped, wanted, 20)[1][0, 0], planted)),
             "synthetic, numpy": _timed(lambda: _found(_by_numpy(mapped, wanted), planted)),
@@ -86,8 +87,19 @@ def measure(
         rates = timing.alternate("benchmark similar", contestants, runs)
     form = f"{index.layer}, {index.vectors.shape[1]} values in half precision"
     return [
-        timing.row("similar.accuracy", "1-NN", [right], "weights shuffled", [by_chance], device, versions)
-        | {"train": len(index.files), "test": len(questions.files), "layer": index.layer},
+        *(
+            timing.row(
+                f"similar.accuracy.{distance}",
+                "1-NN",
+                [right[distance]],
+                "weights shuffled",
+                [by_chance[distance]],
+                device,
+                versions,
+            )
+            | {"train": len(index.files), "test": len(questions.files), "layer": index.layer}
+            for distance in similar.DISTANCES
+        ),
         timing.row(
             "similar.index",
             "pictures/s",
@@ -115,11 +127,11 @@ def measure(
     ]
 
 
-def accuracy(index: similar.Index, questions: similar.Index) -> float:
+def accuracy(index: similar.Index, questions: similar.Index, distance: str) -> float:
     """How often the nearest picture in `index` is of the question's class (its folder), over classes."""
     found: dict[str, list[bool]] = defaultdict(list)
     for start in range(0, len(questions.files), 64):
-        rows = similar.nearest(index.vectors, questions.vectors[start : start + 64], 1)[1][:, 0]
+        rows = similar.nearest(index.vectors, questions.vectors[start : start + 64], 1, distance)[1][:, 0]
         for name, row in zip(questions.files[start : start + 64], rows, strict=True):
             label = name.split("/")[0]
             found[label].append(index.files[row].split("/")[0] == label)

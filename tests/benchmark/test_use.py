@@ -27,7 +27,13 @@ def test_measures_similar(tmp_path):
         for label in "ab":
             write_pictures(tmp_path / "in" / split / label, 3, seed)
     rows = similar.measure(random_run(tmp_path / "run"), str(tmp_path / "in"), tmp_path, vectors=300, runs=1)
-    names = ["similar.accuracy", "similar.index", "similar.ask", "similar.ask.synthetic"]
+    names = [
+        "similar.accuracy.euclidean",
+        "similar.accuracy.cosine",
+        "similar.index",
+        "similar.ask",
+        "similar.ask.synthetic",
+    ]
     assert [row["name"] for row in rows] == names
     assert all(0 <= rows[0][side] <= 1 for side in ("median", "peer_median"))
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
@@ -35,8 +41,10 @@ def test_measures_similar(tmp_path):
 
 def test_accuracy_is_the_mean_over_classes(tmp_path):
     def index(files, vectors):
-        return Index(tmp_path, "fc7", tuple(files), np.asarray(vectors, np.float16)[:, None], None)
+        return Index(
+            tmp_path, "fc7", "euclidean", tuple(files), np.asarray(vectors, np.float16)[:, None], None
+        )
 
     known = index(["a/1", "b/1"], [0, 10])
     asked = index(["a/2", "a/3", "a/4", "b/2"], [1, 2, 9, 8])
-    assert similar.accuracy(known, asked) == np.mean([2 / 3, 1])
+    assert similar.accuracy(known, asked, "euclidean") == np.mean([2 / 3, 1])

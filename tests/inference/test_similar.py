@@ -29,6 +29,12 @@ def test_nearest_is_the_nearest(count, width, chunk, monkeypatch):
     np.testing.assert_array_equal(rows, order)
     np.testing.assert_allclose(distances, np.take_along_axis(expected, order, 1), rtol=1e-6)
     assert (distances[1, 0], rows[1, 0]) == (0, 2)
+    wide = queries.astype(np.float64) @ wide.T / np.linalg.norm(wide, axis=1)
+    expected = 1 - wide / np.linalg.norm(queries.astype(np.float64), axis=1, keepdims=True)
+    order = np.argsort(expected, axis=1, kind="stable")[:, :4]
+    distances, rows = similar.nearest(vectors, queries, 4, "cosine")
+    np.testing.assert_array_equal(rows, order)
+    np.testing.assert_allclose(distances, np.take_along_axis(expected, order, 1), rtol=1e-5, atol=1e-7)
 
 
 def test_of_equals_the_first_is_first(monkeypatch):
@@ -67,7 +73,7 @@ def test_the_neighbours_of_a_picture(trained, photos):
     found = [result["distance"] for result in answer["results"]]
     np.testing.assert_allclose(found, distances[order], rtol=2e-3)  # half precision
     text = similar.as_text(answer).splitlines()
-    assert "Euclidean" in text[0]
+    assert "euclidean distance" in text[0]
     assert str(paths[order[0]]) in text[1]
 
 
@@ -174,8 +180,13 @@ def test_weights_without_classes(trained, photos):
     paths = reading.inside_folder(photos)
     answer = similar.similar(cut, photos, paths[0], "", 3)
     values = by_hand(trained, paths, "pool5")
+    lengths = np.linalg.norm(values, axis=1)
+    cosine = 1 - values @ values[0] / lengths / lengths[0]
+    assert (answer["layer"], answer["distance"]) == ("pool5", "cosine")
+    assert answer["results"][0]["file"] == str(paths[np.argsort(cosine)[1]])
+    np.testing.assert_allclose(answer["results"][0]["distance"], np.sort(cosine)[1], rtol=1e-2)
+    answer = similar.similar(cut, photos, paths[0], "", 3, "euclidean")
     distances = np.sqrt(((values - values[0]) ** 2).sum(1))
-    assert answer["layer"] == "pool5"
     assert answer["results"][0]["file"] == str(paths[np.argsort(distances)[1]])
     with pytest.raises(UsageError, match="end at pool5 and know no classes"):
         similar.similar(cut, photos, None, "class 1", 3)
@@ -190,6 +201,7 @@ def test_wrong_uses(trained, photos, tmp_path):
         (([picture], "x", "class 1", 5), "one picture, or --label=NAME"),
         (([picture], "x", "", 0), "--count=0"),
         (([str(photos)], "x", "", 5), "is not a file"),
+        (([picture], "x", "", 5, "far"), "--distance=far: it is euclidean or cosine"),
     ]:
         with pytest.raises(UsageError, match=words):
             similar.check(*given)
