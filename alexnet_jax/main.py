@@ -10,13 +10,15 @@ Verbs:
              also those of their averaged probabilities.
   predict    the five best guesses for pictures, folders or patterns.
   features   the values of the layers that --layers names for pictures, folders or patterns, into --output.
+  similar    what below the folder --source is nearest to a picture, or shows --label.
   compare    the LPIPS distance of two pictures of one size.
   convert    FILE --output=DIR: weights of PyTorch, of Caffe or of our own become a workdir;
              DIR --output=FILE: a workdir becomes .safetensors or .npz.
   export     the net in --workdir as StableHLO in --output.
   doctor     versions and devices, and with --config whether that run could start; --architectures: the nets.
   benchmark  `benchmark input`: how fast the input is, against its peers on the same pictures;
-             `benchmark features`: how fast features are, against the forward pass alone.
+             `benchmark features`: how fast features are, against the forward pass alone;
+             `benchmark similar`: whether near means alike, and how long finding takes.
 
 --config.key=value changes any key of the config, whether it comes from --config or from the run in --workdir.
 """
@@ -39,6 +41,7 @@ VERBS = (
     "evaluate",
     "predict",
     "features",
+    "similar",
     "compare",
     "convert",
     "export",
@@ -52,23 +55,28 @@ flags.DEFINE_multi_string(
     [],
     "Folder of the run; default runs/<name of the config file>. evaluate: repeated, an ensemble.",
 )
-flags.DEFINE_string("source", "", "What prepare, train and benchmark read: a path, or the word digits.")
+flags.DEFINE_string(
+    "source", "", "What prepare, train and benchmark read: a path, or the word digits; what similar searches."
+)
 flags.DEFINE_bool("strict", False, "prepare: stop at the first file that cannot be decoded.")
 flags.DEFINE_string("part", "", "prepare: make part i of n, written i/n, of the shards alone.")
 flags.DEFINE_bool("merge", False, "prepare: check that all parts are there and register them.")
 flags.DEFINE_string("checkpoint", "best", "best, last or a step.")
 flags.DEFINE_integer("views", 0, "1 or 10 views a picture; 0: what the config says.", 0, 10)
 flags.DEFINE_string("split", "", "evaluate: a TFDS split; default: the config's test split.")
+flags.DEFINE_string("label", "", "similar: the name of a class.")
+flags.DEFINE_string("distance", "", "similar: euclidean or cosine; default: what suits the layer.")
+flags.DEFINE_integer("count", 20, "similar: how many pictures.")
 flags.DEFINE_list("layers", [], "features: names of layers, such as conv1,relu5,fc6.")
 flags.DEFINE_string(
     "output",
     "",
-    "predict: a figure, .png or .svg; features: an .npz, or a folder; convert: a new workdir, or a file; "
-    "export: a file; benchmark: default benchmark.json.",
+    "predict, similar: a figure, .png or .svg; features: an .npz, or a folder; convert: a new workdir, or a "
+    "file; export: a file; benchmark: its JSON.",
 )
 flags.DEFINE_string("class_names", "", "convert: a text file with one class name a line.")
 flags.DEFINE_string("mean", "", "convert: a mean file of Caffe, .binaryproto or .npy.")
-flags.DEFINE_bool("json", False, "evaluate, predict, features, compare: answer in JSON.")
+flags.DEFINE_bool("json", False, "evaluate, predict, features, similar, compare: answer in JSON.")
 flags.DEFINE_bool("architectures", False, "doctor: print every net with its figures.")
 flags.DEFINE_integer("profile", 0, "train: write a profiler trace of this many steps.", 0)
 flags.DEFINE_bool("debug", False, "Show tracebacks.")
@@ -156,8 +164,13 @@ def _dispatch(arguments: list[str]) -> int:
 
             trained = run.load(workdir, config, FLAGS.checkpoint)
             benchmark_features.run(trained, FLAGS.source, FLAGS.layers, output)
+        elif arguments == ["similar"]:
+            from alexnet_jax.benchmark import similar as benchmark_similar
+            from alexnet_jax.inference import run
+
+            benchmark_similar.run(run.load(workdir, config, FLAGS.checkpoint), FLAGS.source, output)
         else:
-            raise UsageError("benchmark measures input or features: type benchmark input")
+            raise UsageError("benchmark measures input, features or similar: type benchmark input")
         return 0
     from alexnet_jax.inference import evaluate, predict, reading, run
 
@@ -166,6 +179,20 @@ def _dispatch(arguments: list[str]) -> int:
         answer = evaluate.evaluate(run.load_members(workdirs, config, FLAGS.checkpoint), FLAGS.split, views)
         print(json.dumps(answer) if FLAGS.json else evaluate.as_text(answer))
         return 0
+    if verb == "similar":
+        from alexnet_jax.inference import similar
+
+        picture = similar.check(arguments, FLAGS.source, FLAGS.label, FLAGS.count, FLAGS.distance)
+        if FLAGS.output:
+            predict.check_figure(Path(FLAGS.output))
+        trained = run.load(workdir, config, FLAGS.checkpoint)
+        answer = similar.similar(
+            trained, Path(FLAGS.source), picture, FLAGS.label, FLAGS.count, FLAGS.distance
+        )
+        print(json.dumps(answer, indent=1, ensure_ascii=False) if FLAGS.json else similar.as_text(answer))
+        if FLAGS.output:
+            similar.draw(answer, Path(FLAGS.output))
+        return 1 if answer["left_out"] else 0
     if verb == "compare":
         from alexnet_jax.inference import lpips
 

@@ -210,7 +210,8 @@ def features(run: Run, files: Sequence[Path], layers: Sequence[str], output: str
 
     def write_all(folder: Path) -> dict[str, tuple[int, ...]]:
         arrays = {
-            name: _Growing(folder / f"{name}.npy", table[name], _dtype(run.architecture)) for name in layers
+            name: GrowingArray(folder / f"{name}.npy", table[name], _dtype(run.architecture))
+            for name in layers
         }
         with Progress("features", len(files), "pictures") as progress:
             for read, values in stream(run, files, layers):
@@ -316,8 +317,14 @@ def _values(
     return found
 
 
-class _Growing:
-    """A .npy file that grows by rows; its header, which numpy pads for that, gets their number at the end."""
+class GrowingArray:
+    """A .npy file that grows by rows; its header, which numpy pads for that, gets their number at the end.
+
+    Args:
+      path: of the file; folders before it are made.
+      shape: of a row.
+      dtype: of its numbers.
+    """
 
     def __init__(self, path: Path, shape: tuple[int, ...], dtype: np.dtype):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -334,10 +341,12 @@ class _Growing:
         np.lib.format.write_array_header_1_0(self.file, written)
 
     def append(self, rows: np.ndarray) -> None:
+        """Adds rows, which are cast."""
         self.file.write(np.ascontiguousarray(rows, self.dtype).data)
         self.rows += len(rows)
 
     def close(self) -> tuple[int, ...]:
+        """Finishes the file; returns the shape of the array."""
         self.file.seek(0)
         self._header()
         self.file.close()

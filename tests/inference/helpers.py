@@ -42,7 +42,17 @@ def random_run(
     mean = draw.uniform(90, 150, (64, 64, 3)).astype(np.float32)
     names = tuple(f"class {label}" for label in range(7))
     form = inputs.InputForm("centre", (60.0,))
-    return Run(workdir, config, net, mesh, names, form, jnp.asarray(mean), params, 1)
+    return Run(
+        workdir=workdir,
+        config=config,
+        architecture=net,
+        mesh=mesh,
+        class_names=names,
+        form=form,
+        mean=jnp.asarray(mean),
+        params=params,
+        step=1,
+    )
 
 
 def write_pictures(folder: Path, count: int, seed: int = 0) -> list[Path]:

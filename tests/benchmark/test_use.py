@@ -1,0 +1,50 @@
+"""Short runs of the measurements of features and similar."""
+
+import numpy as np
+
+from alexnet_jax.benchmark import features, similar
+from alexnet_jax.inference.similar import Index
+from tests.inference.helpers import random_run, write_pictures
+
+
+def test_measures_features(tmp_path):
+    write_pictures(tmp_path / "in", 7)
+    run = random_run(tmp_path / "run")
+    row = features.measure(run, str(tmp_path / "in"), ["relu5"], tmp_path, pictures=20, runs=1)[0]
+    assert (row["name"], row["pictures"], row["files"], row["layers"]) == (
+        "features.vs_forward",
+        20,
+        7,
+        ["relu5"],
+    )
+    assert row["ratio"] == row["median"] / row["peer_median"]
+    assert [peak["pictures"] for peak in row["peak_memory"]] == [2, 20]
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]
+
+
+def test_measures_similar(tmp_path):
+    for split, seed in (("train", 1), ("test", 2)):
+        for label in "ab":
+            write_pictures(tmp_path / "in" / split / label, 3, seed)
+    rows = similar.measure(random_run(tmp_path / "run"), str(tmp_path / "in"), tmp_path, vectors=300, runs=1)
+    names = [
+        "similar.accuracy.euclidean",
+        "similar.accuracy.cosine",
+        "similar.index",
+        "similar.ask",
+        "similar.ask.synthetic",
+    ]
+    assert [row["name"] for row in rows] == names
+    assert all(0 <= rows[0][side] <= 1 for side in ("median", "peer_median"))
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]
+
+
+def test_accuracy_is_the_mean_over_classes(tmp_path):
+    def index(files, vectors):
+        return Index(
+            tmp_path, "fc7", "euclidean", tuple(files), np.asarray(vectors, np.float16)[:, None], None
+        )
+
+    known = index(["a/1", "b/1"], [0, 10])
+    asked = index(["a/2", "a/3", "a/4", "b/2"], [1, 2, 9, 8])
+    assert similar.accuracy(known, asked, "euclidean") == np.mean([2 / 3, 1])

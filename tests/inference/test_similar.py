@@ -1,0 +1,233 @@
+"""Finding pictures: the true nearest, the index kept up to date, labels, and what is refused."""
+
+import dataclasses
+import json
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from alexnet_jax.data import pictures
+from alexnet_jax.errors import RunFailure, UsageError
+from alexnet_jax.inference import features, reading, similar
+from tests.inference.helpers import random_run, write_pictures
+
+
+@pytest.mark.parametrize(("count", "width", "chunk"), [(50, 7, 1 << 25), (50, 7, 80), (50, 7, 7), (3, 4, 4)])
+def test_nearest_is_the_nearest(count, width, chunk, monkeypatch):
+    """Against float64 in one piece, in chunks that fit, that do not, and of single rows."""
+    monkeypatch.setattr(similar, "CHUNK", chunk)
+    draw = np.random.default_rng(0)
+    vectors = draw.normal(size=(count, width)).astype(np.float16)
+    queries = draw.normal(size=(5, width)).astype(np.float32)
+    queries[1] = vectors[2]
+    distances, rows = similar.nearest(vectors, queries, 4)
+    wide = vectors.astype(np.float64)
+    expected = np.sqrt(((wide[None] - queries[:, None].astype(np.float64)) ** 2).sum(-1))
+    order = np.argsort(expected, axis=1, kind="stable")[:, :4]
+    np.testing.assert_array_equal(rows, order)
+    np.testing.assert_allclose(distances, np.take_along_axis(expected, order, 1), rtol=1e-6)
+    assert (distances[1, 0], rows[1, 0]) == (0, 2)
+    wide = queries.astype(np.float64) @ wide.T / np.linalg.norm(wide, axis=1)
+    expected = 1 - wide / np.linalg.norm(queries.astype(np.float64), axis=1, keepdims=True)
+    order = np.argsort(expected, axis=1, kind="stable")[:, :4]
+    distances, rows = similar.nearest(vectors, queries, 4, "cosine")
+    np.testing.assert_array_equal(rows, order)
+    np.testing.assert_allclose(distances, np.take_along_axis(expected, order, 1), rtol=1e-5, atol=1e-7)
+
+
+def test_of_equals_the_first_is_first(monkeypatch):
+    monkeypatch.setattr(similar, "CHUNK", 6)
+    vectors = np.ones((9, 2), np.float16)
+    rows = similar.nearest(vectors, np.ones((1, 2), np.float32), 9)[1]
+    assert rows.tolist() == [list(range(9))]
+
+
+@pytest.fixture
+def photos(tmp_path):
+    write_pictures(tmp_path / "photos" / "a", 5, seed=1)
+    write_pictures(tmp_path / "photos" / "b", 4, seed=2)
+    return tmp_path / "photos"
+
+
+@pytest.fixture
+def trained(tmp_path):
+    return random_run(tmp_path / "run")
+
+
+def by_hand(run, paths, layer):
+    images = np.stack([pictures.square(path.read_bytes(), 72, 3, True) for path in paths])
+    values = features.activations(run, images, [layer])[layer]
+    return values.reshape(len(paths), -1).astype(np.float64)
+
+
+def test_the_neighbours_of_a_picture(trained, photos):
+    paths = reading.inside_folder(photos)
+    values = by_hand(trained, paths, "relu7")
+    answer = similar.similar(trained, photos, paths[3], "", 4)
+    distances = np.sqrt(((values - values[3]) ** 2).sum(1))
+    order = [place for place in np.argsort(distances) if place != 3][:4]
+    assert (answer["layer"], answer["indexed"]) == ("relu7", 9)
+    assert [result["file"] for result in answer["results"]] == [str(paths[place]) for place in order]
+    found = [result["distance"] for result in answer["results"]]
+    np.testing.assert_allclose(found, distances[order], rtol=2e-3)  # half precision
+    text = similar.as_text(answer).splitlines()
+    assert "euclidean distance" in text[0]
+    assert str(paths[order[0]]) in text[1]
+
+
+def test_the_index_follows_the_folder(trained, photos, monkeypatch, capsys):
+    computed = []
+    stream = features.stream
+
+    def counted(run, files, layers):
+        computed.extend(path.name for path in files)
+        return stream(run, files, layers)
+
+    monkeypatch.setattr(features, "stream", counted)
+    assert len(similar.index(trained, photos)[0].files) == 9
+    assert len(computed) == 9
+    computed.clear()
+    similar.index(trained, photos)
+    assert computed == []
+    paths = reading.inside_folder(photos)
+    paths[0].unlink()
+    Image.new("RGB", (80, 80), "red").save(paths[1])
+    (photos / "new.png").write_bytes(paths[2].read_bytes())
+    (photos / "bad.png").write_bytes(b"no picture")
+    table, left_out = similar.index(trained, photos)
+    assert sorted(computed) == sorted(["bad.png", paths[1].name, "new.png"])
+    assert [entry["file"] for entry in left_out] == [str(photos / "bad.png")]
+    here = [photos / name for name in table.files]
+    assert sorted(here) == sorted(set(reading.inside_folder(photos)) - {photos / "bad.png"})
+    np.testing.assert_allclose(table.vectors, by_hand(trained, here, "relu7"), rtol=1e-3, atol=1e-4)
+    probabilities = by_hand(trained, here, "prob")
+    np.testing.assert_allclose(table.probabilities, probabilities, rtol=1e-4)
+    folder = next((trained.workdir / "similar").iterdir())
+    assert len(list(folder.iterdir())) == 3
+    capsys.readouterr()
+    other = random_run(trained.workdir, seed=5)
+    computed.clear()
+    table = similar.index(other, photos)[0]
+    assert "indexed with other weights" in capsys.readouterr().err
+    assert len(computed) == 10
+    here = [photos / name for name in table.files]
+    np.testing.assert_allclose(table.vectors, by_hand(other, here, "relu7"), rtol=1e-3, atol=1e-4)
+
+
+def test_an_interruption_keeps_what_was_computed(trained, photos, monkeypatch):
+    stream = features.stream
+
+    def stops(run, files, layers):
+        yield next(stream(run, files, layers))  # four pictures
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(features, "stream", stops)
+    with pytest.raises(KeyboardInterrupt):
+        similar.index(trained, photos)
+    seen = []
+    monkeypatch.setattr(
+        features, "stream", lambda run, files, layers: seen.extend(files) or stream(run, files, layers)
+    )
+    table = similar.index(trained, photos)[0]
+    assert (len(seen), len(table.files), len(set(table.files))) == (5, 9, 9)
+    here = [photos / name for name in table.files]
+    np.testing.assert_allclose(table.vectors, by_hand(trained, here, "relu7"), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("damage", ["json", "gone", "short"])
+def test_a_damaged_index_is_made_anew(trained, photos, damage):
+    before = similar.index(trained, photos)[0]
+    folder = next((trained.workdir / "similar").iterdir())
+    vectors = next(folder.glob("vectors-*.npy"))
+    if damage == "json":
+        (folder / "index.json").write_text('{"key": ')
+    elif damage == "gone":
+        vectors.unlink()
+    else:
+        vectors.write_bytes(vectors.read_bytes()[:500])
+    table = similar.index(trained, photos)[0]
+    assert table.files == before.files
+    assert len(table.vectors) == 9
+
+
+def test_pictures_of_a_class(trained, photos):
+    paths = reading.inside_folder(photos)
+    column = by_hand(trained, paths, "prob")[:, 3]
+    answer = similar.similar(trained, photos, None, "CLASS 3", 5)
+    order = np.argsort(-column)[:5]
+    assert answer["label"] == "class 3"
+    assert [result["file"] for result in answer["results"]] == [str(paths[place]) for place in order]
+    found = [result["probability"] for result in answer["results"]]
+    np.testing.assert_allclose(found, column[order], rtol=1e-4)
+    json.dumps(answer)
+    assert similar.class_of(trained, "3") == 3
+    with pytest.raises(UsageError, match="--label=class could be class 0, class 1"):
+        similar.class_of(trained, "class")
+    with pytest.raises(UsageError, match="--label=beach is no class of this net; there are class 0"):
+        similar.class_of(trained, "beach")
+
+
+def test_weights_without_classes(trained, photos):
+    rows = trained.architecture.layers
+    end = [row.name for row in rows].index("pool5") + 1
+    cut = dataclasses.replace(
+        trained,
+        architecture=dataclasses.replace(trained.architecture, layers=rows[:end]),
+        params={name: trained.params[name] for name in ("conv1", "conv2", "conv3", "conv4", "conv5")},
+    )
+    paths = reading.inside_folder(photos)
+    answer = similar.similar(cut, photos, paths[0], "", 3)
+    values = by_hand(trained, paths, "pool5")
+    lengths = np.linalg.norm(values, axis=1)
+    cosine = 1 - values @ values[0] / lengths / lengths[0]
+    assert (answer["layer"], answer["distance"]) == ("pool5", "cosine")
+    assert answer["results"][0]["file"] == str(paths[np.argsort(cosine)[1]])
+    np.testing.assert_allclose(answer["results"][0]["distance"], np.sort(cosine)[1], rtol=1e-2)
+    answer = similar.similar(cut, photos, paths[0], "", 3, "euclidean")
+    distances = np.sqrt(((values - values[0]) ** 2).sum(1))
+    assert answer["results"][0]["file"] == str(paths[np.argsort(distances)[1]])
+    with pytest.raises(UsageError, match="end at pool5 and know no classes"):
+        similar.similar(cut, photos, None, "class 1", 3)
+
+
+def test_wrong_uses(trained, photos, tmp_path):
+    picture = str(reading.inside_folder(photos)[0])
+    for given, words in [
+        (([picture], "", "", 5), "similar needs --source=FOLDER"),
+        (([], "x", "", 5), "one picture, or --label=NAME"),
+        (([picture, picture], "x", "", 5), "one picture, or --label=NAME"),
+        (([picture], "x", "class 1", 5), "one picture, or --label=NAME"),
+        (([picture], "x", "", 0), "--count=0"),
+        (([str(photos)], "x", "", 5), "is not a file"),
+        (([picture], "x", "", 5, "far"), "--distance=far: it is euclidean or cosine"),
+    ]:
+        with pytest.raises(UsageError, match=words):
+            similar.check(*given)
+    assert similar.check([], "x", "class 1", 5) is None
+    with pytest.raises(UsageError, match="is not a folder"):
+        similar.index(trained, tmp_path / "nothing")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UsageError, match="holds no pictures"):
+        similar.index(trained, tmp_path / "empty")
+    (tmp_path / "empty" / "bad.png").write_bytes(b"")
+    with pytest.raises(RunFailure, match="none of 1 pictures"):
+        similar.index(trained, tmp_path / "empty")
+    with pytest.raises(RunFailure, match=r"bad.png cannot be read"):
+        similar.similar(trained, photos, tmp_path / "empty" / "bad.png", "", 5)
+    huge = dataclasses.replace(trained, params=jax.tree.map(lambda x: x * 1e4, trained.params))
+    with pytest.raises(RunFailure, match="diverged"):
+        similar.index(huge, photos)
+
+
+def test_contact_sheets(trained, photos, tmp_path):
+    strange = photos / "$x^ <b> \u202e.png"
+    paths = reading.inside_folder(photos)
+    paths[0].rename(strange)
+    answer = similar.similar(trained, photos, strange, "", 20)
+    similar.draw(answer, tmp_path / "sheet.png")
+    similar.draw(similar.similar(trained, photos, None, "class 1", 20), tmp_path / "sheet.svg")
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.size[0] > sheet.size[1] > 200
+    assert (tmp_path / "sheet.svg").read_text().startswith("<?xml")
