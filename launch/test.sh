@@ -9,7 +9,7 @@ if [ $# -eq 0 ]; then
   .venv/bin/ruff check .
   .venv/bin/ruff format --check .
   .venv/bin/mypy
-  .venv/bin/shellcheck -x launch/*.sh .ci/run
+  .venv/bin/shellcheck -x launch/*.sh launch/*.sbatch .ci/run
   set -- -m "not slow"
 fi
 .venv/bin/python -m pytest "$@"

@@ -160,6 +160,8 @@ def test_parts_refuse_what_does_not_fit(source: Path, tmp_path: Path) -> None:
     config.data.exif_rotation = True
     with pytest.raises(UsageError, match="holds parts of another source or config"):
         prepare.prepare(config, str(source), part="1/2")
+    with pytest.raises(UsageError, match="holds parts made with exif_rotation=False"):
+        prepare.prepare(config, "", merge=True)
     with pytest.raises(UsageError, match="give one of the two"):
         prepare.prepare(config, str(source), part="1/2", merge=True)
     (tmp_path / "a.tar.gz").write_bytes(made_up.tar_bytes({"ant/1.jpg": b"x"}, "w:gz"))
@@ -189,6 +191,10 @@ def test_two_at_once(source: Path, tmp_path: Path) -> None:
     making = prepare._Making(config.data, tmp_path / "toy_24" / ".1.0.0.partial")
     with making.lock("lock"), pytest.raises(UsageError, match="is being made by another process"):
         prepare.prepare(config, str(source))
+    prepare.prepare(config, str(source), part="0/2")
+    config.data.exif_rotation = True  # something else: it must not take from a part what it is at
+    with making.lock("lock-1-of-2"), pytest.raises(UsageError, match="is being made by another process"):
+        prepare.prepare(config, str(source))
 
 
 # Awkward pictures
@@ -205,8 +211,12 @@ def awkward() -> made_up.Files:
     exif = Image.Exif()
     exif[0x0112] = 6
     base.save(rotated, "JPEG", exif=exif)
+    ycck = bytearray(made_up.picture(11, mode="CMYK"))
+    adobe = ycck.index(b"Adobe")  # its last byte says how the four channels are coded; 2: YCCK
+    ycck[adobe + 11] = 2
     return {
         "cmyk.JPEG": made_up.picture(2, mode="CMYK"),
+        "ycck.JPEG": bytes(ycck),
         "grey.JPEG": made_up.picture(3, mode="L"),
         "sixteen.png": sixteen.getvalue(),
         "palette.png": palette.getvalue(),
@@ -228,6 +238,7 @@ def broken() -> made_up.Files:
         "cut.JPEG": made_up.picture(10)[:200],
         "empty.JPEG": b"",
         "text.JPEG": b"not a picture",
+        "program.JPEG": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n",  # Pillow would run it
     }
 
 
@@ -244,7 +255,15 @@ def test_awkward_pictures_are_taken(tmp_path: Path) -> None:
         for r in tfds.builder_from_directory(folder).as_data_source("train")
     }
     assert set(taken) == set(files)
-    for name in ("cmyk.JPEG", "grey.JPEG", "palette.png", "png.JPEG", "wide.JPEG", "rotated.JPEG"):
+    for name in (
+        "cmyk.JPEG",
+        "ycck.JPEG",
+        "grey.JPEG",
+        "palette.png",
+        "png.JPEG",
+        "wide.JPEG",
+        "rotated.JPEG",
+    ):
         want = centre_by_pillow(files[f"a/{name}"], 24)
         if name != "palette.png":  # what is transparent there lies on white
             assert np.abs(taken[f"a/{name}"].astype(int) - want).max() <= 2, name
@@ -270,11 +289,37 @@ def test_rejects(tmp_path: Path, packed: bool) -> None:
     assert "\n" not in str(error.value)
 
 
+def test_strict_after_a_part_that_was_not(tmp_path: Path) -> None:
+    """What an earlier call let pass is not let pass now."""
+    files = many(250) | {f"b/{name}": data for name, data in broken().items()}
+    name = str(made_up.write_folder(tmp_path / "source", files))
+    config = config_for(tmp_path / "data", 8)
+    prepare.prepare(config, name, part="0/1")
+    with pytest.raises(RunFailure, match=r"--strict: train/b/"):
+        prepare.prepare(config, "", merge=True, strict=True)
+    assert not prepare.is_prepared(config.data)
+
+
+def test_names_that_are_not_utf_8(tmp_path: Path) -> None:
+    """Old archives have them: they are written down readably, and can be read again."""
+    name = "train/a/\udce9t\udce9.jpg"  # Latin-1, as Python gives it
+    files = many(5) | {f"{label}/1.jpg": made_up.picture(1) for label in ("train/a", "train/b")}
+    files = {n if n.startswith("train") else f"train/{n}": data for n, data in files.items()}
+    (tmp_path / "a.tar").write_bytes(made_up.tar_bytes(files | {name: made_up.picture(2)}))
+    config = config_for(tmp_path, 8)
+    prepare.prepare(config, str(tmp_path / "a.tar"))
+    records = pipeline.open_dataset(config.data).records("train")
+    assert "a/\\udce9t\\udce9.jpg" in {records.read(index)[2] for index in range(len(records))}
+    (tmp_path / "b.tar").write_bytes(made_up.tar_bytes({"\udce9/1.jpg": b"x", "b/1.jpg": b"x"}))
+    with pytest.raises(UsageError, match="cannot be written down: rename its folder"):
+        prepare.prepare(config_for(tmp_path / "b", 8), str(tmp_path / "b.tar"))
+
+
 def test_too_many_rejects(tmp_path: Path) -> None:
     files = many(20) | {f"b/{name}": data for name, data in broken().items()}
     made_up.write_folder(tmp_path / "source", files)
     config = config_for(tmp_path / "data", 8)
-    with pytest.raises(RunFailure, match="4 of 44 pictures cannot be decoded, more than 1%"):
+    with pytest.raises(RunFailure, match="5 of 45 pictures cannot be decoded, more than 1%"):
         prepare.prepare(config, str(tmp_path / "source"))
     assert not prepare.is_prepared(config.data)
 
@@ -309,8 +354,12 @@ def test_twice_the_same_name_in_a_compressed_archive(tmp_path: Path) -> None:
 def test_the_disk_is_checked_first(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = shutil.disk_usage(tmp_path)._replace(free=1000)
     monkeypatch.setattr(prepare.shutil, "disk_usage", lambda path: usage)
-    with pytest.raises(UsageError, match="GiB free and this needs about"):
-        prepare.prepare(config_for(tmp_path), str(source))
+    (tmp_path / "a.tar.gz").write_bytes(made_up.tar_bytes(made_up.class_folders(), "w:gz"))
+    for name in (source, tmp_path / "a.tar.gz"):  # how much a compressed archive holds is estimated
+        with pytest.raises(UsageError, match="GiB free and this needs about"):
+            prepare.prepare(config_for(tmp_path), str(name))
+        assert not list(tmp_path.rglob("*.array_record*"))
+        assert not list(tmp_path.rglob("000000*"))
 
 
 def test_a_changed_shard_is_noticed(source: Path, tmp_path: Path) -> None:

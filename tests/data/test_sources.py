@@ -1,10 +1,12 @@
 """Every form of source against the files that the test wrote itself."""
 
 import gzip
+import hashlib
 import io
 import os
 import struct
 import tarfile
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -118,6 +120,37 @@ def test_imagenet_2012(tmp_path: Path, form: str, capsys: pytest.CaptureFixture[
         )
 
 
+@pytest.mark.parametrize("form", ["tar", "tar.gz", "folder"])
+def test_a_tar_for_each_class(tmp_path: Path, form: str) -> None:
+    """ImageNet-22K as it is handed out, and what unpacking the outer tar alone leaves."""
+    train, _ = made_up.imagenet(3, 4)
+    tars: dict[str, made_up.Files] = {}
+    for name, data in train.items():
+        tars.setdefault(name.split("/")[0], {})[name.split("/")[1]] = data
+    packed = {f"whole/{synset}.tar": made_up.tar_bytes(files) for synset, files in tars.items()}
+    if form == "folder":
+        path = made_up.write_folder(tmp_path, packed)
+    else:
+        path = tmp_path / f"fall11_whole.{form}"
+        path.write_bytes(made_up.tar_bytes(packed, "w:gz" if form == "tar.gz" else "w"))
+    assert found(path) == {("train", name.split("/")[0], name): data for name, data in train.items()}
+
+
+def test_a_picture_in_the_folder_of_another_class(tmp_path: Path) -> None:
+    train, val = made_up.imagenet(2, 2, 1)
+    made_up.write_imagenet_tars(tmp_path / "a", {**train, "n01440764/n01443537_7.JPEG": b"x"}, val)
+    with pytest.raises(UsageError, match=r"n01443537_7\.JPEG in .* is not of the class it lies in"):
+        sources.open_source(str(tmp_path / "a"))
+    truth = made_up.shipped("validation_labels.txt")
+    name = next(iter(val))
+    right = truth[int(name[-13:-5]) - 1]
+    other = next(synset for synset in ("n01440764", "n01443537") if synset != right)
+    made_up.write_folder(tmp_path / "b" / "train", train)
+    made_up.write_folder(tmp_path / "b" / "val", {f"{other}/{name}": b"x"})
+    with pytest.raises(UsageError, match=f"is of class {right}: its folder is wrong"):
+        sources.open_source(str(tmp_path / "b"))
+
+
 def test_imagenet_2012_refusals(tmp_path: Path) -> None:
     train, val = made_up.imagenet(2, 2, 1)
     made_up.write_imagenet_tars(tmp_path / "a", train, val)
@@ -165,6 +198,9 @@ def test_imagenet_2010(tmp_path: Path, packed: bool) -> None:
         (tmp_path / "ILSVRC2010_devkit-1.0.tar.gz").write_bytes(packed_kit)
     else:
         made_up.write_folder(tmp_path / "devkit-1.0", kit)
+    patch = made_up.tar_bytes({"patch_images/train/n00000004_1.JPEG": b"mended"})
+    (tmp_path / "patch_images.tar").write_bytes(patch)
+    assert found(tmp_path)["train", "n00000004", "n00000004/n00000004_1.JPEG"] == b"mended"
     labels = {(split, key): label for split, label, key in found(tmp_path) if split != "train"}
     assert labels == {
         ("validation", "n00000004/ILSVRC2010_val_00000001.JPEG"): "n00000004",
@@ -214,6 +250,71 @@ def test_what_tfds_prepared(tmp_path: Path) -> None:
         index = int(Path(key).stem)
         assert label == f"class{index % toy.CLASSES}"
         assert data == toy.encode(toy.picture(split, index, 3), "jpeg")
+
+
+def test_the_wrong_datasets_of_tfds(tmp_path: Path) -> None:
+    raw, other = toy.config_for(tmp_path / "raw", "raw", 3), toy.config_for(tmp_path / "other", "jpeg", 3)
+    toy.write_dataset(raw)
+    with pytest.raises(UsageError, match="holds pixels, not encoded pictures"):
+        sources.open_source(str(tmp_path / "raw"))
+    toy.write_dataset(other)
+    (tmp_path / "both").mkdir()
+    (tmp_path / "raw" / "toy_16").rename(tmp_path / "both" / "a")
+    (tmp_path / "other" / "toy_16").rename(tmp_path / "both" / "b")
+    with pytest.raises(UsageError, match="holds 2 prepared datasets: name one"):
+        sources.open_source(str(tmp_path / "both"))
+
+
+@pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_every_form_of_tar(tmp_path: Path, form: int) -> None:
+    """Long names stand in a field, in an extension, or in another, and sizes in octal or not."""
+    names = [f"train/{'d' * 60}/{'f' * 90}.jpg", "train/bee/1.jpg"]
+    names += [] if form == tarfile.USTAR_FORMAT else [f"train/{'long' * 60}/ü{'name' * 50}.jpg"]
+    with tarfile.open(tmp_path / "a.tar", "w", format=form) as archive:
+        for name in names:
+            member = tarfile.TarInfo(name)
+            member.size, member.mtime = 3, 1.5 if form == tarfile.PAX_FORMAT else 1  # type: ignore[assignment]
+            archive.addfile(member, io.BytesIO(b"abc"))
+    assert found(tmp_path / "a.tar") == expected(dict.fromkeys(names, b"abc"))
+
+
+def test_zip_by_its_own_fields(tmp_path: Path) -> None:
+    """Stored and deflated, sizes after the data, and 64-bit fields."""
+    path = tmp_path / "a.zip"
+    data = {f"ant/{kind}.jpg": bytes([kind]) * 5000 for kind in range(3)}
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("ant/0.jpg", data["ant/0.jpg"], zipfile.ZIP_STORED)
+        archive.writestr("ant/1.jpg", data["ant/1.jpg"], zipfile.ZIP_DEFLATED)
+        with archive.open(zipfile.ZipInfo("ant/2.jpg"), "w", force_zip64=True) as file:
+            file.write(data["ant/2.jpg"])
+        archive.comment = b"a comment"
+    assert found(path) == {("train", "ant", name): value for name, value in data.items()}
+    spoilt = bytearray(path.read_bytes())
+    spoilt[spoilt.index(b"\0" * 5000) + 2000] = 1
+    path.write_bytes(spoilt)
+    source = sources.open_source(str(path))
+    assert source.entries is not None
+    with pytest.raises(sources.Unreadable, match="damaged"):
+        source.read(source.entries[0])
+
+
+def test_the_index_is_small() -> None:
+    """Of many entries: what costs a Python object each does not fit ImageNet-22K into memory."""
+    tracemalloc.start()
+    entries = sources.Entries()
+    for number in range(20_000):
+        synset = f"n{number // 500:08d}"
+        entries.append(
+            sources.Entry("train", synset, f"{synset}_{number}.JPEG", "/a.tar", number * 10**6, 10**5)
+        )
+    held = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert held < 100 * len(entries)
+    assert entries[19_999] == sources.Entry(
+        "train", "n00000039", "n00000039_19999.JPEG", "/a.tar", 19_999 * 10**6, 10**5
+    )
+    keys = sorted((entry.key for entry in entries), key=lambda key: hashlib.sha256(key.encode()).digest())
+    assert [entries[int(place)].key for place in entries.order["train"]] == keys
 
 
 # What is wrong

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,7 +11,9 @@ import tarfile
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from tests.data import made_up
 from tests.data.test_prepare import awkward, broken
@@ -64,8 +67,8 @@ def finish(source: Path, data: Path) -> float:
     return time.monotonic() - started
 
 
-def content(data: Path) -> dict[str, str]:
-    folder = data / "imagenet2012_256" / "1.0.0"
+def content(data: Path, size: int = 256) -> dict[str, str]:
+    folder = data / f"imagenet2012_{size}" / "1.0.0"
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()}
 
 
@@ -137,3 +140,40 @@ def test_a_process_of_the_crew_is_killed(sources: dict[str, Path], tmp_path: Pat
     assert "a process ended with exit code -9" in errors
     assert "Traceback" not in errors
     finish(sources["tars"], tmp_path)
+
+
+def test_a_full_disk(tmp_path: Path) -> None:
+    """Noise needs more room than photographs do: it passes the check and fills the disk on the way."""
+    noise = np.random.default_rng(0)
+    for index in range(300):
+        file = tmp_path / "source" / "ab"[index % 2] / f"{index}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(noise.integers(0, 256, (128, 128, 3), np.uint8)).save(file)
+    small = tmp_path / "small"
+    small.mkdir()
+    command = f"{sys.executable} -m alexnet_jax.main prepare --config=configs/imagenet.py"
+    command += f" --source={tmp_path}/source --config.data.size=128 --config.data.crop=128"
+    command += " --config.data.quality=100 --config.data.dir="
+    # A small disk needs a namespace of our own, which not every system gives.
+    script = f"""
+        mount -t tmpfs -o size=7m none {small} || exit 77
+        {command}{small}
+        echo "first: $?" >&2
+        ls {small}/imagenet2012_128/1.0.0 >&2 && echo visible >&2
+        mount -o remount,size=100m {small}
+        {command}{small} || exit 1
+        cp -r {small}/. {tmp_path}/filled
+    """
+    unshare = ["unshare", "--map-root-user", "--mount", "bash", "-c", script]
+    if shutil.which("unshare") is None:
+        pytest.skip("no unshare: a small disk cannot be made")
+    done = subprocess.run(unshare, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    if done.returncode == 77 or "unshare failed" in done.stderr:
+        pytest.skip("a small disk cannot be made here")
+    assert done.returncode == 0, done.stderr
+    assert "first: 1\n" in done.stderr
+    assert "the disk is full; what is done stays" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "visible" not in done.stderr
+    subprocess.run(f"{command}{tmp_path}/alone".split(), cwd=ROOT, check=True, capture_output=True)
+    assert content(tmp_path / "filled", 128) == content(tmp_path / "alone", 128)
