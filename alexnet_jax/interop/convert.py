@@ -268,7 +268,9 @@ def to_workdir(
             f"partial: the weights reach {architecture.logits}, without {', '.join(missing)}: for features "
             "and fine-tuning, not for predict and evaluate"
         )
-    _write_workdir(output, config, architecture, params, statistics, heads, beside | {"converted_from": source.name})
+    _write_workdir(
+        output, config, architecture, params, statistics, heads, beside | {"converted_from": source.name}
+    )
     count = sum(leaf.size for layer in params.values() for leaf in layer.values())
     mean_words = f"a mean picture ({config.data.mean})"
     if config.data.mean == "rgb":
@@ -387,7 +389,11 @@ def _foreign_config(weights: Weights, recipes: Mapping[str, ConfigDict]) -> Conf
         raise UsageError(f"{first} has the shape {kernel.shape}: pictures have one channel or three")
     caffe = weights.layout.startswith("caffe")
     config = recipes["caffe" if caffe else "torchvision"].copy_and_resolve_references()
-    if weights.layout == "plain" and second in weights.arrays and weights.arrays[second].shape[2:3] != (maps,):
+    if (
+        weights.layout == "plain"
+        and second in weights.arrays
+        and weights.arrays[second].shape[2:3] != (maps,)
+    ):
         raise UsageError("it has two towers and does not say of which net: a .npz that convert wrote does")
     places = [weights.layers.index(layer) for layer in ("pool1", "norm1") if layer in weights.layers]
     if caffe and len(places) == 2 and places[0] < places[1]:
