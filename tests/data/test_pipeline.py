@@ -247,6 +247,32 @@ def test_evaluation_counts_each_record_once(raw: ConfigDict, split: str) -> None
     assert not labels[count:].any()
 
 
+def test_memory_is_used_again_when_nobody_holds_it() -> None:
+    memory = pipeline._Memory()
+    first = memory.empty((4, 6))
+    first[:] = 1
+    row, address = first[2, 1:3].T, first.ctypes.data
+    del first
+    other = memory.empty((4, 6))  # a view is still held
+    assert other.ctypes.data != address
+    other[:] = 2
+    assert (row == 1).all()
+    del row
+    assert memory.empty((6, 4)).ctypes.data == address
+
+
+def test_batches_that_are_held_do_not_change(raw: ConfigDict) -> None:
+    expected = [batch["image"].copy() for batch in training(raw, 0, 40)]
+    dataset = pipeline.open_dataset(raw.data)
+    batches = pipeline.training_batches(dataset, raw, first_batch=0, last_batch=40, rows=(0, BATCH))
+    held = []
+    for number, batch in enumerate(batches):
+        if number % 3:
+            held.append((number, batch["image"]))
+    for number, image in held:
+        np.testing.assert_array_equal(image, expected[number])
+
+
 def test_close_ends_the_threads(raw: ConfigDict) -> None:
     before = threading.active_count()
     for _ in range(3):
