@@ -50,8 +50,8 @@ def measure(
     Returns:
       Objects of benchmark.json: similar.accuracy.euclidean and .cosine (mean over classes, a fraction; the
       peer is the shuffled net), similar.index (pictures/s; the peer is the time of a run over an index that
-      is there), similar.ask (questions/s of the folder's index; the peer is numpy), similar.ask.synthetic (of the
-      synthetic vectors).
+      is there), similar.ask (questions/s of the folder's index; the peer is numpy),
+      similar.ask.synthetic (of the synthetic vectors).
 
     Raises:
       UsageError: no such folders.

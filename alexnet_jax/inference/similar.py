@@ -3,8 +3,8 @@
 A picture stands for itself by the values that the classes are told from (the paper's fc7, rectified), or by
 the deepest that the weights hold (pool5, flattened). Near is near in Euclidean distance for units, as in the
 paper's figure 4, and in cosine distance for maps: there the length of a vector, which says how much there is
-to see, drowns what is to be seen (of 390 photographs of 13 classes, the nearest of the others by torchvision's
-pool5 is of the same class for 55 % by Euclidean and for 86 % by cosine distance). Every picture is compared
+to see, drowns what is to be seen (of 390 photographs of 13 classes, the nearest other by torchvision's pool5
+is of the same class for 55 % by Euclidean and for 86 % by cosine distance). Every picture is compared
 with the one asked for: nothing is approximated but the values themselves, which are kept in half precision,
 8 KB a picture for fc7 and 18 KB for pool5.
 
