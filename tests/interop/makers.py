@@ -33,7 +33,8 @@ def weights(maps, groups, units, classes, channels=3, seed=0):
     draw = np.random.default_rng(seed)
     inputs = (channels, maps[0] // groups, maps[1], maps[2] // groups, maps[3] // groups)
     shapes = {
-        f"conv{n}": (maps[n - 1], inputs[n - 1], side, side) for n, side in enumerate((11, 5, 3, 3, 3), start=1)
+        f"conv{n}": (maps[n - 1], inputs[n - 1], side, side)
+        for n, side in enumerate((11, 5, 3, 3, 3), start=1)
     }
     shapes |= {"fc6": (units, maps[4] * 36), "fc7": (units, units), "fc8": (classes, units)}
     return {
@@ -215,10 +216,12 @@ def _messages():
 
 
 NetParameter, BlobProto = _messages()
-CAFFE = "data conv1 relu1 norm1 pool1 conv2 relu2 norm2 pool2 conv3 relu3 conv4 relu4 conv5 relu5 pool5".split()
-CAFFE += "fc6 relu6 drop6 fc7 relu7 drop7 fc8 loss".split()
-CAFFENET = "data conv1 relu1 pool1 norm1 conv2 relu2 pool2 norm2 conv3 relu3 conv4 relu4 conv5 relu5 pool5".split()
-CAFFENET += "fc6 relu6 drop6 fc7 relu7 drop7 fc8 loss".split()
+CAFFE = (
+    *("data", "conv1", "relu1", "norm1", "pool1", "conv2", "relu2", "norm2", "pool2"),
+    *("conv3", "relu3", "conv4", "relu4", "conv5", "relu5", "pool5"),
+    *("fc6", "relu6", "drop6", "fc7", "relu7", "drop7", "fc8", "loss"),
+)
+CAFFENET = ("data", "conv1", "relu1", "pool1", "norm1", "conv2", "relu2", "pool2", "norm2", *CAFFE[9:])
 
 
 def fill(blob, array, form="data"):
