@@ -29,7 +29,6 @@ class Run:
       architecture: the table; of partial weights (`convert`), up to the last layer that they reach.
       mesh: over the devices at hand.
       class_names: by label.
-      statistics: of the pictures it was trained on.
       form: how pictures are normalised.
       mean: what `inputs.mean_array` gave, on the mesh.
       params: placed on the mesh.
@@ -41,7 +40,6 @@ class Run:
     architecture: Architecture
     mesh: Mesh
     class_names: tuple[str, ...]
-    statistics: Statistics
     form: inputs.InputForm
     mean: jax.Array
     params: Any
@@ -123,7 +121,6 @@ def load(workdir: Path, config: ConfigDict, which: str) -> Run:
         architecture,
         mesh,
         class_names,
-        statistics,
         form,
         jax.device_put(mean, sharding.replicated(mesh)),
         params,

@@ -31,6 +31,8 @@ from alexnet_jax.progress import printable
 from alexnet_jax.training.checkpoint import Checkpoints
 from alexnet_jax.training.optimizer import Memory
 
+Params = dict[str, dict[str, np.ndarray]]  # our tree, on the host
+
 # torchvision/models/alexnet.py: the layers' places in its two nn.Sequential.
 TORCHVISION = {
     "conv1": "features.0",
@@ -46,7 +48,7 @@ TORCHVISION = {
 TORCHVISION_MEAN = (0.485, 0.456, 0.406)
 CAFFE_MEAN = (122.67892, 116.66877, 104.00699)
 LARGEST_SIDE = 4096  # of the pictures that a file's own config may speak of
-HEADS = tuple(f"lin{number}" for number in range(5))  # of LPIPS, called lpips/lin0 and so on in an .npz
+HEADS = {f"lpips/lin{number}": f"lin{number}" for number in range(5)}  # of LPIPS, in an .npz
 MEAN = "statistics.mean"  # the mean picture in our own files, where the input needs it
 
 
@@ -165,13 +167,13 @@ def to_arrays(architecture: Architecture, params: Any, layout: str) -> dict[str,
     }
 
 
-def from_arrays(architecture: Architecture, weights: Weights) -> dict[str, dict[str, np.ndarray]]:
+def from_arrays(architecture: Architecture, weights: Weights) -> Params:
     """Our parameters from a file's arrays: of all layers, or of the first ones where the rest is missing.
 
     Raises:
       UsageError: a shape, a missing array or values that this net cannot have.
     """
-    params: dict[str, dict[str, np.ndarray]] = {}
+    params: Params = {}
     missing: str | None = None
     for leaf in leaves(architecture, weights.layout):
         array = weights.arrays.get(leaf.key)
@@ -221,66 +223,44 @@ def to_workdir(
     if output.exists():
         raise UsageError(f"--output={output} exists already: name a new folder")
     _check_parent(output)
-    said: list[str] = []
-    weights = _with_usual_head(formats.read(source), said)
     try:
-        config, names, statistics = (
-            _from_note(weights) if weights.note else (_foreign_config(weights, recipes), (), None)
-        )
-        architecture = architectures.build(config.model, config.data.crop, config.data.channels)
-        keys = {leaf.key for leaf in leaves(architecture, weights.layout)} | {MEAN}
-        heads = {name: weights.arrays.get(f"lpips/{name}") for name in HEADS}
-        if weights.layout == "plain" and not any(head is None for head in heads.values()):
-            keys |= {f"lpips/{name}" for name in HEADS}
-            said.append("with the heads of LPIPS, for compare")
-        else:
-            heads = {}
-        others = sorted(weights.arrays.keys() - keys)
-        if others and weights.layout != "plain":
-            raise UsageError(f"it has {others[0]!r}, which {architecture.name} has not: it is of another net")
-        if others:
-            said.append(f"passed over: {', '.join(others)}")
-        params = from_arrays(architecture, weights)
-    except UsageError as error:
+        net = _understand(formats.read(source), recipes)
+    except _Strange as error:
         raise UsageError(f"{source}: {printable(str(error))[:300]}") from error
-    order = [layer.name for layer in architecture.layers if isinstance(layer, Weighted)]
-    missing = [name for name in order if name not in params]
+    config, architecture, statistics, names = net.config, net.architecture, net.statistics, net.class_names
+    weighted = [layer.name for layer in architecture.layers if isinstance(layer, Weighted)]
+    missing = [name for name in weighted if name not in net.params]
     if class_names is not None:
         names = _read_names(class_names)
+        if len(names) != config.model.classes:
+            raise UsageError(
+                f"--class_names={class_names} has {len(names)} names, and the net "
+                f"{config.model.classes} classes"
+            )
     elif not names and not missing:
         names = _usual_names(config.model.classes)
-    if names and len(names) != config.model.classes:
-        told = source if class_names is None else f"--class_names={class_names}"
-        raise UsageError(f"{told} has {len(names)} class names, and the net {config.model.classes} classes")
     if mean is not None:
         statistics = _mean_file(mean, config)
-    elif statistics is None:
-        statistics = _statistics(_usual_mean(config), config)
-    beside: dict[str, Any] = {"class_names": list(names), "statistics": "statistics.npz"}
+    beside = {"class_names": list(names), "statistics": "statistics.npz", "converted_from": source.name}
+    reach = []
     if missing:
-        names_of_layers = [layer.name for layer in architecture.layers]
-        layers = architecture.layers[: names_of_layers.index(missing[0])]
-        while isinstance(layers[-1], Dropout):  # it belongs to the layer that follows it
-            layers = layers[:-1]
-        architecture = replace(architecture, layers=layers)
+        architecture = _cut_before(architecture, missing[0])
         beside["weights_reach"] = architecture.logits
-        said.append(
+        reach.append(
             f"partial: the weights reach {architecture.logits}, without {', '.join(missing)}: for features "
             "and fine-tuning, not for predict and evaluate"
         )
-    _write_workdir(
-        output, config, architecture, params, statistics, heads, beside | {"converted_from": source.name}
-    )
-    count = sum(leaf.size for layer in params.values() for leaf in layer.values())
-    mean_words = f"a mean picture ({config.data.mean})"
-    if config.data.mean == "rgb":
-        mean_words = ", ".join(f"{value:.3f}" for value in statistics.rgb_mean)
+    _write_workdir(output, replace(net, architecture=architecture, statistics=statistics), beside)
+    count = sum(leaf.size for layer in net.params.values() for leaf in layer.values())
+    rgb = config.data.mean == "rgb"
+    off = ", ".join(f"{value:.3f}" for value in statistics.rgb_mean) if rgb else "a mean picture"
+    std = ", ".join(f"{value:.3f}" for value in config.data.input_std)
     return [
-        f"{source}: {architecture.name}, {count:,} parameters, {', '.join(params)}",
-        f"input: {config.data.crop} x {config.data.crop} x {config.data.channels}, minus {mean_words}, over "
-        + ", ".join(f"{value:.3f}" for value in config.data.input_std),
-        *said,
-        f"{output} can be used like any other workdir",
+        f"{source}: {architecture.name}, {count:,} parameters in {', '.join(net.params)}",
+        f"input: {config.data.crop} x {config.data.crop} x {config.data.channels}, minus {off}, over {std}",
+        *net.said,
+        *reach,
+        f"wrote the workdir {output}",
     ]
 
 
@@ -306,8 +286,10 @@ def to_file(workdir: Path, output: Path, which: str) -> list[str]:
     layout, write = writers[output.suffix]
     loaded = run.load(workdir, run.read_config(workdir), which)
     arrays = to_arrays(loaded.architecture, jax.device_get(loaded.params), layout)
-    statistics = asdict(loaded.statistics)
+    statistics = asdict(Statistics.load(workdir / "statistics.npz"))
     mean = statistics.pop("mean")
+    if layout == "plain" and (workdir / lpips.HEADS).exists():
+        arrays.update(zip(HEADS, lpips.load_heads(workdir), strict=True))
     if loaded.form.mean in ("centre", "crop"):
         arrays[MEAN] = mean
     note = {
@@ -327,17 +309,62 @@ def _check_parent(output: Path) -> None:
         raise UsageError(f"--output={output}: the folder {output.parent} does not exist")
 
 
-def _write_workdir(
-    output: Path,
-    config: ConfigDict,
-    architecture: Architecture,
-    params: Any,
-    statistics: Statistics,
-    heads: Mapping[str, Any],
-    beside: dict[str, Any],
-) -> None:
-    mesh = sharding.make_mesh(1, 1, architecture.towers, 1, jax.devices()[:1])
-    placed = jax.device_put(params, sharding.param_shardings(architecture, mesh))
+class _Strange(UsageError):
+    """Something in a file; the message does not name the file."""
+
+
+@dataclass(frozen=True)
+class _Net:
+    """What a file was found to hold; `architecture` is whole, `params` may be of its first layers alone."""
+
+    config: ConfigDict
+    architecture: Architecture
+    params: Params
+    statistics: Statistics
+    class_names: tuple[str, ...]
+    heads: dict[str, np.ndarray]
+    said: list[str]
+
+
+def _understand(weights: Weights, recipes: Mapping[str, ConfigDict]) -> _Net:
+    said: list[str] = []
+    weights = _with_usual_head(weights, said)
+    heads = {name: weights.arrays[key] for key, name in HEADS.items() if key in weights.arrays}
+    try:
+        if weights.note:
+            config, class_names, statistics = _from_note(weights)
+        else:
+            config, class_names = _foreign_config(weights, recipes), ()
+            statistics = _statistics(_usual_mean(config), config)
+        architecture = architectures.build(config.model, config.data.crop, config.data.channels)
+        keys = {MEAN} | {leaf.key for leaf in leaves(architecture, weights.layout)}
+        if len(heads) == len(HEADS) and weights.layout == "plain":
+            keys |= HEADS.keys()
+            said.append("with the heads of LPIPS, for compare")
+        else:
+            heads = {}
+        others = sorted(weights.arrays.keys() - keys)
+        if others and weights.layout == "plain":
+            said.append(printable(f"passed over: {', '.join(others)}"))
+        elif others:
+            raise UsageError(f"it has {others[0]}, which {architecture.name} has not: it is of another net")
+        params = from_arrays(architecture, weights)
+    except UsageError as error:
+        raise _Strange(str(error)) from error
+    return _Net(config, architecture, params, statistics, class_names, heads, said)
+
+
+def _cut_before(architecture: Architecture, missing: str) -> Architecture:
+    """The part of a table that can do without the layer `missing`."""
+    layers = architecture.layers[: [layer.name for layer in architecture.layers].index(missing)]
+    while isinstance(layers[-1], Dropout):  # it belongs to the layer that follows it
+        layers = layers[:-1]
+    return replace(architecture, layers=layers)
+
+
+def _write_workdir(output: Path, net: _Net, beside: dict[str, Any]) -> None:
+    mesh = sharding.make_mesh(1, 1, net.architecture.towers, 1, jax.devices()[:1])
+    placed = jax.device_put(net.params, sharding.param_shardings(net.architecture, mesh))
     progress = {"epoch": 0.0, "schedule": Memory().to_json(), "evaluated_step": 0}
     try:
         with files.whole_folder(output) as folder:
@@ -346,11 +373,11 @@ def _write_workdir(
                 checkpoints.save(0, {"params": placed}, progress | {"validation_top1_error": None})
             finally:
                 checkpoints.close()
-            statistics.save(folder / "statistics.npz")
+            net.statistics.save(folder / "statistics.npz")
             Statistics.load(folder / "statistics.npz")  # refuses what a file of strangers may say
-            if heads:
-                lpips.save_heads(folder, heads)
-            configuration.save(folder / "config.json", config, **beside)
+            if net.heads:
+                lpips.save_heads(folder, net.heads)
+            configuration.save(folder / "config.json", net.config, **beside)
     except OSError as error:
         raise RunFailure(f"{output} cannot be written: {error.strerror}") from error
 

@@ -217,13 +217,11 @@ def _messages():
 
 NetParameter, BlobProto = _messages()
 CAFFE = (
-    "data conv1 relu1 norm1 pool1 conv2 relu2 norm2 pool2 conv3 relu3 conv4 relu4 conv5 relu5 pool5".split()
+    *("data", "conv1", "relu1", "norm1", "pool1", "conv2", "relu2", "norm2", "pool2"),
+    *("conv3", "relu3", "conv4", "relu4", "conv5", "relu5", "pool5"),
+    *("fc6", "relu6", "drop6", "fc7", "relu7", "drop7", "fc8", "loss"),
 )
-CAFFE += "fc6 relu6 drop6 fc7 relu7 drop7 fc8 loss".split()
-CAFFENET = (
-    "data conv1 relu1 pool1 norm1 conv2 relu2 pool2 norm2 conv3 relu3 conv4 relu4 conv5 relu5 pool5".split()
-)
-CAFFENET += "fc6 relu6 drop6 fc7 relu7 drop7 fc8 loss".split()
+CAFFENET = ("data", "conv1", "relu1", "pool1", "norm1", "conv2", "relu2", "pool2", "norm2", *CAFFE[9:])
 
 
 def fill(blob, array, form="data"):
