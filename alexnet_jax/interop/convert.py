@@ -374,7 +374,6 @@ def _write_workdir(output: Path, net: _Net, beside: dict[str, Any]) -> None:
             finally:
                 checkpoints.close()
             net.statistics.save(folder / "statistics.npz")
-            Statistics.load(folder / "statistics.npz")  # refuses what a file of strangers may say
             if net.heads:
                 lpips.save_heads(folder, net.heads)
             configuration.save(folder / "config.json", net.config, **beside)
@@ -446,19 +445,27 @@ def _from_note(weights: Weights) -> tuple[ConfigDict, tuple[str, ...], Statistic
         note = json.loads(weights.note)
         config = configuration.from_json(note["config"])
         configuration.check(config)
-        if config.data.size > LARGEST_SIDE:
-            raise UsageError(f"config.data.size={config.data.size} is too large")
-        small = {name: np.asarray(value, np.float64) for name, value in note["statistics"].items()}
-        count = int(small.pop("count"))
-        statistics = replace(_statistics(small["rgb_mean"], config), count=count, **small)  # type: ignore[arg-type]
-        if MEAN in weights.arrays:
-            statistics = replace(statistics, mean=np.array(weights.arrays[MEAN], np.float32))
-        elif config.data.mean in ("centre", "crop"):
+        names = tuple(str(name) for name in note["class_names"])
+        found = {name: np.asarray(value, np.float64) for name, value in note["statistics"].items()}
+        side, channels = config.data.size, config.data.channels
+        found["mean"] = weights.arrays.get(MEAN, np.broadcast_to(found["rgb_mean"], (side, side, channels)))
+        if len(names) > config.model.classes or side > LARGEST_SIDE:
+            raise UsageError("its config speaks of fewer classes or of larger pictures than it can have")
+        if config.data.mean in ("centre", "crop") and MEAN not in weights.arrays:
             raise UsageError(f"it has no {MEAN}")
-        return config, tuple(str(name) for name in note["class_names"]), statistics
+        blank = asdict(_statistics(np.zeros(channels), config))
+        for name, like in blank.items():
+            if found[name].shape != np.shape(like) or not np.isfinite(found[name]).all():
+                raise UsageError(
+                    f"its {name} of pictures has the shape {found[name].shape}, or is not finite"
+                )
+        values: dict[str, Any] = {
+            name: np.array(found[name], np.asarray(blank[name]).dtype) for name in blank
+        }
+        return config, names, Statistics(**(values | {"count": int(values["count"])}))
     except UsageError:
         raise
-    except Exception as error:
+    except Exception as error:  # any value can be of any kind
         raise UsageError(f"what it says of itself cannot be read: {error}") from error
 
 
@@ -485,7 +492,7 @@ def _statistics(rgb_mean: np.ndarray, config: ConfigDict) -> Statistics:
     """Statistics of pictures of which the mean alone is known: no spread of colours, a count of 0."""
     side, channels = config.data.size, config.data.channels
     return Statistics(
-        mean=np.broadcast_to(rgb_mean.astype(np.float32), (side, side, channels)),
+        mean=np.broadcast_to(np.asarray(rgb_mean, np.float32), (side, side, channels)),
         rgb_mean=np.asarray(rgb_mean, np.float64),
         rgb_covariance=np.zeros((channels, channels)),
         eigenvalues=np.zeros(channels),

@@ -87,7 +87,8 @@ def unpickle(
             case "EMPTY_LIST":
                 stack.append([])
             case "LIST":
-                stack.append(since_mark())
+                values = since_mark()
+                stack.append(values)
             case "APPEND":
                 value = stack.pop()
                 _demand(stack[-1], list).append(value)
@@ -95,14 +96,16 @@ def unpickle(
                 values = since_mark()
                 _demand(stack[-1], list).extend(values)
             case "TUPLE":
-                stack.append(tuple(since_mark()))
+                values = since_mark()
+                stack.append(tuple(values))
             case "TUPLE1" | "TUPLE2" | "TUPLE3":
                 values = [stack.pop() for _ in range(int(opcode.name[-1]))]
                 stack.append(tuple(reversed(values)))
             case "EMPTY_DICT":
                 stack.append({})
             case "DICT":
-                stack.append(as_dict(pairs(since_mark())))
+                values = since_mark()
+                stack.append(as_dict(pairs(values)))
             case "SETITEM":
                 value, key = stack.pop(), stack.pop()
                 _demand(stack[-1], dict).update(as_dict([(key, value)]))

@@ -140,7 +140,7 @@ def write_pth(path, value, monkeypatch):
         archive.writestr("archive/data.pkl", data)
         archive.writestr("archive/byteorder", "little")
         for key, array in keys.items():
-            archive.writestr(f"archive/data/{key}", array.tobytes())
+            archive.writestr(f"archive/data/{key}", array.tobytes("A"))
         archive.writestr("archive/version", "3\n")
 
 
@@ -151,7 +151,7 @@ def write_legacy_pth(path, value, monkeypatch):
     data += pickle.dumps({"protocol_version": 1001, "little_endian": True, "type_sizes": {"int": 4}}, 2)
     data += _pickled(_as_tensors(value, keys), monkeypatch, legacy=True) + pickle.dumps(sorted(keys), 2)
     for key in sorted(keys):
-        data += struct.pack("<q", keys[key].size) + keys[key].tobytes()
+        data += struct.pack("<q", keys[key].size) + keys[key].tobytes("A")
     path.write_bytes(data)
 
 
