@@ -58,19 +58,23 @@ class Accumulator:
         self.count = 0
         self.sum = np.zeros((size, size, channels), np.int64)
         self.products = np.zeros((channels, channels), np.int64)
+        # Four pixels a row, 256 rows a block: a block's products sum to at most 256 * 255**2, below 2**24,
+        # so that float32 holds them exactly, and a matrix product is faster than one in float64. Sixteen
+        # blocks at once stay in a core's cache.
+        self._blocks = np.zeros((16, 256, 4 * channels), np.float32)
 
     def add(self, picture: np.ndarray) -> None:
         """Counts one picture, uint8 (S, S, C)."""
         channels = picture.shape[2]
         self.count += 1
         self.sum += picture
-        # Four pixels a row, 256 rows a block: a block's products sum to at most 256 * 255**2, below 2**24,
-        # so that float32 holds them exactly, and a matrix product is three times as fast as one in float64.
         values = picture.reshape(-1)
-        padded = np.zeros(-(-len(values) // (1024 * channels)) * 1024 * channels, np.float32)
-        padded[: len(values)] = values
-        rows = padded.reshape(-1, 256, 4 * channels)
-        products = np.matmul(rows.transpose(0, 2, 1), rows).sum(axis=0, dtype=np.float64)
+        products = np.zeros((4 * channels, 4 * channels))
+        for start in range(0, len(values), self._blocks.size):
+            some = values[start : start + self._blocks.size]
+            self._blocks.reshape(-1)[: len(some)] = some
+            self._blocks.reshape(-1)[len(some) :] = 0
+            products += np.matmul(self._blocks.transpose(0, 2, 1), self._blocks).sum(0, dtype=np.float64)
         pixel = products.reshape(4, channels, 4, channels)
         self.products += np.einsum("iaib->ab", pixel).astype(np.int64)
 
