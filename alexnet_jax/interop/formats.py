@@ -189,6 +189,8 @@ def _torch_zip(data: bytes) -> tuple[Any, Content]:
     if len(pickles) != 1:
         raise BadFile("it is a zip archive, and not one that torch.save wrote")
     folder = pickles[0].removesuffix("data.pkl")
+    if any(name.startswith(f"{folder}code/") for name in archive.namelist()):
+        raise BadFile("it is a TorchScript program, and nothing in a file is run: save model.state_dict()")
     if any(info.compress_type != zipfile.ZIP_STORED for info in archive.infolist()):
         raise BadFile("parts of it are compressed, which torch.save does not do")
     if sum(info.file_size for info in archive.infolist()) > len(data):

@@ -138,9 +138,9 @@ def pairs(values: list[Any]) -> list[tuple[Any, Any]]:
 
 
 def as_dict(items: Any = ()) -> dict[str | int, Any]:
-    """A dictionary of pairs. Keys are texts and numbers: others may take for ever to compare."""
+    """A dictionary of a dictionary or of pairs. Keys are texts and numbers: others can be nested endlessly."""
     table = {}
-    for key, value in items:
+    for key, value in items.items() if isinstance(items, dict) else items:
         if type(key) not in (str, int):
             _fail(f"a dictionary in it has a {type(key).__name__} as a key")
         table[key] = value
