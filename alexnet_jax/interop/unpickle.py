@@ -138,7 +138,7 @@ def pairs(values: list[Any]) -> list[tuple[Any, Any]]:
 
 
 def as_dict(items: Any = ()) -> dict[str | int, Any]:
-    """A dictionary of a dictionary or of pairs. Keys are texts and numbers: others can be nested endlessly."""
+    """A dictionary of another or of pairs. Keys are texts and numbers: others can be nested without end."""
     table = {}
     for key, value in items.items() if isinstance(items, dict) else items:
         if type(key) not in (str, int):

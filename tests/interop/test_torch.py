@@ -182,37 +182,31 @@ def test_a_whole_torchvision_net(form, tmp_path):
     assert_close(loaded.predictor(1)(images), torch.softmax(logits, 1).numpy(), 1e-3)
 
 
-class CaffeNet(torch.nn.Module):
+def caffe_logits(net, x, pool_first):
     """bvlc_alexnet (or CaffeNet, with `pool_first`) with PyTorch's grouped convolutions, on BGR."""
+    functional = torch.nn.functional
+    net = {name: [torch.from_numpy(array).double() for array in pair] for name, pair in net.items()}
 
-    def __init__(self, net, pool_first):
-        super().__init__()
-        self.net = {name: [torch.from_numpy(array).double() for array in pair] for name, pair in net.items()}
-        self.pool_first = pool_first
+    def conv(x, name, groups=1, **others):
+        return functional.relu(functional.conv2d(x, *net[name], groups=groups, **others))
 
-    def forward(self, x):
-        functional = torch.nn.functional
+    def pool(x):
+        return functional.max_pool2d(x, 3, 2, ceil_mode=True)
 
-        def conv(x, name, groups=1, **others):
-            return functional.relu(functional.conv2d(x, *self.net[name], groups=groups, **others))
+    def norm(x):
+        return functional.local_response_norm(x, 5, alpha=1e-4, beta=0.75, k=1.0)
 
-        def pool(x):
-            return functional.max_pool2d(x, 3, 2, ceil_mode=True)
+    def norm_and_pool(x):
+        return norm(pool(x)) if pool_first else pool(norm(x))
 
-        def norm(x):
-            return functional.local_response_norm(x, 5, alpha=1e-4, beta=0.75, k=1.0)
-
-        def norm_and_pool(x):
-            return norm(pool(x)) if self.pool_first else pool(norm(x))
-
-        x = norm_and_pool(conv(x, "conv1", stride=4))
-        x = norm_and_pool(conv(x, "conv2", 2, padding=2))
-        x = conv(x, "conv3", padding=1)
-        x = conv(x, "conv4", 2, padding=1)
-        x = torch.flatten(pool(conv(x, "conv5", 2, padding=1)), 1)
-        for name in ("fc6", "fc7"):
-            x = functional.relu(functional.linear(x, *self.net[name]))
-        return functional.linear(x, *self.net["fc8"])
+    x = norm_and_pool(conv(x, "conv1", stride=4))
+    x = norm_and_pool(conv(x, "conv2", 2, padding=2))
+    x = conv(x, "conv3", padding=1)
+    x = conv(x, "conv4", 2, padding=1)
+    x = torch.flatten(pool(conv(x, "conv5", 2, padding=1)), 1)
+    for name in ("fc6", "fc7"):
+        x = functional.relu(functional.linear(x, *net[name]))
+    return functional.linear(x, *net["fc8"]).numpy()
 
 
 @pytest.mark.parametrize("form", ["data", "old", "caffenet", "npy"])
@@ -232,8 +226,7 @@ def test_a_whole_caffe_net(form, tmp_path):
     images = pictures()
     bgr = torch.from_numpy(images[:, 14:241, 14:241, ::-1].copy()).permute(0, 3, 1, 2).double()
     bgr -= torch.tensor([104.00699, 116.66877, 122.67892]).double()[:, None, None]
-    with torch.no_grad():
-        logits = CaffeNet(net, form == "caffenet")(bgr).numpy()
+    logits = caffe_logits(net, bgr, form == "caffenet")
     for model in (1, 2) if form == "data" else (1,):
         loaded = load(tmp_path / "run", model)
         assert loaded.architecture.name == ("caffenet" if form == "caffenet" else "caffe")
