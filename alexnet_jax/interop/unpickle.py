@@ -23,6 +23,7 @@ class Name:
     text: str
 
 
+MOST_INSTRUCTIONS = 10**6  # a checkpoint of an AlexNet with its optimizer has some thousand
 CONSTANTS = {
     "BININT", "BININT1", "BININT2", "LONG1", "LONG4", "INT", "LONG", "BINFLOAT", "FLOAT",
     "BINSTRING", "SHORT_BINSTRING", "STRING", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "UNICODE",
@@ -61,7 +62,9 @@ def unpickle(
         return values
 
     argument: Any
-    for opcode, argument, _ in pickletools.genops(file):
+    for count, (opcode, argument, _) in enumerate(pickletools.genops(file)):
+        if count == MOST_INSTRUCTIONS:
+            _fail(f"its pickle has more than {MOST_INSTRUCTIONS:,} instructions: it is not of weights alone")
         match opcode.name:
             case "PROTO" | "FRAME":
                 pass
