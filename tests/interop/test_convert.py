@@ -399,6 +399,8 @@ def test_what_a_file_says_of_itself_is_not_trusted(tmp_path):
     for text in wrong:
         formats.write_npz(tmp_path / "wrong.npz", found.arrays, text)
         refused(tmp_path / "wrong.npz", "wrong.npz: ")
+    formats.write_npz(tmp_path / "wrong.npz", {convert.MEAN: found.arrays[convert.MEAN]}, found.note)
+    refused(tmp_path / "wrong.npz", "it has no conv1/kernel: it is not of alexnet_2012")
 
 
 def test_heads_of_lpips_go_along(tmp_path):
