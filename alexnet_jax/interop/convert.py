@@ -193,6 +193,8 @@ def from_arrays(architecture: Architecture, weights: Weights) -> Params:
         params.setdefault(leaf.layer.name, {})[leaf.name] = values = leaf.from_file(array)
         if not np.isfinite(values).all():
             raise UsageError(f"{leaf.key} holds values that are not finite in float32")
+    if not params:
+        raise UsageError(f"it has no {missing}: it is not of {architecture.name}")
     return params
 
 

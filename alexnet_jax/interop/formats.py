@@ -2,7 +2,7 @@
 
 Each reader gives numpy arrays by the names that stand in the file and changes nothing about them; what they
 mean is `convert`'s matter. Files come from strangers: every length is checked against what is there, nothing
-in a file is run, and no reader takes much more memory than its file has bytes (an .npz: than `LARGEST`).
+in a file is run, and a small file cannot make a reader take much memory (an .npz: `LARGEST` at most).
 """
 
 import io
@@ -189,6 +189,8 @@ def _torch_zip(data: bytes) -> tuple[Any, Content]:
     if len(pickles) != 1:
         raise BadFile("it is a zip archive, and not one that torch.save wrote")
     folder = pickles[0].removesuffix("data.pkl")
+    if any(name.startswith(f"{folder}code/") for name in archive.namelist()):
+        raise BadFile("it is a TorchScript program, and nothing in a file is run: save model.state_dict()")
     if any(info.compress_type != zipfile.ZIP_STORED for info in archive.infolist()):
         raise BadFile("parts of it are compressed, which torch.save does not do")
     if sum(info.file_size for info in archive.infolist()) > len(data):
@@ -256,7 +258,7 @@ SAFETENSORS = {
     "U8": np.uint8,
     "BOOL": np.bool_,
 }
-LARGEST_HEADER = 10**8  # the format's own limit
+LARGEST_HEADER = 10**7  # bytes; an AlexNet's has some thousand, with class names perhaps a hundred thousand
 
 
 def _safetensors(data: bytes) -> Weights:
@@ -401,6 +403,7 @@ def _npy_dictionary(data: bytes) -> Weights:
 # raw_data of NVIDIA's branch.
 
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
+MOST_DIMENSIONS = 32
 RAW_TYPES = {0: "<f8", 1: "<f4", 2: "<f2"}
 
 
@@ -472,7 +475,7 @@ def _shape(message: Any) -> list[int]:
             dimensions.append(value)
         elif number == 1:
             place = 0
-            while place < len(value):
+            while place < len(value) and len(dimensions) < MOST_DIMENSIONS:
                 dimension, place = _varint(value, place)
                 dimensions.append(dimension)
     return dimensions

@@ -23,6 +23,7 @@ class Name:
     text: str
 
 
+MOST_INSTRUCTIONS = 10**6  # a checkpoint of an AlexNet with its optimizer has some thousand
 CONSTANTS = {
     "BININT", "BININT1", "BININT2", "LONG1", "LONG4", "INT", "LONG", "BINFLOAT", "FLOAT",
     "BINSTRING", "SHORT_BINSTRING", "STRING", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "UNICODE",
@@ -61,7 +62,9 @@ def unpickle(
         return values
 
     argument: Any
-    for opcode, argument, _ in pickletools.genops(file):
+    for count, (opcode, argument, _) in enumerate(pickletools.genops(file)):
+        if count == MOST_INSTRUCTIONS:
+            _fail(f"its pickle has more than {MOST_INSTRUCTIONS:,} instructions: it is not of weights alone")
         match opcode.name:
             case "PROTO" | "FRAME":
                 pass
@@ -138,9 +141,9 @@ def pairs(values: list[Any]) -> list[tuple[Any, Any]]:
 
 
 def as_dict(items: Any = ()) -> dict[str | int, Any]:
-    """A dictionary of pairs. Keys are texts and numbers: others may take for ever to compare."""
+    """A dictionary of another or of pairs. Keys are texts and numbers: others can be nested without end."""
     table = {}
-    for key, value in items:
+    for key, value in items.items() if isinstance(items, dict) else items:
         if type(key) not in (str, int):
             _fail(f"a dictionary in it has a {type(key).__name__} as a key")
         table[key] = value

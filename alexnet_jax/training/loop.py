@@ -245,6 +245,11 @@ class _Run:
             self.initial = initial.open_initial(self.config, self.architecture)
         if path.exists():
             saved, beside = configuration.load(path)
+            if "converted_from" in beside:
+                raise UsageError(
+                    f"{self.workdir} holds converted weights, not a run: use another --workdir, and "
+                    f"--config.train.init_from={self.workdir} to start from them"
+                )
             configuration.check_same_run(saved, self.config, str(self.workdir))
             if beside.get("class_names") != list(self.dataset.class_names):
                 raise UsageError(

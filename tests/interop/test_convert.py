@@ -15,6 +15,7 @@ from alexnet_jax.errors import RunFailure, UsageError
 from alexnet_jax.inference import lpips, run
 from alexnet_jax.interop import convert, formats
 from alexnet_jax.model import architectures, sharding
+from alexnet_jax.training import loop
 from alexnet_jax.training.checkpoint import Checkpoints
 from configs import imagenet, imagenet_caffe, imagenet_torchvision
 from tests.interop import makers
@@ -398,6 +399,8 @@ def test_what_a_file_says_of_itself_is_not_trusted(tmp_path):
     for text in wrong:
         formats.write_npz(tmp_path / "wrong.npz", found.arrays, text)
         refused(tmp_path / "wrong.npz", "wrong.npz: ")
+    formats.write_npz(tmp_path / "wrong.npz", {convert.MEAN: found.arrays[convert.MEAN]}, found.note)
+    refused(tmp_path / "wrong.npz", "it has no conv1/kernel: it is not of alexnet_2012")
 
 
 def test_heads_of_lpips_go_along(tmp_path):
@@ -410,6 +413,14 @@ def test_heads_of_lpips_go_along(tmp_path):
     converted(tmp_path / "b.npz", tmp_path / "back")
     for number, head in enumerate(lpips.load_heads(tmp_path / "back")):
         np.testing.assert_array_equal(head, np.full(maps[number], number + 1, np.float32))
+
+
+def test_training_does_not_go_on_in_converted_weights(tmp_path, monkeypatch, digits_config):
+    converted(makers.write(tmp_path / "a.pth", TV, monkeypatch), tmp_path / "run")
+    before = (tmp_path / "run" / "config.json").read_bytes()
+    with pytest.raises(UsageError, match="holds converted weights, not a run: use another --workdir"):
+        loop.train(digits_config, tmp_path / "run")
+    assert (tmp_path / "run" / "config.json").read_bytes() == before
 
 
 def test_the_verb(tmp_path, monkeypatch):

@@ -178,10 +178,11 @@ def test_nothing_in_a_pickle_is_run(place, protocol, tmp_path):
         b"\x80\x04\x8e\xff\xff\xff\xff\xff\xff\xff\x7f.",  # bytes that are not there
         b"\x80\x02\x8b\xff\xff\xff\x7f.",
         b"\x80\x02}}R.",
+        b"\x80\x02](" + b"]" * 1_100_000 + b"e.",  # more than weights need
         b".",
         b"",
     ],
-    ids=range(15),
+    ids=range(16),
 )
 def test_pickles_of_other_kinds(pickled, tmp_path):
     with zipfile.ZipFile(tmp_path / "a.pth", "w") as archive:
