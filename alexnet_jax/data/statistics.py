@@ -52,42 +52,58 @@ class Statistics:
 
 
 class Accumulator:
-    """Sums over pictures in whole numbers, so that neither order nor grouping changes a bit."""
+    """Sums over pictures in whole numbers, so that neither order nor grouping changes a bit.
+
+    Attributes:
+      count: pictures.
+      products: int64 (C, C), of the channels with each other, over all pixels.
+    """
 
     def __init__(self, size: int, channels: int):
         self.count = 0
-        self.sum = np.zeros((size, size, channels), np.int64)
         self.products = np.zeros((channels, channels), np.int64)
+        self._sum = np.zeros((size, size, channels), np.int64)
+        # The sum of the last pictures, a quarter as wide: wide sums do not stay in a core's cache.
+        self._recent = np.zeros((size, size, channels), np.uint16)
+        self._recently = 0
         # Four pixels a row, 256 rows a block: a block's products sum to at most 256 * 255**2, below 2**24,
-        # so that float32 holds them exactly, and a matrix product is faster than one in float64. Sixteen
-        # blocks at once stay in a core's cache.
-        self._blocks = np.zeros((16, 256, 4 * channels), np.float32)
+        # so that float32 holds them exactly, and a matrix product is faster than one in float64.
+        self._rows = np.zeros((-(-(size**2) // 1024), 256, 4 * channels), np.float32)
+
+    @property
+    def sum(self) -> np.ndarray:
+        """int64 (S, S, C), of all pictures."""
+        self._sum += self._recent
+        self._recent[...] = 0
+        self._recently = 0
+        return self._sum
 
     def add(self, picture: np.ndarray) -> None:
         """Counts one picture, uint8 (S, S, C)."""
-        channels = picture.shape[2]
+        if self._recently == 257:  # of 255 each, 65,535
+            _ = self.sum
         self.count += 1
-        self.sum += picture
-        values = picture.reshape(-1)
-        products = np.zeros((4 * channels, 4 * channels))
-        for start in range(0, len(values), self._blocks.size):
-            some = values[start : start + self._blocks.size]
-            self._blocks.reshape(-1)[: len(some)] = some
-            self._blocks.reshape(-1)[len(some) :] = 0
-            products += np.matmul(self._blocks.transpose(0, 2, 1), self._blocks).sum(0, dtype=np.float64)
+        self._recently += 1
+        self._recent += picture
+        self._rows.reshape(-1)[: picture.size] = picture.reshape(-1)
+        # With a copy: for an array times itself BLAS has a routine of its own, which is slower here.
+        blocks = np.matmul(self._rows.transpose(0, 2, 1), self._rows.copy())
+        products = blocks.sum(axis=0, dtype=np.float64)
+        channels = picture.shape[2]
         pixel = products.reshape(4, channels, 4, channels)
         self.products += np.einsum("iaib->ab", pixel).astype(np.int64)
 
     def merge(self, other: "Accumulator") -> None:
         """Counts all that `other` has counted."""
         self.count += other.count
-        self.sum += other.sum
+        self._sum += other.sum
         self.products += other.products
 
     def finish(self) -> Statistics:
         """The statistics of all pictures counted, at least one."""
-        pixels = self.count * self.sum.shape[0] * self.sum.shape[1]
-        totals = self.sum.sum(axis=(0, 1))
+        sums = self.sum
+        pixels = self.count * sums.shape[0] * sums.shape[1]
+        totals = sums.sum(axis=(0, 1))
         mean = totals / pixels
         # In Python's whole numbers: the difference of two large sums would lose digits.
         covariance = np.array(
@@ -103,7 +119,7 @@ class Accumulator:
         eigenvalues, eigenvectors = np.maximum(eigenvalues[::-1], 0), eigenvectors[:, ::-1]
         eigenvectors = eigenvectors * np.where(eigenvectors.sum(axis=0) < 0, -1.0, 1.0)
         return Statistics(
-            (self.sum / self.count).astype(np.float32),
+            (sums / self.count).astype(np.float32),
             mean,
             covariance,
             eigenvalues,

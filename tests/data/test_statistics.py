@@ -22,6 +22,14 @@ def finished(given: np.ndarray) -> Statistics:
     return accumulator.finish()
 
 
+@pytest.mark.parametrize("count", [256, 257, 258, 600])
+def test_many_white_pictures(count: int) -> None:
+    """The largest sums there are: nothing runs over."""
+    found = finished(np.full((count, 3, 3, 3), 255, np.uint8))
+    assert (found.mean == 255).all()
+    assert (found.rgb_covariance == 0).all()
+
+
 @pytest.mark.parametrize(("size", "channels"), [(1, 3), (7, 3), (32, 3), (33, 1), (64, 1)])
 def test_against_numpy(size: int, channels: int) -> None:
     given = pictures(9, size, channels)
