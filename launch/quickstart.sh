@@ -39,7 +39,6 @@ Made:
   $run/evaluation.json, predictions.png           its answers
 Next: a small net on your own pictures, a folder with one folder for each of N classes, a tenth held out:
   .venv/bin/python -m alexnet_jax.main --config=configs/cifar10.py --source=FOLDER --workdir=runs/mine \\
-    --config.data.name=mine --config.model.classes=N \\
-    --config.data.train_split='train[:90%]' --config.data.test_split='train[90%:]'
+    --config.data.name=mine --config.model.classes=N
 or the paper's own recipe: configs/imagenet.py.
 END
