@@ -15,6 +15,8 @@ from alexnet_jax.model.architectures import (
     AdaptivePool,
     Architecture,
     Conv,
+    Dropout,
+    Layer,
     Local,
     Pool,
     SameMapLRN,
@@ -31,6 +33,58 @@ def exchange(x: jax.Array, axis: str | None) -> jax.Array:
     opposite exchange: each device gets back the sum for its own channels.
     """
     return x if axis is None else lax.all_gather(x, axis, axis=x.ndim - 1, tiled=True)
+
+
+def apply_layer(
+    layer: Layer,
+    x: jax.Array,
+    weights: tuple[jax.Array, jax.Array] | None,
+    mask: jax.Array | None,
+    towers_here: int,
+    axis: str | None,
+) -> jax.Array:
+    """One row of a table.
+
+    Args:
+      layer: the row.
+      x: what it reads, exchanged where it reads both towers.
+      weights: kernel and bias of a layer that has them.
+      mask: of a dropout layer in training.
+      towers_here, axis: as in `Network`.
+    """
+    if weights is not None:
+        kernel, bias = weights
+        if isinstance(layer, Conv):
+            return layers.convolution(x, kernel, bias, layer.stride, layer.pad)
+        if isinstance(layer, Local):
+            return layers.locally_connected(x, kernel, bias, layer.pad)
+        if layer.reads == "sum":  # type: ignore[union-attr]
+            x = layers.dense_partial_sum(x, kernel)
+            return (x if axis is None else lax.psum(x, axis)) + bias
+        return layers.dense(x, kernel, bias)
+    if isinstance(layer, Activation):
+        return layers.activation(x, layer.kind)
+    if isinstance(layer, LRN):
+        return _lrn(x, layer, towers_here, axis)
+    if isinstance(layer, SameMapLRN):
+        return layers.same_map_lrn(x, layer.size, layer.alpha, layer.beta, layer.k)
+    if isinstance(layer, Pool):
+        pool = layers.max_pool if layer.kind == "max" else layers.average_pool
+        return pool(x, layer.size, layer.stride, layer.ceil)
+    if isinstance(layer, AdaptivePool):
+        return layers.adaptive_average_pool(x, layer.side)
+    assert isinstance(layer, Dropout)
+    return layers.dropout(x, mask, layer.rate, layer.inverted)
+
+
+def _lrn(x: jax.Array, layer: LRN, towers_here: int, axis: str | None) -> jax.Array:
+    if not layer.across:
+        return layers.lrn(x, layer.size, layer.alpha, layer.beta, layer.k, towers_here)
+    everywhere = layers.lrn(exchange(x, axis), layer.size, layer.alpha, layer.beta, layer.k, 1)
+    if axis is None:
+        return everywhere
+    here = x.shape[-1]
+    return lax.dynamic_slice_in_dim(everywhere, lax.axis_index(axis) * here, here, axis=-1)
 
 
 class Weights(nn.Module):
@@ -100,46 +154,18 @@ class Network(nn.Module):
         picture = True
         kept: dict[str, jax.Array] = {}
         for layer in self.architecture.layers:
+            weights = None
             if isinstance(layer, Weighted):
-                kernel, bias = self._weights(layer, table[layer.name], dtype)
+                weights = self._weights(layer, table[layer.name], dtype)
                 if layer.reads == "both" and not picture:
                     x = exchange(x, self.axis)
                 picture = False
-                if isinstance(layer, Conv):
-                    x = layers.convolution(x, kernel, bias, layer.stride, layer.pad)
-                elif isinstance(layer, Local):
-                    x = layers.locally_connected(x, kernel, bias, layer.pad)
-                elif layer.reads == "sum":
-                    x = layers.dense_partial_sum(x, kernel)
-                    x = (x if self.axis is None else lax.psum(x, self.axis)) + bias
-                else:
-                    x = layers.dense(x, kernel, bias)
-            elif isinstance(layer, Activation):
-                x = layers.activation(x, layer.kind)
-            elif isinstance(layer, LRN):
-                x = self._lrn(x, layer)
-            elif isinstance(layer, SameMapLRN):
-                x = layers.same_map_lrn(x, layer.size, layer.alpha, layer.beta, layer.k)
-            elif isinstance(layer, Pool):
-                pool = layers.max_pool if layer.kind == "max" else layers.average_pool
-                x = pool(x, layer.size, layer.stride, layer.ceil)
-            elif isinstance(layer, AdaptivePool):
-                x = layers.adaptive_average_pool(x, layer.side)
-            else:
-                mask = masks[layer.name] if masks is not None else None
-                x = layers.dropout(x, mask, layer.rate, layer.inverted)
+            mask = masks[layer.name] if masks is not None and isinstance(layer, Dropout) else None
+            with jax.named_scope(layer.name):  # the name under which a profile shows its operations
+                x = apply_layer(layer, x, weights, mask, self.towers_here, self.axis)
             if layer.name in wanted:
                 kept[layer.name] = x
         return kept
-
-    def _lrn(self, x: jax.Array, layer: LRN) -> jax.Array:
-        if not layer.across:
-            return layers.lrn(x, layer.size, layer.alpha, layer.beta, layer.k, self.towers_here)
-        everywhere = layers.lrn(exchange(x, self.axis), layer.size, layer.alpha, layer.beta, layer.k, 1)
-        if self.axis is None:
-            return everywhere
-        here = x.shape[-1]
-        return lax.dynamic_slice_in_dim(everywhere, lax.axis_index(self.axis) * here, here, axis=-1)
 
     def _weights(self, layer: Weighted, shape: Shapes, dtype: jnp.dtype) -> tuple[jax.Array, jax.Array]:
         kernel = (self.towers_here, *shape.kernel[1:])
