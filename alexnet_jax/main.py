@@ -17,6 +17,8 @@ Verbs:
   export     the net in --workdir as StableHLO in --output.
   doctor     versions and devices, and with --config whether that run could start; --architectures: the nets.
   benchmark  `benchmark input`: how fast the input is, against its peers on the same pictures;
+             `benchmark step`: the forward pass and the training step; --peer=torch: beside PyTorch's;
+             `benchmark start`: how long a start takes with and without kept compiled programs;
              `benchmark features`: how fast features are, against the forward pass alone;
              `benchmark similar`: whether near means alike, and how long finding takes.
 
@@ -33,6 +35,7 @@ from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
 from alexnet_jax import config as configuration
+from alexnet_jax import runtime
 from alexnet_jax.errors import RunFailure, UsageError
 
 VERBS = (
@@ -72,12 +75,13 @@ flags.DEFINE_string(
     "output",
     "",
     "predict, similar: a figure, .png or .svg; features: an .npz, or a folder; convert: a new workdir, or a "
-    "file; export: a file; benchmark: its JSON.",
+    "file; export: a file; benchmark: its JSON; benchmark step: also a figure, the JSON beside it.",
 )
 flags.DEFINE_string("class_names", "", "convert: a text file with one class name a line.")
 flags.DEFINE_string("mean", "", "convert: a mean file of Caffe, .binaryproto or .npy.")
 flags.DEFINE_bool("json", False, "evaluate, predict, features, similar, compare: answer in JSON.")
 flags.DEFINE_bool("architectures", False, "doctor: print every net with its figures.")
+flags.DEFINE_string("peer", "", "benchmark step: torch measures PyTorch in the same run.")
 flags.DEFINE_integer("profile", 0, "train: write a profiler trace of this many steps.", 0)
 flags.DEFINE_bool("debug", False, "Show tracebacks.")
 
@@ -127,6 +131,8 @@ def _dispatch(arguments: list[str]) -> int:
         raise UsageError(f"{verb} takes one --workdir, not {len(workdirs)}")
     configuration.check(config)
 
+    if verb != "prepare":
+        _set_up(keep_compiled=arguments not in (["step"], ["start"]))  # these measure compilation
     # Imported when a verb needs them: they load JAX and TFDS, and a wrong flag is told at once.
     if verb == "prepare" or (verb == "train" and FLAGS.source):
         from alexnet_jax.data import prepare
@@ -169,8 +175,18 @@ def _dispatch(arguments: list[str]) -> int:
             from alexnet_jax.inference import run
 
             benchmark_similar.run(run.load(workdir, config, FLAGS.checkpoint), FLAGS.source, output)
+        elif arguments == ["step"]:
+            from alexnet_jax.benchmark import step as benchmark_step
+
+            benchmark_step.run(config, FLAGS.peer, output)
+        elif arguments == ["start"]:
+            from alexnet_jax.benchmark import start as benchmark_start
+
+            benchmark_start.run(config, output)
         else:
-            raise UsageError("benchmark measures input, features or similar: type benchmark input")
+            raise UsageError(
+                "benchmark measures input, step, start, features or similar: type benchmark step"
+            )
         return 0
     from alexnet_jax.inference import evaluate, predict, reading, run
 
@@ -254,6 +270,19 @@ def _doctor() -> int:
     text, healthy = doctor.report(FLAGS.config if "config" in FLAGS else None)
     print(text)
     return 0 if healthy else 1
+
+
+def _set_up(keep_compiled: bool) -> None:
+    """What must stand before JAX is imported and threads start."""
+    runtime.keep_memory()
+    try:
+        folder = runtime.compilation_cache() if keep_compiled else None
+    except UsageError as error:
+        print(f"alexnet_jax: {error}", file=sys.stderr)
+        return
+    if folder:
+        os.environ["JAX_COMPILATION_CACHE_DIR"] = folder
+        os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
 
 def _given(argv: list[str], name: str) -> str | None:

@@ -8,6 +8,7 @@ ORDER = [
     "errors",
     "files",
     "progress",
+    "runtime",
     "config",
     "data",
     "model",

@@ -56,7 +56,11 @@ def alexnet(*arguments, cwd=ROOT):
             "features --config=configs/digits.py README.md --output=x.csv",
             "the name of an .npz, or of a folder",
         ),
-        ("benchmark step --config=configs/digits.py", "type benchmark input"),
+        ("benchmark fly --config=configs/digits.py", "type benchmark step"),
+        (
+            "benchmark step --config=configs/digits.py --peer=cuda",
+            "--peer=cuda: benchmark step compares with torch",
+        ),
         ("prepare --config=configs/digits.py", "--source is missing"),
         ("prepare --config=configs/digits.py --source=nowhere", "--source=nowhere does not exist"),
         ("--config=configs/imagenet.py", "is not prepared; type: python -m alexnet_jax.main prepare"),

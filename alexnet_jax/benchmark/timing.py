@@ -4,6 +4,7 @@ import json
 import os
 import platform
 import statistics
+import time
 from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -40,10 +41,52 @@ def alternate(what: str, contestants: Mapping[str, Callable[[], float]], runs: i
     return rates
 
 
-def row(name: str, unit: str, ours: Sequence[float], peer: str, theirs: Sequence[float], device: str,
+LESS_IS_BETTER = ("s", "ms", "MiB")  # units whose ratio is the peer's over ours
+
+
+def repeated(call: Callable[[int], None], wait: Callable[[], None], seconds: float) -> Callable[[], float]:
+    """A contestant for `alternate` that calls one thing many times.
+
+    Args:
+      call: starts the work; it is given a number that counts up from 0.
+      wait: returns when all work that was started is done.
+      seconds: how long a run lasts, about; one call at least.
+
+    Returns:
+      A function that does one run and returns its calls a second. Its first run also finds out how many
+      calls a run has.
+    """
+    done = calls = 0
+
+    def once() -> float:
+        nonlocal done, calls
+        if not calls:
+            for _ in range(2):  # what the first one compiles does not count
+                started = time.perf_counter()
+                call(done)
+                wait()
+                done += 1
+            calls = max(1, round(seconds / (time.perf_counter() - started)))
+        started = time.perf_counter()
+        for _ in range(calls):
+            call(done)
+            done += 1
+        wait()
+        return calls / (time.perf_counter() - started)
+
+    return once
+
+
+def row(name: str, unit: str, ours: Sequence[float], peer: str | None, theirs: Sequence[float], device: str,
         versions: Mapping[str, str]) -> dict[str, Any]:  # fmt: skip
-    """One object of benchmark.json (DESIGN, Commands): rates, so that a ratio above 1 is better."""
-    median, peer_median = statistics.median(ours), statistics.median(theirs)
+    """One object of benchmark.json (DESIGN, Commands): a ratio above 1 is better.
+
+    A measurement without a peer has None for `peer` and nothing in `theirs`.
+    """
+    median, peer_median = statistics.median(ours), statistics.median(theirs) if theirs else None
+    ratio = None
+    if peer_median is not None:
+        ratio = peer_median / median if unit in LESS_IS_BETTER else median / peer_median
     return {
         "name": name,
         "unit": unit,
@@ -53,9 +96,9 @@ def row(name: str, unit: str, ours: Sequence[float], peer: str, theirs: Sequence
         "runs": len(ours),
         "peer": peer,
         "peer_median": peer_median,
-        "peer_min": min(theirs),
-        "peer_max": max(theirs),
-        "ratio": median / peer_median,
+        "peer_min": min(theirs, default=None),
+        "peer_max": max(theirs, default=None),
+        "ratio": ratio,
         "device": device,
         "versions": dict(versions),
     }
@@ -71,7 +114,12 @@ def host() -> str:
                 break
     except OSError:
         pass  # not Linux: the platform's own word stands
-    return f"{model}, {len(os.sched_getaffinity(0))} cores"
+    return f"{model}, {cores()} cores"
+
+
+def cores() -> int:
+    """How many cores this process may use; XLA has as many threads."""
+    return len(os.sched_getaffinity(0))
 
 
 def versions(*packages: str) -> dict[str, str]:
@@ -92,10 +140,10 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
         (
             entry["name"],
             entry["unit"],
-            f"{entry['median']:,.4g} ({entry['min']:,.4g} to {entry['max']:,.4g})",
-            entry["peer"],
-            f"{entry['peer_median']:,.4g} ({entry['peer_min']:,.4g} to {entry['peer_max']:,.4g})",
-            f"{entry['ratio']:.2f}",
+            _spread(entry, ""),
+            entry["peer"] or "",
+            _spread(entry, "peer_") if entry["peer"] else "",
+            f"{entry['ratio']:.2f}" if entry["peer"] else "",
         )
         for entry in rows
     ]
@@ -104,6 +152,11 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
         for line in lines
     )
+
+
+def _spread(entry: Mapping[str, Any], side: str) -> str:
+    median, low, high = (entry[side + word] for word in ("median", "min", "max"))
+    return f"{median:,.4g}" if low == high else f"{median:,.4g} ({low:,.4g} to {high:,.4g})"
 
 
 def write(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:

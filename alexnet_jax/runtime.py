@@ -1,0 +1,86 @@
+"""What a process sets up before JAX starts: where compiled programs are kept, and memory that stays."""
+
+import ctypes
+import importlib.util
+import os
+import stat
+from importlib import metadata
+from pathlib import Path
+
+from alexnet_jax.errors import UsageError
+
+# glibc's malloc.h
+_M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8
+_MADV_HUGEPAGE = 14
+
+
+def compilation_cache() -> str | None:
+    """The folder in which compiled programs are kept from one start to the next, made where it is missing.
+
+    `$XDG_CACHE_HOME/alexnet_jax` or `~/.cache/alexnet_jax`. What is loaded from it is executed, so it must
+    belong to this user, who alone may write there.
+
+    Returns:
+      The folder; None when `$JAX_COMPILATION_CACHE_DIR` is set: JAX follows that by itself.
+
+    Raises:
+      UsageError: the folder is another's, others may write there, or it cannot be made.
+    """
+    if "JAX_COMPILATION_CACHE_DIR" in os.environ:
+        return None
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    # The XDG specification has relative paths ignored.
+    folder = (Path(base) if os.path.isabs(base) else Path.home() / ".cache") / "alexnet_jax"
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, exist_ok=True)
+        found = folder.lstat()
+    except OSError as error:
+        raise UsageError(f"compiled programs are not kept: {folder}: {error.strerror}") from None
+    wrong = ""
+    if not stat.S_ISDIR(found.st_mode):
+        wrong = "is not a folder"
+    elif found.st_uid != os.geteuid():
+        wrong = "belongs to another user"
+    elif found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        wrong = "may be written by others: chmod 700 makes it private"
+    if wrong:
+        raise UsageError(f"compiled programs are not kept: {folder} {wrong}")
+    return str(folder)
+
+
+def keep_memory() -> bool:
+    """Makes freed memory stay in this process, in huge pages where the kernel gives them.
+
+    XLA takes the temporary memory of a step on a CPU from malloc, gigabytes in one piece, and gives it
+    back at the step's end. glibc asks the kernel for such a piece anew each time, so that every page of it
+    is faulted in and zeroed at every step: half of the time at batch 128. It must be called before the
+    process has threads.
+
+    Returns:
+      Whether it was done: on a machine without accelerators, with glibc.
+    """
+    if os.environ.get("JAX_PLATFORMS") != "cpu" and (
+        metadata.entry_points(group="jax_plugins") or importlib.util.find_spec("libtpu")
+    ):
+        return False
+    libc = ctypes.CDLL(None)
+    try:
+        # From one heap that never shrinks, shared by all threads.
+        settings = ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, -1), (_M_ARENA_MAX, 1))
+        if not all(libc.mallopt(name, value) for name, value in settings):
+            return False
+    except AttributeError:  # another C library
+        return False
+    # Addresses for half of the memory, so that they can be marked as one range; none of it is used yet.
+    page = os.sysconf("SC_PAGE_SIZE")
+    size = page * (os.sysconf("SC_PHYS_PAGES") // 2)
+    libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+    libc.free.argtypes = [ctypes.c_void_p]
+    libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+    start = libc.malloc(size)
+    if start:
+        libc.free(start)
+        first = -(-start // page) * page
+        libc.madvise(first, size - page, _MADV_HUGEPAGE)
+    return True
