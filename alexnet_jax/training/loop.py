@@ -380,6 +380,7 @@ class _Run:
                     if ended or signalled:
                         break
                     if profile and number == profiled:
+                        jax.block_until_ready(state)  # the steps before are not part of the trace
                         jax.profiler.start_trace(str(self.workdir / "profile"))
                         tracing = True
                     update, rates = self._update(number, state), self._rates(number)
