@@ -4,13 +4,17 @@ Channels of the towers that a device holds stand side by side on the last axis, 
 whatever works map by map (activation, pooling) needs no word about towers.
 """
 
+import itertools
 from collections.abc import Callable
-from functools import partial
+from functools import partial, reduce
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+
+# The gradient of a convolution's kernel on a CPU: numbers in a part of the batch, and most parts.
+PART, MOST_PARTS = 2**19, 16
 
 
 def convolution(
@@ -36,10 +40,45 @@ def convolution(
     return jnp.concatenate(parts, axis=-1)
 
 
-def _convolve(x: jax.Array, kernel: jax.Array, stride: int, pad: tuple[int, int]) -> jax.Array:
+def _correlate(x: jax.Array, kernel: jax.Array, stride: int, pad: tuple[int, int]) -> jax.Array:
     return lax.conv_general_dilated(
         x, kernel, (stride, stride), (pad, pad), dimension_numbers=("NHWC", "HWIO", "NHWC")
     )
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _convolve(x: jax.Array, kernel: jax.Array, stride: int, pad: tuple[int, int]) -> jax.Array:
+    return _correlate(x, kernel, stride, pad)
+
+
+def _convolve_forward(
+    x: jax.Array, kernel: jax.Array, stride: int, pad: tuple[int, int]
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    return _correlate(x, kernel, stride, pad), (x, kernel)
+
+
+def _convolve_backward(
+    stride: int, pad: tuple[int, int], kept: tuple[jax.Array, jax.Array], g: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    # On a CPU the gradient of the kernel is taken over parts of the batch. It is a convolution whose channels
+    # are the pictures, and many of them do not fit into the caches: 128 take up to five times as long in one.
+    x, kernel = kept
+
+    def of_kernel(x: jax.Array, g: jax.Array) -> jax.Array:
+        return jax.linear_transpose(lambda kernel: _correlate(x, kernel, stride, pad), kernel)(g)[0]
+
+    def in_parts(x: jax.Array, g: jax.Array) -> jax.Array:
+        batch = x.shape[0]
+        parts = min(batch, MOST_PARTS, -(-(x.size + g.size) // PART))
+        ends = [batch * part // parts for part in range(parts + 1)]
+        each = [of_kernel(x[i:j], g[i:j]) for i, j in itertools.pairwise(ends)]
+        return reduce(jnp.add, each)
+
+    of_input = jax.linear_transpose(lambda x: _correlate(x, kernel, stride, pad), x)(g)[0]
+    return of_input, lax.platform_dependent(x, g, cpu=in_parts, default=of_kernel)
+
+
+_convolve.defvjp(_convolve_forward, _convolve_backward)
 
 
 def dense(x: jax.Array, kernel_TxIxO: jax.Array, bias_TxO: jax.Array) -> jax.Array:
