@@ -181,10 +181,10 @@ _normalised.defvjp(_normalised_forward, _normalised_backward)
 
 
 def _sum_over_maps(x: jax.Array, size: int, towers: int) -> jax.Array:
-    maps = np.arange(x.shape[-1])
-    near = np.abs(maps[:, None] - maps) <= size // 2
-    same_tower = maps[:, None] // (len(maps) // towers) == maps // (len(maps) // towers)
-    return x @ jnp.asarray(near & same_tower, x.dtype)
+    maps = np.arange(x.shape[-1] // towers)
+    band = np.abs(maps[:, None] - maps) <= size // 2
+    apart = x.reshape(*x.shape[:-1], towers, len(maps))
+    return (apart @ jnp.asarray(band, x.dtype)).reshape(x.shape)
 
 
 def _sum_over_places(x: jax.Array, size: int) -> jax.Array:
