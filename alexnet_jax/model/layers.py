@@ -4,13 +4,17 @@ Channels of the towers that a device holds stand side by side on the last axis, 
 whatever works map by map (activation, pooling) needs no word about towers.
 """
 
+import itertools
 from collections.abc import Callable
-from functools import partial
+from functools import partial, reduce
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+
+# The gradient of a convolution's kernel on a CPU: numbers in a part of the batch, and most parts.
+PART, MOST_PARTS = 2**19, 16
 
 
 def convolution(
@@ -36,10 +40,45 @@ def convolution(
     return jnp.concatenate(parts, axis=-1)
 
 
-def _convolve(x: jax.Array, kernel: jax.Array, stride: int, pad: tuple[int, int]) -> jax.Array:
+def _correlate(x: jax.Array, kernel: jax.Array, stride: int, pad: tuple[int, int]) -> jax.Array:
     return lax.conv_general_dilated(
         x, kernel, (stride, stride), (pad, pad), dimension_numbers=("NHWC", "HWIO", "NHWC")
     )
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _convolve(x: jax.Array, kernel: jax.Array, stride: int, pad: tuple[int, int]) -> jax.Array:
+    return _correlate(x, kernel, stride, pad)
+
+
+def _convolve_forward(
+    x: jax.Array, kernel: jax.Array, stride: int, pad: tuple[int, int]
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    return _correlate(x, kernel, stride, pad), (x, kernel)
+
+
+def _convolve_backward(
+    stride: int, pad: tuple[int, int], kept: tuple[jax.Array, jax.Array], g: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    # On a CPU the gradient of the kernel is taken over parts of the batch. It is a convolution whose channels
+    # are the pictures, and many of them do not fit into the caches: 128 take up to five times as long in one.
+    x, kernel = kept
+
+    def of_kernel(x: jax.Array, g: jax.Array) -> jax.Array:
+        return jax.linear_transpose(lambda kernel: _correlate(x, kernel, stride, pad), kernel)(g)[0]
+
+    def in_parts(x: jax.Array, g: jax.Array) -> jax.Array:
+        batch = x.shape[0]
+        parts = min(batch, MOST_PARTS, -(-(x.size + g.size) // PART))
+        ends = [batch * part // parts for part in range(parts + 1)]
+        each = [of_kernel(x[i:j], g[i:j]) for i, j in itertools.pairwise(ends)]
+        return reduce(jnp.add, each)
+
+    of_input = jax.linear_transpose(lambda x: _correlate(x, kernel, stride, pad), x)(g)[0]
+    return of_input, lax.platform_dependent(x, g, cpu=in_parts, default=of_kernel)
+
+
+_convolve.defvjp(_convolve_forward, _convolve_backward)
 
 
 def dense(x: jax.Array, kernel_TxIxO: jax.Array, bias_TxO: jax.Array) -> jax.Array:
@@ -48,26 +87,24 @@ def dense(x: jax.Array, kernel_TxIxO: jax.Array, bias_TxO: jax.Array) -> jax.Arr
     `x` is (B, H, W, C) or (B, C). A tower that reads everything sees it flattened (H, W, C); one that
     reads its own part sees its own channels flattened so.
     """
-    inputs = _inputs(x, kernel_TxIxO)
-    parts = [inputs[t] @ kernel_TxIxO[t] + bias_TxO[t] for t in range(len(inputs))]
-    return parts[0] if len(parts) == 1 else jnp.concatenate(parts, axis=-1)
+    # One product over the towers reads the kernel where it lies; a product for each would copy its part.
+    y_TxBxO = _inputs(x, kernel_TxIxO) @ kernel_TxIxO + bias_TxO[:, None]
+    return y_TxBxO.swapaxes(0, 1).reshape(x.shape[0], -1)
 
 
 def dense_partial_sum(x: jax.Array, kernel_TxIxO: jax.Array) -> jax.Array:
     """What the towers here add to a layer that sums over all towers: (B, O), without its bias."""
-    inputs = _inputs(x, kernel_TxIxO)
-    total = inputs[0] @ kernel_TxIxO[0]
-    for t in range(1, len(inputs)):
-        total = total + inputs[t] @ kernel_TxIxO[t]
-    return total
+    return (_inputs(x, kernel_TxIxO) @ kernel_TxIxO).sum(axis=0)
 
 
-def _inputs(x: jax.Array, kernel_TxIxO: jax.Array) -> list[jax.Array]:
+def _inputs(x: jax.Array, kernel_TxIxO: jax.Array) -> jax.Array:
+    """(T, B, I): what each tower reads."""
     towers, seen, _ = kernel_TxIxO.shape
     batch = x.shape[0]
     if seen == np.prod(x.shape[1:]):
-        return [x.reshape(batch, -1)] * towers
-    return [part.reshape(batch, -1) for part in jnp.split(x, towers, axis=-1)]
+        return jnp.broadcast_to(x.reshape(batch, -1), (towers, batch, seen))
+    apart = x.reshape(*x.shape[:-1], towers, -1)
+    return jnp.moveaxis(apart, -2, 0).reshape(towers, batch, seen)
 
 
 def activation(x: jax.Array, kind: str) -> jax.Array:
@@ -142,10 +179,10 @@ _normalised.defvjp(_normalised_forward, _normalised_backward)
 
 
 def _sum_over_maps(x: jax.Array, size: int, towers: int) -> jax.Array:
-    maps = np.arange(x.shape[-1])
-    near = np.abs(maps[:, None] - maps) <= size // 2
-    same_tower = maps[:, None] // (len(maps) // towers) == maps // (len(maps) // towers)
-    return x @ jnp.asarray(near & same_tower, x.dtype)
+    maps = np.arange(x.shape[-1] // towers)
+    band = np.abs(maps[:, None] - maps) <= size // 2
+    apart = x.reshape(*x.shape[:-1], towers, len(maps))
+    return (apart @ jnp.asarray(band, x.dtype)).reshape(x.shape)
 
 
 def _sum_over_places(x: jax.Array, size: int) -> jax.Array:

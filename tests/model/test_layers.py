@@ -23,8 +23,10 @@ def gradients(function, *inputs):
 
 @pytest.mark.parametrize("towers", [1, 2])
 @pytest.mark.parametrize(("stride", "pad"), [(4, (0, 3)), (1, (2, 2))])
-def test_convolution_of_own_maps_is_a_grouped_one(towers, stride, pad):
-    x = random(2, 13, 13, 6)
+@pytest.mark.parametrize("part", [2**19, 3000, 1])  # the batch whole, in parts, picture by picture
+def test_convolution_of_own_maps_is_a_grouped_one(towers, stride, pad, part, monkeypatch):
+    monkeypatch.setattr(layers, "PART", part)
+    x = random(5, 13, 13, 6)
     kernel, bias = random(towers, 5, 5, 6 // towers, 4), random(towers, 4)
     y, g, (dx, dk, db) = gradients(lambda x, k, b: layers.convolution(x, k, b, stride, pad), x, kernel, bias)
     joined = np.concatenate(list(kernel), axis=-1)
