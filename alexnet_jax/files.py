@@ -56,6 +56,12 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
         file.write(text.encode())
 
 
+def synchronise(path: str | os.PathLike[str]) -> None:
+    """Makes the content of a file survive a power cut."""
+    with open(path, "rb") as file:
+        os.fsync(file.fileno())
+
+
 def synchronise_folder(folder: str | os.PathLike[str]) -> None:
     """Makes the names in `folder` survive a power cut."""
     descriptor = os.open(folder, os.O_RDONLY)

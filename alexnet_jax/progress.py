@@ -79,9 +79,8 @@ class Progress:
         if self.total is not None and rate > 0 and self.done < self.total:
             left = f", {(self.total - self.done) / rate:.0f} s to go"
         tail = f", {note}" if note else ""
-        print(
-            f"{self.what}: {self.done}{of} {self.unit}, {rate:.0f}/s{left}{tail}", file=sys.stderr, flush=True
-        )
+        speed = f"{rate:.0f}" if rate > 9.95 else f"{rate:.2f}"
+        print(f"{self.what}: {self.done}{of} {self.unit}, {speed}/s{left}{tail}", file=sys.stderr, flush=True)
 
 
 def printable(text: str) -> str:

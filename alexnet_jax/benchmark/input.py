@@ -25,7 +25,7 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from alexnet_jax.benchmark import timing
-from alexnet_jax.data import pictures, pipeline, prepare, sources
+from alexnet_jax.data import pictures, pipeline, prepare, shards, sources
 from alexnet_jax.errors import UsageError
 
 PICTURES = 4096  # of the split, at most: those that everyone reads
@@ -138,7 +138,7 @@ def measure_prepare(config: ConfigDict, source: str, runs: int = 5) -> list[dict
     found = [picture.data for picture in sources.open_source(source).pictures()]
     cores = len(os.sched_getaffinity(0))
     data = config.data
-    form = prepare.Form(*(data[key] for key in prepare.FORM))
+    form = shards.Form(*(data[key] for key in shards.FORM))
     chunks = [(found[start : start + 64], form) for start in range(0, len(found), 64)]
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -164,7 +164,7 @@ def measure_prepare(config: ConfigDict, source: str, runs: int = 5) -> list[dict
     ]
 
 
-def _parts(chunk: tuple[list[bytes], prepare.Form]) -> float:
+def _parts(chunk: tuple[list[bytes], shards.Form]) -> float:
     """A process's share: seconds that decoding, scaling and encoding these pictures take."""
     found, form = chunk
     started = time.perf_counter()

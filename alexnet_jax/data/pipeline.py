@@ -26,7 +26,7 @@ from ml_collections import ConfigDict
 from PIL import Image
 from tensorflow_datasets.proto import tf_example_pb2
 
-from alexnet_jax.data import augment, prepare
+from alexnet_jax.data import augment, prepare, shards
 from alexnet_jax.data.statistics import Statistics
 from alexnet_jax.errors import RunFailure, UsageError
 
@@ -140,7 +140,7 @@ def open_dataset(data: ConfigDict) -> Dataset:
         raise UsageError(
             f"{folder} is not a whole dataset: {first}; remove it and prepare it again"
         ) from None
-    for key in prepare.FORM:
+    for key in shards.FORM:
         if key == "quality" and data.format == "raw":
             continue
         if form.get(key) != data[key]:

@@ -17,29 +17,23 @@ import errno
 import fcntl
 import hashlib
 import json
-import multiprocessing
 import os
-import secrets
 import shutil
-import signal
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
-from multiprocessing import resource_tracker
-from multiprocessing.connection import Connection, wait
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import PIL
 import simplejpeg
 import tensorflow_datasets as tfds
-from array_record.python import array_record_module
 from ml_collections import ConfigDict
-from tensorflow_datasets.proto import tf_example_pb2
 
 from alexnet_jax import files
-from alexnet_jax.data import pictures, sources
+from alexnet_jax.data import sources
+from alexnet_jax.data.processes import crew
+from alexnet_jax.data.shards import FORM, WRITER, Chunk, Form, Tally, Task, encode_chunk, write_shard
 from alexnet_jax.data.statistics import Accumulator
 from alexnet_jax.errors import RunFailure, UsageError
 from alexnet_jax.progress import Progress, printable
@@ -47,14 +41,9 @@ from alexnet_jax.progress import Progress, printable
 VERSION = "1.0.0"
 REJECTS = "rejects.txt"
 REJECTED_SHARE = 0.01  # more than this share of undecodable pictures is an error
-SHARD_BYTES = 16 * 2**20  # of a shard, while there are no more than MOST_SHARDS of them
+SHARD_BYTES = 8 * 2**20  # of a shard, while there are no more than MOST_SHARDS of them
 MOST_SHARDS = 1024  # of a split
 CHUNK_PICTURES, CHUNK_BYTES = 256, 32 * 2**20  # of a compressed tar, handed to a process at once
-TOLD = 16  # pictures between two words of a process on its progress
-FORM = ("size", "channels", "exif_rotation", "format", "quality")  # keys that decide what a record holds
-# Read one at a time in any order. Their content does not compress: brotli, the default, would cost as much
-# time as encoding a JPEG does.
-WRITER = "group_size:1,uncompressed"
 
 
 def dataset_folder(data: ConfigDict) -> Path:
@@ -164,38 +153,6 @@ def _words(error: OSError) -> str:
 
 
 @dataclass(frozen=True)
-class Form:
-    """What a record holds: the keys of `FORM`."""
-
-    size: int
-    channels: int
-    exif_rotation: bool
-    format: str
-    quality: int
-
-    def encode(self, data: bytes) -> tuple[np.ndarray, bytes]:
-        """The square of a picture, uint8 (size, size, channels), and as it stands in a record.
-
-        JPEG by libjpeg-turbo with chroma at half the resolution (4:2:0), as most JPEGs have it; raw: the
-        pixels.
-
-        Raises:
-          pictures.BadPicture: it cannot be decoded.
-        """
-        pixels = pictures.square(data, self.size, self.channels, self.exif_rotation)
-        if self.format == "raw":
-            return pixels, pixels.tobytes()
-        colour = "RGB" if self.channels == 3 else "GRAY"
-        sampling = "420" if self.channels == 3 else "Gray"
-        plain = np.ascontiguousarray(pixels)
-        return pixels, simplejpeg.encode_jpeg(plain, self.quality, colour, sampling)
-
-    def expected_bytes(self) -> int:
-        """Of a record, on average; a JPEG of a photograph at quality 95 has 0.14 bytes a value."""
-        return int(self.size**2 * self.channels * (1 if self.format == "raw" else 0.15)) + 200
-
-
-@dataclass(frozen=True)
 class Shard:
     """One file of the dataset: its name and which records, in the order of the hash, it holds."""
 
@@ -214,45 +171,6 @@ class Plan:
     class_names: list[str]
     shards: list[Shard]
     form: list[int | str]  # the values of `FORM`
-
-
-@dataclass
-class Tally:
-    """What came out of one task: how many records, of which classes, the sums, the rejects with reasons."""
-
-    statistics: Accumulator
-    classes: Counter[str] = field(default_factory=Counter)
-    rejects: list[str] = field(default_factory=list)
-    bytes: int = 0  # of the records' images
-    file_size: int = 0
-
-    def save(self, path: Path, **more: Any) -> None:
-        """Writes it whole or not at all: the task is done when this file is there."""
-        told = {
-            "classes": dict(sorted(self.classes.items())),
-            "rejects": self.rejects,
-            "bytes": self.bytes,
-            "file_size": self.file_size,
-        }
-        words = np.frombuffer(json.dumps(told | more).encode(), np.uint8)
-        sums = self.statistics
-        with files.whole_file(path) as file:
-            # A shard's sums fit 32 bits: 255 times fewer than 16 million pictures.
-            narrow = sums.sum.astype(np.uint32)[: None if sums.count else 0]  # nothing was counted: nothing
-            np.savez(file, words=words, count=sums.count, sum=narrow, products=sums.products)
-
-    @classmethod
-    def load(cls, path: Path, form: Form) -> tuple["Tally", dict[str, Any]]:
-        """Reads what `save` wrote, and what was told more."""
-        with np.load(path, allow_pickle=False) as arrays:
-            statistics = Accumulator(form.size, form.channels)
-            statistics.count = int(arrays["count"])
-            statistics.sum[: len(arrays["sum"])] += arrays["sum"]
-            statistics.products += arrays["products"]
-            told = json.loads(arrays["words"].tobytes())
-        return cls(
-            statistics, Counter(told["classes"]), told["rejects"], told["bytes"], told["file_size"]
-        ), told
 
 
 class _Making:
@@ -393,7 +311,7 @@ class _Making:
         rejects: list[str] = []
         expected = 0
 
-        def tasks() -> Iterator[_Chunk]:
+        def tasks() -> Iterator[Chunk]:
             nonlocal expected
             seen = 0
             for number, chunk in enumerate(_chunks(source.pictures())):
@@ -406,10 +324,10 @@ class _Making:
                 if path.with_suffix(".npz").exists():
                     progress.update(len(chunk))
                 else:
-                    yield _Chunk(chunk, path, self.form, strict)
+                    yield Chunk(chunk, path, self.form, strict)
 
         with Progress(f"prepare {self.data.name}", None, "pictures") as progress:
-            for found in _crew(tasks(), _encode_chunk, self.processes, progress):
+            for found in crew(tasks(), encode_chunk, self.processes, progress):
                 rejects += found
                 if len(rejects) > max(REJECTED_SHARE * expected, CHUNK_PICTURES):
                     self._refuse(rejects, expected)
@@ -439,9 +357,9 @@ class _Making:
         encoded = source.entries is None
         read = sources.read_range if encoded else source.read
 
-        def task(shard: Shard) -> _Task:
+        def task(shard: Shard) -> Task:
             entries = [self.entries[i] for i in self.entries.order[shard.split][shard.first : shard.last]]
-            return _Task(
+            return Task(
                 entries,
                 {entry.label: numbers[entry.label] for entry in entries},
                 read,
@@ -459,9 +377,7 @@ class _Making:
         rejects: list[str] = []
         words = "write shards" if encoded else f"prepare {self.data.name}"
         with Progress(words, total, "pictures", begun) as progress:
-            for found in _crew(
-                map(task, left), _write_shard, min(self.processes, max(len(left), 1)), progress
-            ):
+            for found in crew(map(task, left), write_shard, min(self.processes, max(len(left), 1)), progress):
                 rejects += found
                 if len(rejects) > most:
                     self._refuse(rejects, round(most / REJECTED_SHARE))
@@ -530,7 +446,7 @@ class _Making:
         made_with |= {key: self.data[key] for key in FORM}
         files.write_text(self.shards / "preparation.json", json.dumps(made_with, indent=1) + "\n")
         for path in self.shards.iterdir():
-            _synchronise(path)
+            files.synchronise(path)
         files.synchronise_folder(self.shards)
         os.replace(self.shards, folder)
         files.synchronise_folder(folder.parent)
@@ -551,115 +467,6 @@ def _remove_unfinished(folder: Path, prefix: str = ".") -> None:
         path.unlink()
 
 
-def _synchronise(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
-
-
-# What a process does
-
-
-@dataclass(frozen=True)
-class _Task:
-    """A shard to be written."""
-
-    entries: list[sources.Entry]
-    numbers: dict[str, int]  # of the classes among them
-    read: Callable[[sources.Entry], bytes]
-    form: Form
-    encoded: bool  # what is read is encoded, and counted, already
-    path: Path
-    unfinished: Path
-    tally: Path
-    identity: str
-    strict: bool
-
-
-@dataclass(frozen=True)
-class _Chunk:
-    """Pictures of a compressed tar, to be encoded into the file `path` and told in `path`.npz."""
-
-    pictures: list[sources.Picture]
-    path: Path
-    form: Form
-    strict: bool
-
-
-def _write_shard(task: _Task, tell: Callable[[int], None]) -> list[str]:
-    """Returns the rejects, as `_encode_chunk` does."""
-    tally = Tally(Accumulator(task.form.size, task.form.channels))
-    # A name of its own: what a killed run's process still does must not meet what this one writes.
-    unfinished = task.unfinished.with_name(f"{task.unfinished.name}.{secrets.token_hex(4)}")
-    try:
-        writer = array_record_module.ArrayRecordWriter(str(unfinished), WRITER)
-        for number, entry in enumerate(task.entries, 1):
-            encoded = _encoded(task, entry, tally)
-            if encoded is not None:
-                example = tf_example_pb2.Example()
-                feature = example.features.feature
-                feature["image"].bytes_list.value.append(encoded)
-                feature["label"].int64_list.value.append(task.numbers[entry.label])
-                feature["file_name"].bytes_list.value.append(entry.key.encode("utf-8", "backslashreplace"))
-                writer.write(example.SerializeToString(deterministic=True))
-                tally.classes[entry.label] += 1
-                tally.bytes += len(encoded)
-            if number % TOLD == 0 or number == len(task.entries):
-                tell((number - 1) % TOLD + 1)
-        writer.close()
-    except RuntimeError as error:  # array_record's: it cannot write
-        if shutil.disk_usage(task.path.parent).free < 2**20:
-            raise OSError(errno.ENOSPC, "the disk is full") from error
-        raise RunFailure(f"{task.path} cannot be written: {str(error).splitlines()[0]}") from error
-    _synchronise(unfinished)
-    tally.file_size = unfinished.stat().st_size
-    os.replace(unfinished, task.path)
-    files.synchronise_folder(task.path.parent)
-    tally.save(task.tally, identity=task.identity)
-    return tally.rejects
-
-
-def _encoded(task: _Task, entry: sources.Entry, tally: Tally) -> bytes | None:
-    """What stands in the record; None for a reject."""
-    try:
-        data = task.read(entry)
-        if task.encoded:
-            return data
-        pixels, encoded = task.form.encode(data)
-    except (pictures.BadPicture, sources.Unreadable) as error:
-        _reject(f"{entry.split}/{entry.key}: {error}", task.strict, tally)
-        return None
-    if entry.split == "train":
-        tally.statistics.add(pixels)
-    return encoded
-
-
-def _reject(line: str, strict: bool, tally: Tally) -> None:
-    line = printable(line)
-    if strict:
-        raise RunFailure(f"--strict: {line}")
-    tally.rejects.append(line)
-
-
-def _encode_chunk(chunk: _Chunk, tell: Callable[[int], None]) -> list[str]:
-    form = chunk.form
-    tally = Tally(Accumulator(form.size, form.channels))
-    entries = []
-    with files.whole_file(chunk.path) as file:
-        for picture in chunk.pictures:
-            try:
-                pixels, encoded = form.encode(picture.data)
-            except pictures.BadPicture as error:
-                _reject(f"{picture.split}/{picture.key}: {error}", chunk.strict, tally)
-                continue
-            if picture.split == "train":
-                tally.statistics.add(pixels)
-            entries.append((picture.split, picture.label, picture.key, file.tell(), len(encoded)))
-            file.write(encoded)
-    tally.save(chunk.path.with_suffix(".npz"), entries=entries)
-    tell(len(chunk.pictures))
-    return tally.rejects
-
-
 def _chunks(found: Iterator[sources.Picture]) -> Iterator[list[sources.Picture]]:
     chunk: list[sources.Picture] = []
     size = 0
@@ -671,90 +478,3 @@ def _chunks(found: Iterator[sources.Picture]) -> Iterator[list[sources.Picture]]
             chunk, size = [], 0
     if chunk:
         yield chunk
-
-
-# Processes
-
-
-def _crew(
-    tasks: Iterator[Any],
-    work: Callable[[Any, Callable[[int], None]], list[str]],
-    processes: int,
-    progress: Progress,
-) -> Iterator[list[str]]:
-    """Does tasks in `processes` processes; yields what they return, in the order in which they are done.
-
-    A task is taken from `tasks` when a process will soon want it, which bounds the memory. Each process
-    hangs on a pipe of its own: when this one dies, however, its next word fails and it ends too. They are
-    spawned: a fork of a process that runs JAX's threads may hang.
-
-    Raises:
-      What a task raised. RunFailure: a process died.
-    """
-    context = multiprocessing.get_context("spawn")
-    crew: dict[Connection, Any] = {}
-    try:
-        # Ctrl-C reaches every process of a terminal. These inherit that they do not hear it; this one ends
-        # them. The tracker is started before, since its start would open the mask again.
-        resource_tracker.ensure_running()
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        try:
-            for _ in range(processes):
-                here, there = context.Pipe()
-                process = context.Process(target=_serve, args=(there, work), daemon=True)
-                process.start()
-                there.close()
-                crew[here] = process
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        idle, ahead, more = set(crew), deque[Any](), True
-        while True:
-            if more and len(ahead) < processes:
-                try:
-                    ahead.append(next(tasks))
-                except StopIteration:
-                    more = False
-            while idle and ahead:
-                connection = idle.pop()
-                with contextlib.suppress(BrokenPipeError):  # it died: reading tells
-                    connection.send(ahead.popleft())
-            busy = [connection for connection in crew if connection not in idle]
-            if not busy:
-                return
-            for ready in wait(busy, 0 if more and len(ahead) < processes else None):
-                assert isinstance(ready, Connection)
-                try:
-                    what, value = ready.recv()
-                except (EOFError, ConnectionResetError):
-                    crew[ready].join()
-                    raise RunFailure(
-                        f"a process ended with exit code {crew[ready].exitcode} (-9: killed, perhaps for "
-                        "want of memory); what is done stays: the same command goes on"
-                    ) from None
-                if what == "failed":
-                    raise value
-                if what == "told":
-                    progress.update(value)
-                else:
-                    idle.add(ready)
-                    yield value
-    finally:
-        for connection, process in crew.items():
-            process.terminate()
-            process.join()
-            connection.close()
-
-
-def _serve(connection: Connection, work: Callable[[Any, Callable[[int], None]], list[str]]) -> None:
-    """What a process of the crew runs, until it is ended or the other end of its pipe is gone."""
-    with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
-        while True:
-            task = connection.recv()
-            try:
-                answer = "done", work(task, lambda count: connection.send(("told", count)))
-            except (BrokenPipeError, ConnectionResetError):
-                raise
-            except Exception as error:
-                connection.send(("failed", error))
-                return
-            connection.send(answer)
