@@ -1,0 +1,110 @@
+"""What each change to the layers gave on a CPU: the training step with one of them undone.
+
+  python -m tests.benchmark.changes [batch]
+
+Each form runs in a process of its own, three times in turn; the table gives the medians.
+"""
+
+import os
+import statistics
+import subprocess
+import sys
+
+RUNS, STEPS = 3, 3
+FORMS = {
+    "as it is": (),
+    "freed memory goes back to the kernel": ("memory",),
+    "the kernels' gradients over the whole batch at once": ("kernel",),
+    "max pooling by reduce_window, its gradient by select-and-scatter": ("pool",),
+    "LRN by reduce_window and a power, differentiated by JAX": ("lrn",),
+    "grouped convolutions": ("grouped",),
+    "all of these": ("memory", "kernel", "pool", "lrn", "grouped"),
+}
+
+
+def one(batch: int, undone: tuple[str, ...]) -> None:
+    """Prints the images/s of one form."""
+    os.environ["JAX_PLATFORMS"] = "cpu"
+    from alexnet_jax import runtime
+
+    if "memory" not in undone:
+        runtime.keep_memory()
+    import time
+
+    import jax
+    import jax.numpy as jnp
+    from jax import lax
+
+    from alexnet_jax.benchmark import step as bench
+    from alexnet_jax.model import layers
+    from alexnet_jax.training import step
+    from configs import imagenet
+
+    def pool(x, size, stride, ceil):
+        windows = (1, size, size, 1), (1, stride, stride, 1)
+        return lax.reduce_window(x, -jnp.inf, lax.max, *windows, "VALID")
+
+    def lrn(x, size, alpha, beta, k, towers):
+        apart = jnp.square(x).reshape(*x.shape[:-1], towers, -1)
+        sums = lax.reduce_window(apart, 0.0, lax.add, (1, 1, 1, 1, size), (1,) * 5, "SAME")
+        return x / (k + alpha * sums.reshape(x.shape)) ** beta
+
+    def grouped(x, kernel, bias, stride, pad):
+        joined = jnp.concatenate(list(kernel), axis=-1)
+        groups = x.shape[-1] // kernel.shape[3]
+        return layers._correlate_in_groups(x, joined, stride, pad, groups) + bias.reshape(-1)
+
+    def correlate(x, kernel, stride, pad, groups=1):
+        return lax.conv_general_dilated(
+            x, kernel, (stride, stride), (pad, pad), dimension_numbers=("NHWC", "HWIO", "NHWC"),
+            feature_group_count=groups,
+        )  # fmt: skip
+
+    if "kernel" in undone:
+        layers._convolve = correlate  # type: ignore[assignment]
+    if "pool" in undone:
+        layers.max_pool = pool  # type: ignore[assignment]
+    if "lrn" in undone:
+        layers.lrn = lrn
+    if "grouped" in undone:
+        layers._correlate_in_groups = correlate  # type: ignore[attr-defined]
+        layers.convolution = grouped
+    config = imagenet.get_config()
+    config.mesh.model = 1
+    config.data.batch_size = batch
+    made = bench.prepare(config)
+    compiled = step.compiled_train_step(made.program, made.state)
+    state = made.state
+
+    def go(count):
+        nonlocal state
+        for number in range(count):
+            state, _ = compiled(state, made.batches[number % len(made.batches)], made.mean, made.rates)
+        jax.block_until_ready(state)
+
+    go(2)
+    started = time.perf_counter()
+    go(STEPS)
+    print(STEPS * batch / (time.perf_counter() - started))
+
+
+def main(batch: int) -> None:
+    rates: dict[str, list[float]] = {name: [] for name in FORMS}
+    for _ in range(RUNS):
+        for name, undone in FORMS.items():
+            command = [sys.executable, "-m", "tests.benchmark.changes", str(batch), ",".join(undone)]
+            told = subprocess.run(command, capture_output=True, text=True, check=True)
+            rates[name].append(float(told.stdout))
+    whole = statistics.median(rates["as it is"])
+    print(f"| training step, batch {batch}, undone | images/s | of the whole |\n|---|---|---|")
+    for name, found in rates.items():
+        median = statistics.median(found)
+        print(f"| {name} | {median:.1f} ({min(found):.1f} to {max(found):.1f}) | {median / whole:.2f} |")
+
+
+if __name__ == "__main__":
+    arguments = sys.argv[1:]
+    if len(arguments) == 2:
+        one(int(arguments[0]), tuple(filter(None, arguments[1].split(","))))
+    else:
+        main(int(arguments[0]) if arguments else 128)
