@@ -59,7 +59,7 @@ FLAGS = flags.FLAGS
 flags.DEFINE_multi_string(
     "workdir",
     [],
-    "Folder of the run; default runs/<name of the config file>. evaluate: repeated, an ensemble.",
+    "Folder of the run; default runs/<name of the config file>. Repeated: an ensemble; curves.",
 )
 flags.DEFINE_string(
     "source", "", "What prepare, train and benchmark read: a path, or the word digits; what similar searches."
@@ -136,7 +136,7 @@ def _dispatch(arguments: list[str]) -> int:
         raise UsageError(f"{verb} needs --config=configs/X.py")
     workdirs = list(map(Path, FLAGS.workdir)) or [Path(f"runs/{Path(_config_file(FLAGS['config'])).stem}")]
     workdir = workdirs[0]
-    if len(workdirs) > 1 and verb != "evaluate":
+    if len(workdirs) > 1 and verb not in ("evaluate", "report"):
         raise UsageError(f"{verb} takes one --workdir, not {len(workdirs)}")
     configuration.check(config)
 
@@ -196,6 +196,14 @@ def _dispatch(arguments: list[str]) -> int:
             raise UsageError(
                 "benchmark measures input, step, start, features or similar: type benchmark step"
             )
+        return 0
+    if verb == "report":
+        from alexnet_jax.report import page
+
+        read = page.check(workdirs)
+        from alexnet_jax.inference import findings
+
+        print("\n".join(page.write(read, findings.find(workdir, config, FLAGS.checkpoint))))
         return 0
     from alexnet_jax.inference import evaluate, predict, reading, run
 
