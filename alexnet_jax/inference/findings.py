@@ -217,9 +217,10 @@ class _Data:
 
     def probabilities(self, split: str, indices: np.ndarray, what: str) -> tuple[np.ndarray, np.ndarray]:
         """Labels int (N,) and centre-view probabilities (N, classes)."""
+        predictor = self.run.predictor(1)
         if self.dataset.class_names != self.run.class_names:
             raise UsageError(f"{self.dataset.folder.parent.name} has other classes than the net")
-        predictor, labels, values = self.run.predictor(1), [], []
+        labels, values = [], []
         for images, label in self.batches(split, indices, what):
             here = np.asarray(predictor(step.to_device({"image": images}, self.run.mesh)["image"]))
             values.append(here[: len(label)])

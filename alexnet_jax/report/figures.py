@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 TARGET = 0.25  # training error whose epoch the paper's figure 1 reads off
 COLOURS = ("#1f6fb4", "#d1640c", "#2c8a3c", "#b3282d", "#7553a8", "#7a5244", "#b0428c", "#5c5c5c")
-RIGHT, OTHER = "#d6453d", "#9ecae1"  # bars of the right class, as in the paper's figure 4, and of others
+RIGHT, OTHER = "#f0938a", "#9ecae1"  # bars of the right class, as in the paper's figure 4, and of others
+RED = "#c0332b"  # text
 GREY = "#8a8f98"
 DPI = 130
 
@@ -181,10 +182,11 @@ def guesses(shown: Sequence[Guess]) -> Figure:
         bars.set_xlim(0, 1)
         bars.set_ylim(4.6, -0.6)
         for place, (name, probability) in enumerate(guess.guesses):
-            colour = RIGHT if name == guess.picture.label else OTHER
-            bars.barh(place, probability, color=colour, height=0.82)
+            right = name == guess.picture.label
+            bars.barh(place, probability, color=RIGHT if right else OTHER, height=0.82)
             text = f"{shortened(name, 24)}  {probability:.1%}"
-            bars.text(0.015, place, text, va="center", fontsize=8, parse_math=False)
+            weight = "bold" if right else "normal"  # its bar may be too short to be seen
+            bars.text(0.015, place, text, va="center", fontsize=8, weight=weight, parse_math=False)
     return figure
 
 
@@ -200,7 +202,7 @@ def neighbours(shown: Sequence[Neighbours]) -> Figure:
     for row, here in zip(shown, places, strict=True):
         _picture(here[0], row.picture, row.picture.label, size=8)
         for place, (picture, distance) in zip(here[2:], row.nearest, strict=False):
-            colour = "black" if picture.label == row.picture.label else RIGHT
+            colour = "black" if picture.label == row.picture.label else RED
             title = f"{shortened(picture.label, 18)}\n{distance:.3g}"
             _picture(place, picture, title, size=7.5, colour=colour, most=80)
     return figure

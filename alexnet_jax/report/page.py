@@ -70,7 +70,10 @@ def write(all_runs: Sequence[runs.RunFiles], findings: Findings) -> list[str]:
     sections = []
     for title, shown, tables in _sections(all_runs, names, findings, missing):
         sections.append({"title": title, "tables": tables, "figures": [_embedded(folder, s) for s in shown]})
-    told = [(WORDS[part], printable(missing[part])) for part in WORDS if part in missing]
+    reasons = dict.fromkeys(missing[part] for part in WORDS if part in missing)
+    told = [
+        ("; ".join(WORDS[part] for part in WORDS if missing.get(part) == why), _text(why)) for why in reasons
+    ]
     glance = [tuple(_text(cell) for cell in row) for row in at_a_glance(run, findings)]
     page = _template().render(
         title=_text(names[0]),
@@ -207,9 +210,7 @@ def _sections(
     if findings.kernels is not None:
         sections.append(("First-layer kernels", [_kernels(findings)], []))
     if findings.guesses:
-        words = (
-            "Pictures and their likeliest classes; the bar of the right class is red (paper, figure 4, left)."
-        )
+        words = "Pictures and their likeliest classes; the right one is bold, its bar red (paper, figure 4, left)."
         shown = Shown("guesses", figures.guesses(findings.guesses), words, "Pictures with bars")
         sections.append(("Guesses", [shown], []))
     if findings.neighbours:
@@ -259,7 +260,7 @@ def _confusions(found: Confusions) -> tuple[list[Shown], list[dict[str, Any]]]:
     )
     shown = [Shown("confusion", figures.confusion(found), words, "Confusion matrix")]
     if found.mistakes:
-        words = "The wrong guesses of the highest probability; the bar of the right class is red."
+        words = "The wrong guesses of the highest probability; the right class is bold, its bar red."
         title = "Most confident mistakes"
         shown.append(Shown("mistakes", figures.guesses(found.mistakes), words, "Pictures with bars", title))
     rows = class_rows(found)
