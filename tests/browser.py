@@ -39,6 +39,8 @@ def chromium() -> Iterator["Browser"]:
         service = webdriver.ChromeService(executable_path=driver)
         started = webdriver.Chrome(options=options, service=service)
         try:
+            started.get("about:blank")
+            started.get_log("performance")  # what the browser's own first page asked for
             yield Browser(started)
         finally:
             started.quit()

@@ -101,6 +101,7 @@ class Findings:
 
     Attributes:
       step: of the checkpoint, None without one.
+      dataset: the folder of the pictures.
       parameters: how many the net has.
       kernels: of the first convolution, (T, kh, kw, C, maps of a tower).
       layer, distance, searched: of the neighbours: the layer, the distance, over how many pictures.
@@ -108,6 +109,7 @@ class Findings:
     """
 
     step: int | None = None
+    dataset: str = ""
     parameters: int | None = None
     towers: int = 1
     kernels: np.ndarray | None = None
@@ -152,6 +154,7 @@ def find(workdir: Path, config: ConfigDict, which: str, most: int = MOST) -> Fin
     except (UsageError, RunFailure) as error:
         found.missing |= dict.fromkeys(PARTS[1:], str(error))
         return found
+    found.dataset = data.dataset.folder.parent.name
     parts: tuple[tuple[str, Callable[[_Data, Findings], None]], ...] = (
         ("guesses", _guesses),
         ("neighbours", _neighbours),
@@ -282,17 +285,15 @@ def _neighbours(data: _Data, found: Findings) -> None:
     indices = data.chosen(train, data.most)
     vectors = np.concatenate(
         [
-            features.activations(data.run, images, [layer])[layer][: len(labels)]
-            .reshape(len(labels), -1)
-            .astype(np.float16)
+            features.activations(data.run, images, [layer])[layer][: len(labels)].reshape(len(labels), -1)
             for images, labels in data.batches(train, indices, "neighbours")
         ]
     )
     whole, asked = data.pictures(test, data.chosen(test, ASKED))
     queries = features.activations(data.run, whole, [layer])[layer].reshape(len(whole), -1)
     if not np.isfinite(vectors).all():
-        raise RunFailure(f"the values of {layer} are not numbers below 65,504: these weights diverged")
-    distances, places = similar.nearest(vectors, queries.astype(np.float16), NEAREST, found.distance)
+        raise RunFailure(f"the values of {layer} are not numbers: these weights diverged")
+    distances, places = similar.nearest(vectors, queries, NEAREST, found.distance)
     rows = []
     for picture, far, where in zip(asked, distances, places, strict=True):
         near = data.pictures(train, indices[where])[1]

@@ -24,6 +24,7 @@ RIGHT, OTHER = "#f0938a", "#9ecae1"  # bars of the right class, as in the paper'
 RED = "#c0332b"  # text
 GREY = "#8a8f98"
 DPI = 130
+CONTRAST = 0.995  # share of a projection's values that is not cut off: a few of them are far out
 
 
 def shortened(text: str, most: int) -> str:
@@ -109,10 +110,13 @@ def curves(all_runs: Sequence[runs.RunFiles], names: Sequence[str]) -> Figure:
     return figure
 
 
-def scaled(kernel: np.ndarray) -> np.ndarray:
-    """Numbers as a picture: 0 becomes middle grey, the largest of either sign black or white; (..., 3)."""
-    most = float(np.abs(kernel).max()) or 1.0
-    shown = 0.5 + kernel / (2 * most)
+def scaled(kernel: np.ndarray, share: float = 1.0) -> np.ndarray:
+    """Numbers as a picture (..., 3): 0 becomes middle grey, the largest of either sign black or white.
+
+    With `share` below 1 so many of them lie between the two and the rest is cut off.
+    """
+    most = float(np.quantile(np.abs(kernel), share)) or float(np.abs(kernel).max()) or 1.0
+    shown = np.clip(0.5 + kernel / (2 * most), 0, 1)
     return np.broadcast_to(shown, (*shown.shape[:-1], 3)) if shown.shape[-1] == 1 else shown
 
 
@@ -254,7 +258,7 @@ def excites(shown: Sequence[Map]) -> Figure:
         upper, lower = places[2 * row, column], places[2 * row + 1, column]
         side = max(max(patch.pixels.shape[:2]) for patch in here.patches)
         pixels = [_square(_colour(patch.pixels), side, 1.0) for patch in here.patches]
-        projections = [_square(scaled(patch.projection), side, 0.5) for patch in here.patches]
+        projections = [_square(scaled(patch.projection, CONTRAST), side, 0.5) for patch in here.patches]
         upper.imshow(_tiles(pixels, 3), interpolation="nearest")
         lower.imshow(_tiles(projections, 3), interpolation="nearest")
         upper.set_title(f"map {here.number}", fontsize=10)

@@ -173,7 +173,7 @@ def at_a_glance(run: runs.RunFiles, findings: Findings) -> list[tuple[str, str, 
 def _data_words(run: runs.RunFiles) -> str:
     data = run.config.data
     classes = run.beside.get("class_names")
-    known = f"{len(classes):,} classes, " if isinstance(classes, list) else ""
+    known = f"{len(classes):,} classes, " if isinstance(classes, list) and classes else ""
     return f"{data.name}, {known}{data.crop} x {data.crop} x {data.channels} of {data.size} x {data.size}"
 
 
@@ -210,14 +210,17 @@ def _sections(
     if findings.kernels is not None:
         sections.append(("First-layer kernels", [_kernels(findings)], []))
     if findings.guesses:
-        words = "Pictures and their likeliest classes; the right one is bold, its bar red (paper, figure 4, left)."
+        words = (
+            f"Pictures of {findings.dataset} and their likeliest classes; the right one is bold, its bar red "
+            "(paper, figure 4, left)."
+        )
         shown = Shown("guesses", figures.guesses(findings.guesses), words, "Pictures with bars")
         sections.append(("Guesses", [shown], []))
     if findings.neighbours:
         words = (
-            f"Left: five test pictures. Right: the nearest of {findings.searched:,} training pictures by "
-            f"{findings.layer}, {findings.distance} distance below each; names of other classes are red "
-            "(paper, figure 4, right)."
+            f"Left: five test pictures of {findings.dataset}. Right: the nearest of {findings.searched:,} "
+            f"training pictures by {findings.layer}, with the {findings.distance} distance; names of other "
+            "classes are red (paper, figure 4, right)."
         )
         shown = Shown("neighbours", figures.neighbours(findings.neighbours), words, "Pictures in rows")
         sections.append(("Nearest training pictures", [shown], []))
@@ -282,10 +285,11 @@ def class_rows(found: Confusions) -> list[tuple[str, str, str, str]]:
         other = ""
         if others[taken]:
             name = found.names[taken] if taken < len(found.names) else f"class {taken}"
-            other = f"{_text(name)} ({int(others[taken])})"
+            other = f"{figures.shortened(name, LONGEST)} ({int(others[taken])})"
         rows.append((counts[label] / pictures, label, pictures, other))
     rows.sort(key=lambda row: (row[0], row[1]))
-    return [(_text(found.names[label]), f"{share:.1%}", f"{n:,}", other) for share, label, n, other in rows]
+    names = [figures.shortened(name, LONGEST) for name in found.names]
+    return [(names[label], f"{share:.1%}", f"{n:,}", other) for share, label, n, other in rows]
 
 
 def _maps(findings: Findings) -> list[Shown]:
@@ -293,9 +297,9 @@ def _maps(findings: Findings) -> list[Shown]:
     for layer in dict.fromkeys(one.layer for one in findings.maps):
         maps = [one for one in findings.maps if one.layer == layer]
         words = (
-            f"Above: the nine patches among {findings.looked_at:,} pictures that excite the map most, one a "
-            "picture. Below: what in each does, projected back to pixels (after Zeiler and Fergus), each "
-            "scaled by itself."
+            f"Above: the nine patches among {findings.looked_at:,} pictures of {findings.dataset} that "
+            "excite the map most, one a picture. Below: what in each does, projected back to pixels (after "
+            "Zeiler and Fergus), each scaled by itself."
         )
         alt = f"Patches and projections of {layer}"
         shown.append(Shown(f"excites_{layer}", figures.excites(maps), words, alt, layer))

@@ -74,11 +74,10 @@ def curve(metrics: Lines, tag: str) -> tuple[list[float], list[float]]:
 
 
 def drops(metrics: Lines) -> list[tuple[float, float, float]]:
-    """(epoch, rate before, rate after) wherever the logged learning rate fell."""
-    points = list(zip(*curve(metrics, "learning_rate"), strict=True))
-    return [
-        (epoch, before, after) for (_, before), (epoch, after) in itertools.pairwise(points) if after < before
-    ]
+    """(epoch of the last line before, rate before, rate after) wherever the logged learning rate fell."""
+    points = zip(*curve(metrics, "learning_rate"), strict=True)
+    pairs = itertools.pairwise(points)
+    return [(epoch, before, after) for (epoch, before), (_, after) in pairs if after < before]
 
 
 def epochs_to(metrics: Lines, error: float, tag: str = "train/top1_error") -> float | None:
