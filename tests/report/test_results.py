@@ -98,6 +98,34 @@ def test_the_table_is_what_the_files_give(tmp_path):
     assert page.read_text() == before
 
 
+def test_figure_1_is_of_the_best_rates(tmp_path):
+    rows = []
+    for activation, rate, epochs in [
+        ("relu", 0.001, 2.0),
+        ("relu", 0.002, 1.5),
+        ("relu", 0.002, 1.7),
+        ("tanh", 0.001, 9.0),
+        ("tanh", 0.002, 8.0),
+        ("tanh", 0.004, None),
+    ]:
+        change = {"model.activation": activation, "schedule.learning_rate": rate}
+        run = write_run(tmp_path / str(len(rows)), len(rows), 0.3, change, cifar10_19)
+        row = results.row_of(runs.read(run))
+        if epochs is None:
+            del row["values"]["epochs_to_25_percent"]
+        else:
+            row["values"]["epochs_to_25_percent"] = epochs
+        rows.append(row)
+    text = results.table(rows, Path("results"))
+    line = next(line for line in text.splitlines() if line.startswith("Figure 1: "))
+    assert line.startswith(
+        "Figure 1: `cifar10_19 model.activation=tanh schedule.learning_rate=0.002` needs 5 times"
+    )
+    assert "`cifar10_19 schedule.learning_rate=0.002`" in line
+    assert "(8, n 1, and 1.6, n 2;" in line
+    assert "Figure 1" not in results.table(rows[:3], Path("results"))
+
+
 def test_the_page_in_the_repository_is_what_its_files_give():
     root = Path(__file__).parents[2]
     files = sorted((root / results.FOLDER).glob("*.jsonl"))
