@@ -46,7 +46,7 @@ def alexnet(*arguments, cwd=ROOT):
         ("predict --config=configs/digits.py", "predict needs pictures"),
         ("features", "features needs --workdir=DIR"),
         ("report", "report needs --workdir=DIR"),
-        ("report --config=configs/digits.py", "runs/digits is not the workdir of a run"),
+        ("report --workdir=nowhere", "nowhere is not the workdir of a run"),
         ("similar", "similar needs --workdir=DIR"),
         ("similar --config=configs/digits.py README.md", "similar needs --source=FOLDER"),
         ("similar --config=configs/digits.py --source=docs", "one picture, or --label=NAME"),

@@ -261,7 +261,8 @@ def excites(shown: Sequence[Map]) -> Figure:
         projections = [_square(scaled(patch.projection, CONTRAST), side, 0.5) for patch in here.patches]
         upper.imshow(_tiles(pixels, 3), interpolation="nearest")
         lower.imshow(_tiles(projections, 3), interpolation="nearest")
-        upper.set_title(f"map {here.number}", fontsize=10)
+        tower = f", tower {here.tower}" if shown[-1].tower else ""
+        upper.set_title(f"map {here.number}{tower}", fontsize=10)
     return figure
 
 
