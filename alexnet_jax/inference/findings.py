@@ -145,10 +145,14 @@ def find(workdir: Path, config: ConfigDict, which: str, most: int = MOST) -> Fin
     found.step, found.towers = trained.step, trained.architecture.towers
     found.parameters = sum(prod(leaf.shape) for layer in trained.params.values() for leaf in layer.values())
     first = trained.architecture.layers[0]
-    if isinstance(first, Conv):
-        found.kernels = np.asarray(trained.params[first.name]["kernel"], np.float32)
-    else:
+    if not isinstance(first, Conv):
         found.missing["kernels"] = f"the first layer, {first.name}, is not a convolution"
+    else:
+        kernels = np.asarray(trained.params[first.name]["kernel"], np.float32)
+        if np.isfinite(kernels).all():
+            found.kernels = kernels
+        else:
+            found.missing["kernels"] = "they are not numbers: these weights diverged"
     try:
         data = _Data(trained, pipeline.open_dataset(config.data), most)
     except (UsageError, RunFailure) as error:

@@ -14,6 +14,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ml_collections import ConfigDict
+
 import configs
 from alexnet_jax import config as configuration
 from alexnet_jax import files
@@ -117,12 +119,12 @@ def _of_page(workdir: Path) -> dict[str, Any]:
         return {}
 
 
-def nearest_config(config: Any) -> tuple[str, dict[str, Any]]:
+def nearest_config(config: ConfigDict) -> tuple[str, dict[str, Any]]:
     """The config of configs/ that differs in the fewest keys from a run's, and these keys."""
-    own = configuration.flatten(config)
+    own = _flat(config)
     best: tuple[str, dict[str, Any]] | None = None
     for module in pkgutil.iter_modules(configs.__path__):
-        known = configuration.flatten(importlib.import_module(f"configs.{module.name}").get_config())
+        known = _flat(importlib.import_module(f"configs.{module.name}").get_config())
         changes = {
             key: own[key]
             for key in sorted(own)
@@ -136,8 +138,15 @@ def nearest_config(config: Any) -> tuple[str, dict[str, Any]]:
     return best
 
 
+def _flat(config: ConfigDict) -> dict[str, Any]:
+    """`config` by keys that the command line can change: layers' own rules are one."""
+    rules = "optimizer.per_layer"
+    flat = {key: value for key, value in configuration.flatten(config).items() if not key.startswith(rules)}
+    return flat | {rules: config.optimizer.per_layer.to_dict()}
+
+
 def _word(value: Any) -> str:
-    text = json.dumps(value) if isinstance(value, dict) else str(value)
+    text = str(value)
     return f'"{text}"' if set(text) & set(" ()[]{}*'") else text
 
 

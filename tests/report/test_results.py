@@ -2,15 +2,18 @@
 
 import json
 import re
+import shlex
 import statistics
 from pathlib import Path
 
 import pytest
+from absl import flags as absl_flags
+from ml_collections import ConfigDict, config_flags
 
 from alexnet_jax import config as configuration
 from alexnet_jax.errors import RunFailure, UsageError
 from alexnet_jax.report import published, results, runs
-from configs import cifar10, cifar10_19, imagenet
+from configs import cifar10, cifar10_19, finetune, imagenet
 
 
 def write_run(workdir, seed, top1, change=None, made_by=cifar10):
@@ -61,6 +64,23 @@ def test_an_experiment_is_a_config_and_what_differs(tmp_path):
     assert row["experiment"] == "cifar10_19 model.activation=tanh schedule.learning_rate=0.003"
     assert "/x" not in json.dumps(row)
     assert row["published"] == {}  # nobody published that
+
+
+def test_the_command_makes_the_config_again(tmp_path):
+    rules = ConfigDict({"conv1": {"frozen_from": 0.0}, "fc8": {"kernel_rate_factor": 2.0}})
+    change = {"train.init_from": "/somewhere/else/runs/converted", "optimizer.per_layer": rules}
+    change |= {"schedule.steps": ((7, 0.002), (9, 0.0002)), "data.validation_split": "", "model.classes": 101}
+    run = runs.read(write_run(tmp_path / "a", 3, 0.3, change, finetune))
+    command = results.row_of(run)["command"]
+    assert command.startswith("python -m alexnet_jax.main --config=configs/finetune.py ")
+    assert "--config.train.init_from=runs/converted" in command
+    flags = shlex.split(command.removeprefix("python -m alexnet_jax.main "))
+    config_flags.DEFINE_config_file("config", flag_values=(values := absl_flags.FlagValues()), sys_argv=flags)
+    values(["main", *flags])
+    made = values["config"].value
+    made.train.init_from = change["train.init_from"]
+    assert made.optimizer.per_layer.to_dict() == rules.to_dict()
+    assert configuration.flatten(made) == configuration.flatten(run.config)
 
 
 def test_the_table_is_what_the_files_give(tmp_path):
