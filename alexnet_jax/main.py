@@ -16,6 +16,8 @@ Verbs:
              DIR --output=FILE: a workdir becomes .safetensors or .npz.
   export     the net in --workdir as StableHLO in --output.
   doctor     versions and devices, and with --config whether that run could start; --architectures: the nets.
+  report     one page with the paper's figures for the run in --workdir (several: their curves overlaid);
+             --results: the row of each --workdir into docs/results/, and docs/RESULTS.md from all rows.
   benchmark  `benchmark input`: how fast the input is, against its peers on the same pictures;
              `benchmark step`: the forward pass and the training step; --peer=torch: beside PyTorch's;
              `benchmark start`: how long a start takes with and without kept compiled programs;
@@ -49,6 +51,7 @@ VERBS = (
     "convert",
     "export",
     "doctor",
+    "report",
     "benchmark",
 )
 
@@ -56,7 +59,7 @@ FLAGS = flags.FLAGS
 flags.DEFINE_multi_string(
     "workdir",
     [],
-    "Folder of the run; default runs/<name of the config file>. evaluate: repeated, an ensemble.",
+    "Folder of the run; default runs/<name of the config file>. Repeated: an ensemble; curves.",
 )
 flags.DEFINE_string(
     "source", "", "What prepare, train and benchmark read: a path, or the word digits; what similar searches."
@@ -81,6 +84,7 @@ flags.DEFINE_string("class_names", "", "convert: a text file with one class name
 flags.DEFINE_string("mean", "", "convert: a mean file of Caffe, .binaryproto or .npy.")
 flags.DEFINE_bool("json", False, "evaluate, predict, features, similar, compare: answer in JSON.")
 flags.DEFINE_bool("architectures", False, "doctor: print every net with its figures.")
+flags.DEFINE_bool("results", False, "report: record finished runs and write docs/RESULTS.md.")
 flags.DEFINE_string("peer", "", "benchmark step: torch measures PyTorch in the same run.")
 flags.DEFINE_integer("profile", 0, "train: write a profiler trace of this many steps.", 0)
 flags.DEFINE_bool("debug", False, "Show tracebacks.")
@@ -110,7 +114,7 @@ def _dispatch(arguments: list[str]) -> int:
     verb = arguments.pop(0) if arguments else "train"
     if verb not in VERBS:
         raise UsageError(f"{verb!r} is not a verb; there are {', '.join(VERBS)}")
-    if arguments and verb in ("train", "prepare", "evaluate", "export", "doctor"):
+    if arguments and verb in ("train", "prepare", "evaluate", "export", "doctor", "report"):
         raise UsageError(f"{verb} takes no argument {arguments[0]!r}; flags are written --name=value")
     if FLAGS.views not in (0, 1, 10):
         raise UsageError(f"--views={FLAGS.views}: it must be 1 or 10")
@@ -118,6 +122,11 @@ def _dispatch(arguments: list[str]) -> int:
         return _doctor()
     if verb == "convert":
         return _convert(arguments)
+    if verb == "report" and FLAGS.results:
+        from alexnet_jax.report import results
+
+        print("\n".join([*results.record(list(map(Path, FLAGS.workdir))), results.write_page()]))
+        return 0
     if "config" not in FLAGS:
         untrained = verb in ("train", "prepare", "benchmark")
         needs = "--config=configs/X.py" if untrained else "--workdir=DIR of a trained net"
@@ -127,7 +136,7 @@ def _dispatch(arguments: list[str]) -> int:
         raise UsageError(f"{verb} needs --config=configs/X.py")
     workdirs = list(map(Path, FLAGS.workdir)) or [Path(f"runs/{Path(_config_file(FLAGS['config'])).stem}")]
     workdir = workdirs[0]
-    if len(workdirs) > 1 and verb != "evaluate":
+    if len(workdirs) > 1 and verb not in ("evaluate", "report"):
         raise UsageError(f"{verb} takes one --workdir, not {len(workdirs)}")
     configuration.check(config)
 
@@ -187,6 +196,14 @@ def _dispatch(arguments: list[str]) -> int:
             raise UsageError(
                 "benchmark measures input, step, start, features or similar: type benchmark step"
             )
+        return 0
+    if verb == "report":
+        from alexnet_jax.report import page
+
+        read = page.check(workdirs)
+        from alexnet_jax.inference import findings
+
+        print("\n".join(page.write(read, findings.find(workdir, config, FLAGS.checkpoint))))
         return 0
     from alexnet_jax.inference import evaluate, predict, reading, run
 

@@ -1,8 +1,9 @@
-"""What a process sets up before JAX starts: where compiled programs are kept, and memory that stays."""
+"""The process and its machine: kept compiled programs, memory that stays, processor and versions."""
 
 import ctypes
 import importlib.util
 import os
+import platform
 import stat
 from importlib import metadata
 from pathlib import Path
@@ -84,3 +85,32 @@ def keep_memory() -> bool:
         first = -(-start // page) * page
         libc.madvise(first, size - page, _MADV_HUGEPAGE)
     return True
+
+
+def host() -> str:
+    """This machine's processor and how many of its cores this process may use."""
+    model = platform.processor() or platform.machine()
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                model = line.split(":", 1)[1].strip()
+                break
+    except OSError:
+        pass  # not Linux: the platform's own word stands
+    return f"{model}, {cores()} cores"
+
+
+def cores() -> int:
+    """How many cores this process may use; XLA has as many threads."""
+    return len(os.sched_getaffinity(0))
+
+
+def versions(*packages: str) -> dict[str, str]:
+    """Versions of Python and of those `packages` that are installed."""
+    found = {"python": platform.python_version()}
+    for package in packages:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found

@@ -1,6 +1,8 @@
 """Folders import only what stands above them (the plan in the README), and nothing heavy at run time."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1] / "alexnet_jax"
@@ -15,6 +17,7 @@ ORDER = [
     "training",
     "inference",
     "interop",
+    "report",
     "benchmark",
     "doctor",
     "main",
@@ -39,6 +42,15 @@ def test_folders_import_what_stands_above_them():
             parts = name.split(".")
             if parts[0] == "alexnet_jax" and len(parts) > 1 and parts[1] in ORDER:
                 assert ORDER.index(parts[1]) <= ORDER.index(own), f"{path} imports {name}"
+
+
+def test_the_report_draws_and_does_not_compute():
+    modules = [
+        ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts)
+        for path in (PACKAGE / "report").rglob("*.py")
+    ]
+    code = f"import sys\nfor name in {modules}: __import__(name)\nassert 'jax' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], cwd=PACKAGE.parent, check=True)
 
 
 def test_no_other_framework_at_run_time():

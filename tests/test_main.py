@@ -45,6 +45,8 @@ def alexnet(*arguments, cwd=ROOT):
         ("evaluate --config=configs/digits.py --views=3", "--views=3: it must be 1 or 10"),
         ("predict --config=configs/digits.py", "predict needs pictures"),
         ("features", "features needs --workdir=DIR"),
+        ("report", "report needs --workdir=DIR"),
+        ("report --workdir=nowhere", "nowhere is not the workdir of a run"),
         ("similar", "similar needs --workdir=DIR"),
         ("similar --config=configs/digits.py README.md", "similar needs --source=FOLDER"),
         ("similar --config=configs/digits.py --source=docs", "one picture, or --label=NAME"),

@@ -1,17 +1,17 @@
 """What all measurements share: alternating runs, their medians, the table and benchmark.json."""
 
 import json
-import os
-import platform
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from alexnet_jax.files import write_text
 from alexnet_jax.progress import Progress
+from alexnet_jax.runtime import cores as cores
+from alexnet_jax.runtime import host as host
+from alexnet_jax.runtime import versions as versions
 
 Rates = dict[str, list[float]]
 
@@ -102,35 +102,6 @@ def row(name: str, unit: str, ours: Sequence[float], peer: str | None, theirs: S
         "device": device,
         "versions": dict(versions),
     }
-
-
-def host() -> str:
-    """This machine's processor and how many of its cores this process may use."""
-    model = platform.processor() or platform.machine()
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                model = line.split(":", 1)[1].strip()
-                break
-    except OSError:
-        pass  # not Linux: the platform's own word stands
-    return f"{model}, {cores()} cores"
-
-
-def cores() -> int:
-    """How many cores this process may use; XLA has as many threads."""
-    return len(os.sched_getaffinity(0))
-
-
-def versions(*packages: str) -> dict[str, str]:
-    """Versions of Python and of those `packages` that are installed."""
-    found = {"python": platform.python_version()}
-    for package in packages:
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -35,6 +35,7 @@ from alexnet_jax.data import pictures
 from alexnet_jax.errors import RunFailure, UsageError
 from alexnet_jax.inference import features, reading
 from alexnet_jax.inference.run import Run
+from alexnet_jax.model.architectures import Architecture
 from alexnet_jax.progress import Progress, printable
 
 CHUNK = 1 << 25  # numbers of the index that are compared at once
@@ -152,9 +153,13 @@ def index(run: Run, folder: Path) -> tuple[Index, list[dict[str, str]]]:
     if not now or not now["files"]:
         raise RunFailure(f"none of {len(found)} pictures in {folder} could be decoded")
     names = tuple(name for name, _ in now["files"])
-    units = len(features.shapes_of(run.architecture, [layer])[layer]) == 1
-    distance = "euclidean" if units else "cosine"
+    distance = distance_of(run.architecture, layer)
     return Index(folder, layer, distance, names, now["vectors"], now["probabilities"]), left_out
+
+
+def distance_of(architecture: Architecture, layer: str) -> str:
+    """The distance that suits a layer: 'euclidean' for units, 'cosine' for maps."""
+    return "euclidean" if len(features.shapes_of(architecture, [layer])[layer]) == 1 else "cosine"
 
 
 def _update(

@@ -23,7 +23,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from alexnet_jax import config as configuration
-from alexnet_jax import files
+from alexnet_jax import files, runtime
 from alexnet_jax.data import pipeline
 from alexnet_jax.data.statistics import Statistics
 from alexnet_jax.errors import RunFailure, UsageError
@@ -260,8 +260,15 @@ class _Run:
             raise UsageError(f"{self.workdir} holds checkpoints and no config.json: use another --workdir")
         if not self.checkpoints.steps():
             (self.initial or self.dataset).statistics.save(self.workdir / STATISTICS)
+        device = self.mesh.devices.flat[0]
+        kind = runtime.host() if device.platform == "cpu" else f"{self.mesh.size} x {device.device_kind}"
         configuration.save(
-            path, self.config, class_names=list(self.dataset.class_names), statistics=STATISTICS
+            path,
+            self.config,
+            class_names=list(self.dataset.class_names),
+            statistics=STATISTICS,
+            hardware=kind,
+            versions=runtime.versions("jax", "jaxlib", "flax"),
         )
 
     def _start(self) -> tuple[int, step.TrainState]:

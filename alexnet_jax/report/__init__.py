@@ -1,0 +1,1 @@
+"""What a run's files and `inference` hold, as pictures and pages."""

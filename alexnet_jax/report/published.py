@@ -1,0 +1,73 @@
+"""Published errors of the nets and data that this package knows, to stand beside a run's own."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ml_collections import ConfigDict
+
+RELU: dict[str, Any] = {"activation": "relu"}
+WHOLE: dict[str, Any] = {"width": 1.0}
+PAPER: dict[str, Any] = {
+    "width": 1.0,
+    "towers": 2,
+    "communicate_at": ("conv3", "fc6", "fc7"),
+    "without": (),
+    "activation": "relu",
+    "lrn": True,
+    "pool_size": 3,
+}
+
+
+@dataclass(frozen=True)
+class Published:
+    """One published result, errors as fractions; `model` and `data` are what a config must say to be it."""
+
+    architecture: str
+    dataset: str
+    views: int
+    top1_error: float
+    top5_error: float | None
+    source: str
+    model: Mapping[str, Any] = field(default_factory=dict)
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+
+_CUDA_CONVNET, _LOG = "cuda-convnet", "2012 source, its log"
+_WHOLE_PICTURE = {"crop": 32}
+TABLE = (
+    Published("alexnet_2012", "imagenet2012", 10, 0.407, 0.182, "paper, table 2", PAPER),
+    Published("alexnet_2012", "imagenet2010", 10, 0.375, 0.170, "paper, table 1", PAPER),
+    Published("alexnet_2012", "imagenet2010", 1, 0.3902, 0.1830, _LOG, PAPER),
+    Published("alexnet_2012_source", "imagenet2012", 10, 0.4066, 0.1821, _LOG, WHOLE),
+    Published("alexnet_2012_source", "imagenet2010", 10, 0.3747, 0.1700, _LOG, WHOLE),
+    Published("source_145_half", "imagenet2010", 10, 0.3917, 0.1823, _LOG, WHOLE),
+    Published("source_147", "imagenet2012", 10, 0.4106, 0.1851, _LOG, WHOLE),
+    Published("source_148", "imagenet2012", 10, 0.4203, 0.1936, _LOG, WHOLE),
+    Published("source_150", "imagenet2012", 10, 0.4183, 0.1933, _LOG, WHOLE),
+    Published("caffe", "imagenet2012", 1, 0.429, 0.198, "BVLC, its readme", WHOLE),
+    Published("torchvision", "imagenet2012", 1, 0.43478, 0.20934, "torchvision, its documentation", WHOLE),
+    Published("cifar10_26", "cifar10", 1, 0.26, None, _CUDA_CONVNET, RELU, _WHOLE_PICTURE),
+    Published("cifar10_19", "cifar10", 1, 0.19, None, _CUDA_CONVNET, RELU, _WHOLE_PICTURE),
+    Published("cifar10_19", "cifar10", 10, 0.142, None, _CUDA_CONVNET, RELU, {"crop": 24}),
+    Published("cifar10_18", "cifar10", 1, 0.18, None, _CUDA_CONVNET, RELU, _WHOLE_PICTURE),
+    Published("cifar10_13", "cifar10", 10, 0.13, None, _CUDA_CONVNET, RELU, {"crop": 24}),
+    Published("cifar10_11", "cifar10", 10, 0.11, None, _CUDA_CONVNET, RELU, {"crop": 24}),
+)
+
+
+def find(config: ConfigDict, views: int | None = None) -> tuple[Published, ...]:
+    """What was published for the net and data of `config`, with `views` or any number of them."""
+
+    def agrees(section: ConfigDict, wanted: Mapping[str, Any]) -> bool:
+        return all(section.get(key) == value for key, value in wanted.items())
+
+    return tuple(
+        row
+        for row in TABLE
+        if row.architecture == config.model.architecture
+        and row.dataset == config.data.name
+        and (views is None or row.views == views)
+        and agrees(config.model, row.model)
+        and agrees(config.data, row.data)
+    )

@@ -1,0 +1,303 @@
+"""The verb `report --results`: recorded experiments as rows of JSON, and the table made of them.
+
+A finished run writes its row into `docs/results/<experiment>.jsonl`; `docs/RESULTS.md` is made from these
+files alone, so that nobody types a number. An experiment is a config of configs/ and the keys in which the
+run differs from it, without the seed and what changes no result.
+"""
+
+import importlib
+import json
+import os
+import pkgutil
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+import configs
+from alexnet_jax import config as configuration
+from alexnet_jax import files
+from alexnet_jax.errors import RunFailure, UsageError
+from alexnet_jax.progress import printable
+from alexnet_jax.report import published, runs
+
+FOLDER, PAGE = Path("docs/results"), Path("docs/RESULTS.md")
+ROW = ("experiment", "config", "seed", "values", "hardware", "versions", "seconds", "command", "published")
+TARGET = 0.25  # training error up to which the paper's figure 1 counts epochs
+# What the table calls a value, and whether it is a share.
+VALUES = {
+    "top1_error": ("top-1 error", True),
+    "top5_error": ("top-5 error", True),
+    "train_top1_error": ("training error at the end", True),
+    "epochs_to_25_percent": ("epochs to 25 % training error", False),
+    "specialisation": ("specialisation of the towers", False),
+}
+# Keys that change no result, beside those that say where things lie.
+_FREE = ("seed", *(key for key in configuration.MAY_CHANGE if key != "train.epochs"))
+
+
+def record(workdirs: Sequence[Path], folder: Path = FOLDER) -> list[str]:
+    """Writes the row of each run, over an older one of the same experiment, seed and hardware.
+
+    Returns:
+      A line for each run.
+
+    Raises:
+      UsageError: a workdir without a run. RunFailure: a run without a line of metrics and without
+        `evaluation.json`, or a file of rows that is damaged.
+    """
+    rows = [row_of(runs.read(workdir)) for workdir in workdirs]
+    folder.mkdir(parents=True, exist_ok=True)
+    said = []
+    for workdir, row in zip(workdirs, rows, strict=True):
+        path = folder / f"{row['config']}.jsonl"
+        kept = [old for old in read_rows(path) if _key(old) != _key(row)] if path.exists() else []
+        kept = sorted([*kept, row], key=lambda each: (each["experiment"], each["seed"], each["hardware"]))
+        files.write_text(path, "".join(json.dumps(each, ensure_ascii=False) + "\n" for each in kept))
+        said.append(f"{printable(str(workdir))}: {printable(row['experiment'])}, written to {path}")
+    return said
+
+
+def _key(row: Mapping[str, Any]) -> tuple[str, int, str]:
+    return row["experiment"], row["seed"], row["hardware"]
+
+
+def row_of(run: runs.RunFiles) -> dict[str, Any]:
+    """What a run's files say about it, with the keys of `ROW`.
+
+    `values`: errors as fractions of `evaluation.json`, the last training error, epochs to 25 % of it;
+    `evaluation`: over how many pictures and views; `seconds`: of training steps, None where nobody knows.
+
+    Raises:
+      RunFailure: there is nothing to say.
+    """
+    evaluation = run.evaluation or {}
+    values = {name: runs.number(evaluation.get(name)) for name in ("top1_error", "top5_error")}
+    training = runs.curve(run.metrics, "train/top1_error")[1]
+    values["train_top1_error"] = training[-1] if training else None
+    values["epochs_to_25_percent"] = runs.epochs_to(run.metrics, TARGET)
+    values["specialisation"] = _of_page(run.workdir).get("specialisation")
+    values = {name: value for name, value in values.items() if value is not None}
+    if not values:
+        raise RunFailure(
+            f"{run.workdir} holds no metrics.jsonl and no evaluation.json: train and evaluate it"
+        )
+    base, changes = nearest_config(run.config)
+    words = [f"--config.{key}={_word(value)}" for key, value in changes.items()]
+    command = ["python -m alexnet_jax.main", f"--config=configs/{base}.py", *words]
+    views = evaluation.get("views")
+    found = published.find(run.config, views) if views else ()
+    return {
+        "experiment": " ".join([base, *(word.removeprefix("--config.") for word in words)]),
+        "config": base,
+        "seed": int(run.config.seed),
+        "activation": run.config.model.get("activation"),
+        "values": values,
+        "evaluation": {key: evaluation[key] for key in ("split", "views", "examples") if key in evaluation},
+        "epochs": max(runs.curve(run.metrics, "learning_rate")[0], default=None),
+        "hardware": str(run.beside.get("hardware", "not recorded")),
+        "versions": dict(run.beside.get("versions", {})),
+        "seconds": runs.training_seconds(run.metrics, run.config.data.batch_size),
+        "command": " ".join([*command, f"--config.seed={run.config.seed}"]),
+        "published": {
+            name: {"value": value, "source": row.source}
+            for row in found
+            for name, value in (("top1_error", row.top1_error), ("top5_error", row.top5_error))
+            if value is not None
+        },
+    }
+
+
+def _of_page(workdir: Path) -> dict[str, Any]:
+    """Numbers that `report` computed for its page, {} before it ran."""
+    try:
+        tree = json.loads((workdir / "report" / "report.json").read_text(encoding="utf-8"))
+        return {name: runs.number(value) for name, value in tree.items()}
+    except (OSError, ValueError, AttributeError):
+        return {}
+
+
+def nearest_config(config: ConfigDict) -> tuple[str, dict[str, Any]]:
+    """The config of configs/ that differs in the fewest keys from a run's, and these keys."""
+    own = _flat(config)
+    best: tuple[str, dict[str, Any]] | None = None
+    for module in pkgutil.iter_modules(configs.__path__):
+        known = _flat(importlib.import_module(f"configs.{module.name}").get_config())
+        changes = {
+            key: own[key]
+            for key in sorted(own)
+            if key not in _FREE and (key not in known or known[key] != own[key])
+        }
+        if changes.get("train.init_from"):
+            changes["train.init_from"] = f"runs/{Path(changes['train.init_from']).name}"
+        if best is None or len(changes) < len(best[1]):
+            best = module.name, changes
+    assert best is not None
+    return best
+
+
+def _flat(config: ConfigDict) -> dict[str, Any]:
+    """`config` by keys that the command line can change: layers' own rules are one."""
+    rules = "optimizer.per_layer"
+    flat = {key: value for key, value in configuration.flatten(config).items() if not key.startswith(rules)}
+    return flat | {rules: config.optimizer.per_layer.to_dict()}
+
+
+def _word(value: Any) -> str:
+    text = str(value)
+    return f'"{text}"' if set(text) & set(" ()[]{}*'") else text
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of one file.
+
+    Raises:
+      RunFailure: a line is not a row; its number is named.
+    """
+    rows = []
+    for place, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        try:
+            row = json.loads(line)
+            missing = [key for key in ROW if key not in row]
+            if missing:
+                raise ValueError(f"it has no {missing[0]}")
+            if not all(runs.number(value) is not None for value in row["values"].values()):
+                raise ValueError("a value is not a number")
+        except (ValueError, TypeError, AttributeError) as error:
+            raise RunFailure(f"{path}, line {place}, is not a recorded result: {error}") from None
+        rows.append(row)
+    return rows
+
+
+def write_page(folder: Path = FOLDER, page: Path = PAGE) -> str:
+    """Makes the page of all rows in `folder`; returns a line that says so.
+
+    Raises:
+      UsageError: no rows. RunFailure: a damaged one.
+    """
+    found = sorted(folder.glob("*.jsonl")) if folder.is_dir() else []
+    rows = [row for path in found for row in read_rows(path)]
+    if not rows:
+        raise UsageError(f"{folder} holds no results: report --results --workdir=DIR writes a run's")
+    files.write_text(page, table(rows, Path(os.path.relpath(folder, page.parent))))
+    return f"{page}: {len(rows)} runs of {len(_experiments(rows))} experiments"
+
+
+def table(rows: Sequence[Mapping[str, Any]], folder: Path) -> str:
+    """The page: what was found beside what was published, then how each was run."""
+    made = (
+        f"Made by `python -m alexnet_jax.main report --results` from the files in `{folder}/`, a line for "
+        "each run. n: runs, each with its own seed; spread: their standard deviation (n - 1), and the "
+        "smallest to the largest; time: of the training steps of one run, the mean."
+    )
+    lines = [
+        "# Results",
+        "",
+        made,
+        "",
+        "| experiment | value | n | mean | spread | published | time |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    groups = _experiments(rows)
+    for group in groups:
+        first = True
+        for name, (words, share) in VALUES.items():
+            values = [float(row["values"][name]) for row in group if name in row["values"]]
+            if not values:
+                continue
+            known = group[0]["published"].get(name)
+            beside = f"{_number(known['value'], share)} ({_cell(known['source'])})" if known else ""
+            views = group[0].get("evaluation", {}).get("views")
+            if name in ("top1_error", "top5_error") and views:
+                words += ", ten views" if views == 10 else ", centre view"
+            lines.append(
+                f"| {_code(group[0]['experiment']) if first else ''} | {words} | {len(values)} | "
+                f"{_number(statistics.mean(values), share)} | {_spread(values, share)} | {beside} | "
+                f"{_time(group) if first else ''} |"
+            )
+            first = False
+    lines += _figure_1(groups)
+    lines += ["", "## How", ""]
+    for group in groups:
+        seeds = ", ".join(str(row["seed"]) for row in group)
+        pictures = {row["evaluation"].get("examples") for row in group if row.get("evaluation")} - {None}
+        over = f"; errors over {', '.join(f'{n:,}' for n in sorted(pictures))} pictures" if pictures else ""
+        versions = ", ".join(f"{name} {version}" for name, version in group[0]["versions"].items())
+        command = group[0]["command"].rpartition(" --config.seed=")[0]
+        on = f"{_cell(group[0]['hardware'])}; {_cell(versions) or 'versions not recorded'}"
+        lines.append(f"- {_code(group[0]['experiment'])}: {on}; seeds {seeds}{over}.")
+        lines.append(f"  {_code(command + ' --config.seed=SEED')}")
+    return "\n".join(lines) + "\n"
+
+
+def _figure_1(groups: Sequence[Sequence[Mapping[str, Any]]]) -> list[str]:
+    """A line for each net that was trained with ReLU and with tanh, each at the best rate of those tried."""
+    best: dict[str, dict[str, tuple[float, str, int]]] = {}
+    for group in groups:
+        epochs = [row["values"].get("epochs_to_25_percent") for row in group]
+        if None in epochs or group[0].get("activation") not in ("relu", "tanh"):
+            continue
+        words = group[0]["experiment"].split(" ")
+        apart = ("model.activation=", "schedule.learning_rate=")
+        net = " ".join(word for word in words if not word.startswith(apart))
+        here = statistics.mean(epochs), group[0]["experiment"], len(group)
+        own = best.setdefault(net, {})
+        own[group[0]["activation"]] = min(here, own.get(group[0]["activation"], here))
+    lines = []
+    for found in best.values():
+        if len(found) == 2:
+            (relu, name, n), (tanh, other, m) = found["relu"], found["tanh"]
+            said = (
+                f"Figure 1: {_code(other)} needs {tanh / relu:.2g} times the epochs of {_code(name)} to 25 % "
+                f"training error ({tanh:.3g}, n {m}, and {relu:.3g}, n {n}; the best rate of those tried for "
+                "each). Published: 6 times (paper, figure 1)."
+            )
+            lines += ["", said]
+    return lines
+
+
+def _experiments(rows: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
+    """Rows of one experiment on one kind of hardware together, with the same number of views."""
+    groups: dict[Any, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        key = row["experiment"], row["hardware"], row.get("evaluation", {}).get("views")
+        groups.setdefault(key, []).append(row)
+    return list(groups.values())
+
+
+def _number(value: float, share: bool) -> str:
+    return f"{value:.2%}" if share else f"{value:.3g}"
+
+
+def _spread(values: Sequence[float], share: bool) -> str:
+    if len(values) < 2:
+        return ""
+    low, high = _number(min(values), share), _number(max(values), share)
+    return f"{_number(statistics.stdev(values), share)} ({low} to {high})"
+
+
+def _time(group: Sequence[Mapping[str, Any]]) -> str:
+    seconds = [row["seconds"] for row in group if runs.number(row["seconds"]) is not None]
+    return duration(statistics.mean(seconds)) if seconds else ""
+
+
+def duration(seconds: float) -> str:
+    """A time for a person, such as '2.3 h'."""
+    for unit, name in ((86_400, "days"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * unit:
+            return f"{seconds / unit:.3g} {name}"
+    return f"{seconds:.3g} s"
+
+
+def _cell(text: str) -> str:
+    """`text` in a cell of Markdown: what would end the cell or be read as HTML is escaped."""
+    plain = printable(str(text)).replace("\\", "\\\\")
+    for special in "|<>*_[]`":
+        plain = plain.replace(special, "\\" + special)
+    return plain
+
+
+def _code(text: str) -> str:
+    return "`" + printable(str(text)).replace("`", "'").replace("|", "\\|") + "`"

@@ -1,0 +1,208 @@
+"""The deconvnet against a plain numpy form of its own, and receptive fields against what pixels can reach."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+from alexnet_jax.inference import deconvnet, features
+from alexnet_jax.model import architectures
+from alexnet_jax.model.architectures import Conv
+from configs import digits, imagenet
+from tests.inference.helpers import random_run
+from tests.reference import numpy_layers as oracle
+
+# The paper's table as this test reads it: layer, stride, pad, towers that see their own maps, what follows.
+PAPER = (
+    ("conv1", 4, (0, 3), 1, ("lrn", "pool")),
+    ("conv2", 1, 2, 2, ("lrn", "pool")),
+    ("conv3", 1, 1, 1, ()),
+    ("conv4", 1, 1, 2, ()),
+    ("conv5", 1, 1, 2, ()),
+)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    return random_run(tmp_path_factory.mktemp("run"))
+
+
+@pytest.fixture(scope="module")
+def images():
+    draw = np.random.default_rng(3)
+    coarse = draw.integers(0, 256, (3, 12, 12, 3), dtype=np.uint8)
+    return coarse.repeat(6, axis=1).repeat(6, axis=2)
+
+
+def whole(kernel_TxKxKxIxO):
+    """(kh, kw, cin seen, all maps)."""
+    return np.concatenate(list(np.asarray(kernel_TxKxKxIxO, np.float64)), axis=-1)
+
+
+def normalised(run, images):
+    edge = (72 - 64) // 2
+    return (images[:, edge:-edge, edge:-edge].astype(np.float64) - np.asarray(run.mean, np.float64)) / 60.0
+
+
+def up(run, x, layer):
+    """What each step read, and the values of `layer` before its ReLU."""
+    seen = []
+    for name, stride, pad, groups, after in PAPER:
+        kernel = whole(run.params[name]["kernel"])
+        seen.append(("conv", x, (kernel, stride, pad, groups)))
+        x = oracle.conv(
+            x, kernel, np.ravel(run.params[name]["bias"]), stride=stride, padding=pad, groups=groups
+        )
+        if name == layer:
+            return seen, x
+        seen.append(("relu", x, None))
+        x = np.maximum(x, 0)
+        if "lrn" in after:
+            x = oracle.lrn(x, size=5, alpha=1e-4, beta=0.75, k=2.0, groups=2)
+            seen.append(("pool", x, None))
+            x = oracle.max_pool(x, size=3, stride=2)
+    raise AssertionError(layer)
+
+
+def unpooled(read, signal):
+    """Each value of `signal` where the maximum of its window is in `read`, one window at a time."""
+    found = np.zeros_like(read)
+    for b, i, j, c in np.argwhere(signal != 0):
+        window = read[b, 2 * i : 2 * i + 3, 2 * j : 2 * j + 3, c]
+        y, x = np.unravel_index(window.argmax(), window.shape)
+        found[b, 2 * i + y, 2 * j + x, c] += signal[b, i, j, c]
+    return found
+
+
+def filtered_back(read, signal, kernel, stride, pad, groups):
+    """Each value of `signal` times its filter, laid down where the filter read, one value at a time."""
+    low, high = (pad, pad) if isinstance(pad, int) else pad
+    found = np.pad(np.zeros_like(read), ((0, 0), (low, high), (low, high), (0, 0)))
+    side, seen, made = kernel.shape[0], kernel.shape[2], kernel.shape[3] // groups
+    for b, i, j, o in np.argwhere(signal != 0):
+        first = seen * (o // made) if groups > 1 else 0
+        place = (b, slice(i * stride, i * stride + side), slice(j * stride, j * stride + side))
+        found[(*place, slice(first, first + seen))] += signal[b, i, j, o] * kernel[..., o]
+    return found[:, low : found.shape[1] - high, low : found.shape[2] - high]
+
+
+def projected(run, images, layer, maps, rows, columns):
+    seen, values = up(run, normalised(run, images), layer)
+    signal = np.zeros_like(values)
+    for b, at in enumerate(zip(rows, columns, maps, strict=True)):
+        signal[(b, *at)] = values[(b, *at)]
+    for kind, read, arguments in reversed(seen):
+        if kind == "conv":
+            signal = filtered_back(read, signal, *arguments)
+        elif kind == "relu":
+            signal = np.maximum(signal, 0)
+        else:
+            signal = unpooled(read, signal)
+    return signal
+
+
+@pytest.mark.parametrize("layer", ["conv2", "conv5"])
+def test_projections_equal_the_plain_form(trained, images, layer):
+    values, rows, columns = deconvnet.strongest(trained, images, (layer,))[layer]
+    maps = np.asarray([0, values.shape[1] // 2, values.shape[1] - 1])
+    rows, columns = rows[np.arange(3), maps], columns[np.arange(3), maps]
+    found = deconvnet.projections(trained, images, layer, maps, rows, columns)
+    expected = projected(trained, images, layer, maps, rows, columns)
+    assert found.shape == (3, 64, 64, 3)
+    assert np.abs(expected).max() > 0
+    np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
+    for picture, row, column in zip(found, rows, columns, strict=True):
+        top, left, bottom, right = deconvnet.receptive_field(
+            trained.architecture, layer, int(row), int(column)
+        )
+        outside = np.ones((64, 64), bool)
+        outside[top:bottom, left:right] = False
+        assert not picture[outside].any()
+
+
+def test_strongest_is_the_largest_and_its_place(trained, images):
+    layers = deconvnet.convolutions(trained.architecture)
+    assert layers == ("conv1", "conv2", "conv3", "conv4", "conv5")
+    found = deconvnet.strongest(trained, images, layers)
+    values = features.activations(trained, images, layers)
+    for layer in layers:
+        largest, rows, columns = found[layer]
+        for b, m in np.ndindex(largest.shape):
+            plane = values[layer][b, :, :, m]
+            assert np.unravel_index(plane.argmax(), plane.shape) == (rows[b, m], columns[b, m])
+            np.testing.assert_allclose(largest[b, m], plane.max(), rtol=1e-4, atol=1e-4)
+
+
+def test_receptive_fields_are_the_known_ones():
+    """11, 51, 99, 131 and 163 pixels, as published for this geometry; stride 4, then 8, then 16."""
+    config = imagenet.get_config()
+    net = architectures.build(config.model, 224, 3)
+    sides = {"conv1": (11, 27, 4), "conv2": (51, 13, 8), "conv3": (99, 6, 16), "conv5": (163, 6, 16)}
+    for layer, (side, middle, stride) in sides.items():
+        top, left, bottom, right = deconvnet.receptive_field(net, layer, middle, middle)
+        assert (bottom - top, right - left) == (side, side), layer
+        later = deconvnet.receptive_field(net, layer, middle, middle + 1)
+        assert later[1] - left == stride
+    assert deconvnet.receptive_field(net, "conv1", 54, 0) == (216, 0, 224, 11)  # three pixels of padding
+
+
+@pytest.mark.parametrize("layer", ["conv1", "conv2", "conv3", "conv4", "conv5"])
+def test_receptive_fields_are_what_pixels_reach(layer):
+    """A row of light in a dark picture is seen through kernels of ones exactly where the box says."""
+    config = digits.get_config()
+    net = architectures.build(config.model, 64, 1)
+    lit = np.eye(64)[:, :, None, None] * np.ones((1, 1, 64, 1))  # picture r has its row r lit
+    x = lit
+    for name, stride, pad, _, after in PAPER:
+        side = next(row for row in net.layers if isinstance(row, Conv) and row.name == name).kernel
+        x = oracle.conv(x, np.ones((side, side, 1, 1)), np.zeros(1), stride=stride, padding=pad)
+        if name == layer:
+            break
+        if after:
+            x = oracle.max_pool(x, size=3, stride=2)
+    for place in range(x.shape[1]):
+        reached = np.flatnonzero(x[:, place, 0, 0] > 0)
+        box = deconvnet.receptive_field(net, layer, place, place)
+        assert (box[0], box[2]) == (reached[0], reached[-1] + 1)
+        assert (box[1], box[3]) == (box[0], box[2])
+
+
+def test_same_map_normalisation_and_other_pools_count():
+    config = digits.get_config()
+    config.model = {"architecture": "cifar10_18", "classes": 10, "activation": "relu"}
+    config.model.compute_dtype = "float32"
+    net = architectures.build(config.model, 32, 3)
+    # conv1 5, pool1 3/2, norm1 3, conv2 5: back from 1: 5, 7, 15, 19
+    top, _, bottom, _ = deconvnet.receptive_field(net, "conv2", 8, 8)
+    assert bottom - top == 19
+
+
+def test_maps_are_spread_over_both_towers_and_alive(trained):
+    alive = np.ones(16, bool)
+    alive[[0, 1, 2, 3]] = False
+    chosen = deconvnet.maps_to_show(trained.architecture, "conv2", alive, 4)
+    assert len(chosen) == 4
+    assert all(alive[number] for number in chosen)
+    assert [number // 8 for number in chosen] == [0, 0, 1, 1]
+    assert deconvnet.maps_to_show(trained.architecture, "conv2", np.zeros(16, bool), 4) == []
+
+
+def test_two_devices_say_the_same(trained, images, tmp_path):
+    apart = random_run(tmp_path, data=1, model=2)
+    one, two = (
+        deconvnet.projections(run, images, "conv5", np.asarray([0, 5, 15]), *np.ones((2, 3), int))
+        for run in (trained, apart)
+    )
+    np.testing.assert_array_equal(one, two)
+
+
+def test_a_tanh_is_passed(trained, images):
+    rows = tuple(
+        dataclasses.replace(row, kind="tanh") if getattr(row, "kind", "") == "relu" else row
+        for row in trained.architecture.layers
+    )
+    run = dataclasses.replace(trained, architecture=dataclasses.replace(trained.architecture, layers=rows))
+    found = deconvnet.projections(run, images, "conv2", np.asarray([0, 1, 2]), *np.ones((2, 3), int))
+    assert np.isfinite(found).all()
+    assert (jax.device_get(found) < 0).any()

@@ -1,0 +1,198 @@
+"""`report --results`: rows say what a run's files say, and the table what the rows say."""
+
+import json
+import re
+import shlex
+import statistics
+from pathlib import Path
+
+import pytest
+from absl import flags as absl_flags
+from ml_collections import ConfigDict, config_flags
+
+from alexnet_jax import config as configuration
+from alexnet_jax.errors import RunFailure, UsageError
+from alexnet_jax.report import published, results, runs
+from configs import cifar10, cifar10_19, finetune, imagenet
+
+
+def write_run(workdir, seed, top1, change=None, made_by=cifar10):
+    """The files of a finished run: training error 0.8, 0.4, 0.2 at 200 pictures/s."""
+    config = made_by.get_config()
+    config.seed = seed
+    for key, value in (change or {}).items():
+        section, name = key.split(".")
+        config[section][name] = value
+    workdir.mkdir()
+    configuration.save(
+        workdir / "config.json",
+        config,
+        class_names=list("abcdefghij"),
+        statistics="statistics.npz",
+        hardware="a processor, 2 cores",
+        versions={"python": "3.11.1", "jax": "0.10.2"},
+    )
+    lines = [
+        {"step": 100 * n, "epoch": float(n), "train/top1_error": error, "learning_rate": 0.001}
+        | {"perf/images_per_second": 200.0}
+        for n, error in ((1, 0.8), (2, 0.4), (3, 0.2))
+    ]
+    (workdir / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines) + '{"step": 4')
+    evaluation = {"split": "test", "views": 1, "examples": 10_000, "top1_error": top1, "top5_error": 0.02}
+    (workdir / "evaluation.json").write_text(json.dumps(evaluation))
+    return workdir
+
+
+def test_a_row_says_what_the_files_say(tmp_path):
+    run = runs.read(write_run(tmp_path / "a", 7, 0.255))
+    row = results.row_of(run)
+    assert set(results.ROW) <= set(row)
+    assert row["values"]["top1_error"] == 0.255
+    assert row["values"]["train_top1_error"] == 0.2
+    assert row["values"]["epochs_to_25_percent"] == pytest.approx(2 + 0.15 / 0.2)  # between 0.4 and 0.2
+    assert row["seconds"] == pytest.approx(300 * 128 / 200)
+    assert (row["experiment"], row["config"], row["seed"]) == ("cifar10", "cifar10", 7)
+    assert row["command"] == "python -m alexnet_jax.main --config=configs/cifar10.py --config.seed=7"
+    assert row["published"] == {"top1_error": {"value": 0.26, "source": "cuda-convnet"}}
+    assert (row["hardware"], row["versions"]["jax"]) == ("a processor, 2 cores", "0.10.2")
+
+
+def test_an_experiment_is_a_config_and_what_differs(tmp_path):
+    change = {"model.activation": "tanh", "schedule.learning_rate": 0.003, "data.dir": "/x", "mesh.data": 1}
+    run = runs.read(write_run(tmp_path / "a", 1, 0.3, change, cifar10_19))
+    row = results.row_of(run)
+    assert row["experiment"] == "cifar10_19 model.activation=tanh schedule.learning_rate=0.003"
+    assert "/x" not in json.dumps(row)
+    assert row["published"] == {}  # nobody published that
+
+
+def test_the_command_makes_the_config_again(tmp_path):
+    rules = ConfigDict({"conv1": {"frozen_from": 0.0}, "fc8": {"kernel_rate_factor": 2.0}})
+    change = {"train.init_from": "/somewhere/else/runs/converted", "optimizer.per_layer": rules}
+    change |= {"schedule.steps": ((7, 0.002), (9, 0.0002)), "data.validation_split": "", "model.classes": 101}
+    run = runs.read(write_run(tmp_path / "a", 3, 0.3, change, finetune))
+    command = results.row_of(run)["command"]
+    assert command.startswith("python -m alexnet_jax.main --config=configs/finetune.py ")
+    assert "--config.train.init_from=runs/converted" in command
+    flags = shlex.split(command.removeprefix("python -m alexnet_jax.main "))
+    config_flags.DEFINE_config_file("config", flag_values=(values := absl_flags.FlagValues()), sys_argv=flags)
+    values(["main", *flags])
+    made = values["config"].value
+    made.train.init_from = change["train.init_from"]
+    assert made.optimizer.per_layer.to_dict() == rules.to_dict()
+    assert configuration.flatten(made) == configuration.flatten(run.config)
+
+
+def test_the_table_is_what_the_files_give(tmp_path):
+    folder, page = tmp_path / "docs" / "results", tmp_path / "docs" / "RESULTS.md"
+    errors = {1: 0.255, 2: 0.262, 3: 0.271}
+    workdirs = [write_run(tmp_path / f"run{seed}", seed, error) for seed, error in errors.items()]
+    results.record(workdirs, folder)
+    results.record(workdirs[:1], folder)  # again: the same row
+    workdirs[1].joinpath("evaluation.json").write_text(
+        json.dumps({"views": 1, "examples": 10_000, "top1_error": 0.268})
+    )
+    errors[2] = 0.268
+    results.record(workdirs[1:2], folder)
+    assert len(results.read_rows(folder / "cifar10.jsonl")) == 3
+    other = write_run(tmp_path / "narrow", 1, 0.5, {"train.epochs": 3.0})
+    results.record([other], folder)
+    results.write_page(folder, page)
+    text = page.read_text()
+    cells = [
+        [cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line[:1] == "|"
+    ]
+    row = next(line for line in cells if line[0] == "`cifar10`")
+    mean, spread = statistics.mean(errors.values()), statistics.stdev(errors.values())
+    assert row[1:4] == ["top-1 error, centre view", "3", f"{100 * mean:.2f}%"]
+    assert row[4] == f"{100 * spread:.2f}% (25.50% to 27.10%)"
+    assert row[5:] == ["26.00% (cuda-convnet)", "3.2 min"]
+    alone = next(line for line in cells if line[0] == "`cifar10 train.epochs=3.0`")
+    assert alone[2:5] == ["1", "50.00%", ""]
+    assert "seeds 1, 2, 3; errors over 10,000 pictures" in text
+    assert "a processor, 2 cores" in text
+    assert "python 3.11.1, jax 0.10.2" in text
+    assert "python -m alexnet_jax.main --config=configs/cifar10.py --config.seed=SEED" in text
+    before = text
+    results.write_page(folder, page)
+    assert page.read_text() == before
+
+
+def test_figure_1_is_of_the_best_rates(tmp_path):
+    rows = []
+    for activation, rate, epochs in [
+        ("relu", 0.001, 2.0),
+        ("relu", 0.002, 1.5),
+        ("relu", 0.002, 1.7),
+        ("tanh", 0.001, 9.0),
+        ("tanh", 0.002, 8.0),
+        ("tanh", 0.004, None),
+    ]:
+        change = {"model.activation": activation, "schedule.learning_rate": rate}
+        run = write_run(tmp_path / str(len(rows)), len(rows), 0.3, change, cifar10_19)
+        row = results.row_of(runs.read(run))
+        if epochs is None:
+            del row["values"]["epochs_to_25_percent"]
+        else:
+            row["values"]["epochs_to_25_percent"] = epochs
+        rows.append(row)
+    text = results.table(rows, Path("results"))
+    line = next(line for line in text.splitlines() if line.startswith("Figure 1: "))
+    assert line.startswith(
+        "Figure 1: `cifar10_19 model.activation=tanh schedule.learning_rate=0.002` needs 5 times"
+    )
+    assert "`cifar10_19 schedule.learning_rate=0.002`" in line
+    assert "(8, n 1, and 1.6, n 2;" in line
+    assert "Figure 1" not in results.table(rows[:3], Path("results"))
+
+
+def test_the_page_in_the_repository_is_what_its_files_give():
+    root = Path(__file__).parents[2]
+    files = sorted((root / results.FOLDER).glob("*.jsonl"))
+    if not files:
+        pytest.skip("no results are recorded")
+    rows = [row for path in files for row in results.read_rows(path)]
+    assert (root / results.PAGE).read_text() == results.table(rows, Path("results"))
+
+
+def test_hostile_rows(tmp_path):
+    folder = tmp_path / "results"
+    folder.mkdir()
+    row = results.row_of(runs.read(write_run(tmp_path / "a", 7, 0.255)))
+    row |= {"hardware": "<script>alert(1)</script> | x `y`\u202e", "experiment": "a | `b`\n# c"}
+    (folder / "x.jsonl").write_text(json.dumps(row) + "\n")
+    results.write_page(folder, tmp_path / "RESULTS.md")
+    text = (tmp_path / "RESULTS.md").read_text()
+    assert not re.search(r"(?<!\\)<", text)
+    assert "\n# c" not in text
+    assert "\u202e" not in text
+    widths = {len(re.findall(r"(?<!\\)\|", line)) for line in text.splitlines() if line.startswith("|")}
+    assert widths == {8}
+    for damage, words in [("{", "line 2"), ('{"experiment": 1}', "has no config"), ("[]", "line 2")]:
+        (folder / "x.jsonl").write_text(json.dumps(row) + "\n" + damage + "\n")
+        with pytest.raises(RunFailure, match=words):
+            results.write_page(folder, tmp_path / "RESULTS.md")
+    row["values"]["top1_error"] = float("nan")
+    (folder / "x.jsonl").write_text(json.dumps(row) + "\n")
+    with pytest.raises(RunFailure, match="line 1, is not a recorded result: a value is not a number"):
+        results.write_page(folder, tmp_path / "RESULTS.md")
+
+
+def test_wrong_uses(tmp_path):
+    with pytest.raises(UsageError, match="holds no results"):
+        results.write_page(tmp_path, tmp_path / "x.md")
+    with pytest.raises(UsageError, match="not the workdir of a run"):
+        results.record([tmp_path / "none"], tmp_path)
+    run = write_run(tmp_path / "a", 1, 0.3)
+    for name in ("metrics.jsonl", "evaluation.json"):
+        (run / name).unlink()
+    with pytest.raises(RunFailure, match="train and evaluate it"):
+        results.record([run], tmp_path / "results")
+    assert not (tmp_path / "results").exists()
+
+
+def test_published_is_of_the_same_net_and_data():
+    config = imagenet.get_config()
+    assert [row.top1_error for row in published.find(config, 10)] == [0.407]
+    config.model.lrn = False
+    assert published.find(config) == ()
