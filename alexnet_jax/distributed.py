@@ -115,9 +115,9 @@ def start(place: Place) -> None:
     Raises:
       RunFailure: they did not all come within `START_SECONDS`.
     """
-    os.environ.setdefault("JAX_ENABLE_PREEMPTION_SERVICE", "false")  # the loop has its own orderly stop
     import jax
 
+    jax.config.update("jax_enable_preemption_service", False)  # the loop has its own orderly stop
     _end_with_the_others()
     if place.coordinator:
         where = {
@@ -146,8 +146,8 @@ def _end_with_the_others() -> None:
 
     def end(number: int) -> None:
         text = (
-            "alexnet_jax: another process of this run has died or cannot be reached (its own last lines say "
-            "why); the same command goes on from the last checkpoint\n"
+            f"alexnet_jax: {prefix()}another process of this run has died, and with it the run (its own last "
+            "lines say why); the same command goes on from the last checkpoint\n"
         )
         os.write(sys.stderr.fileno(), text.encode())
         os._exit(1)
@@ -160,6 +160,16 @@ def _end_with_the_others() -> None:
 def prefix() -> str:
     """'process 3: ' in a run of several processes, for messages of one of them; else empty."""
     return f"process {_process()}: " if _started else ""
+
+
+def explain() -> str:
+    """What an unexpected error in a run of several processes may mean besides what it says; else empty."""
+    if not _started:
+        return ""
+    return (
+        "; this is also how it shows when another process of this run has died (its own last lines say why): "
+        "the same command goes on from the last checkpoint"
+    )
 
 
 def is_first() -> bool:

@@ -19,6 +19,7 @@ Verbs:
   benchmark  `benchmark input`: how fast the input is, against its peers on the same pictures;
              `benchmark step`: the forward pass and the training step; --peer=torch: beside PyTorch's;
              `benchmark start`: how long a start takes with and without kept compiled programs;
+             `benchmark exchange`: what the devices send each other in a step, against the least possible;
              `benchmark features`: how fast features are, against the forward pass alone;
              `benchmark similar`: whether near means alike, and how long finding takes.
 
@@ -101,7 +102,7 @@ def main(argv: list[str]) -> int:
         code, text = 130, "interrupted"
     except Exception as error:
         first = (str(error) or "no message").splitlines()[0]
-        code, text = 1, f"{type(error).__name__}: {first} (--debug shows the traceback)"
+        code, text = 1, f"{type(error).__name__}: {first} (--debug shows the traceback){distributed.explain()}"
     if FLAGS.debug:
         traceback.print_exc()
     print(f"alexnet_jax: {distributed.prefix()}{text}", file=sys.stderr)
@@ -195,9 +196,13 @@ def _dispatch(arguments: list[str]) -> int:
             from alexnet_jax.benchmark import start as benchmark_start
 
             benchmark_start.run(config, output)
+        elif arguments == ["exchange"]:
+            from alexnet_jax.benchmark import exchange as benchmark_exchange
+
+            benchmark_exchange.run(config, output)
         else:
             raise UsageError(
-                "benchmark measures input, step, start, features or similar: type benchmark step"
+                "benchmark measures input, step, start, exchange, features or similar: type benchmark step"
             )
         return 0
     from alexnet_jax.inference import evaluate, predict, reading, run

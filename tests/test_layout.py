@@ -9,6 +9,7 @@ ORDER = [
     "files",
     "progress",
     "runtime",
+    "distributed",
     "config",
     "data",
     "model",
