@@ -20,8 +20,7 @@ from alexnet_jax.errors import RunFailure, UsageError
 HEARTBEAT_SECONDS = 30  # a process unheard of for so long is dead, and with it the job
 START_SECONDS = 300  # how long the first processes wait for the last
 WAIT_SECONDS = 1800  # how long the others wait for what the first one looks up
-# A process is never so many programs ahead of another: it waits for those it started before (loop, evaluation).
-LAG = 8
+LAG = 8  # a process is never so many programs ahead of another: loop and evaluation wait for earlier ones
 
 _started: list[Any] = []  # after `start`: the ctypes callback, which C code may call until the process ends
 

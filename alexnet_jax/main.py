@@ -102,7 +102,10 @@ def main(argv: list[str]) -> int:
         code, text = 130, "interrupted"
     except Exception as error:
         first = (str(error) or "no message").splitlines()[0]
-        code, text = 1, f"{type(error).__name__}: {first} (--debug shows the traceback){distributed.explain()}"
+        code, text = (
+            1,
+            f"{type(error).__name__}: {first} (--debug shows the traceback){distributed.explain()}",
+        )
     if FLAGS.debug:
         traceback.print_exc()
     print(f"alexnet_jax: {distributed.prefix()}{text}", file=sys.stderr)

@@ -70,7 +70,9 @@ def gpu_shares(count: int) -> list[str] | None:
     if not names:
         return []
     share = len(names) // count
-    return None if len(names) % count else [",".join(names[i * share : i * share + share]) for i in range(count)]
+    return (
+        None if len(names) % count else [",".join(names[i * share : i * share + share]) for i in range(count)]
+    )
 
 
 def watch(commands: list[tuple[dict[str, str], list[str]]]) -> int:

@@ -1,9 +1,9 @@
 """What the devices send each other in a training step, counted in the compiled program.
 
-Towers exchange what enters the layers that read both of them, with its gradient, and sum the last layer: bytes
-for each picture. Replicas sum their gradients: bytes for each step, whatever the batch. A device of a group of
-n sends, of N values that it gets back whole, N (n - 1) / n in an all-gather or a reduce-scatter and twice that
-in an all-reduce (by a ring, which is the least that is possible).
+Towers exchange what enters the layers that read both of them, with its gradient, and sum the last layer:
+bytes for each picture. Replicas sum their gradients: bytes for each step, whatever the batch. A device of a
+group of n sends, of N bytes, N (n - 1) / n in an all-gather or a reduce-scatter and twice that in an
+all-reduce (by a ring, which is the least that is possible).
 """
 
 import math
@@ -97,7 +97,8 @@ def minimum(architecture: Architecture) -> list[tuple[str, int]]:
     part of the sum in the last layer.
     """
     table = architectures.shapes(architecture)
-    rows, before = [], (architecture.crop, architecture.crop, architecture.channels)
+    rows: list[tuple[str, int]] = []
+    before: tuple[int, ...] = (architecture.crop, architecture.crop, architecture.channels)
     picture = True
     for layer in architecture.layers:
         if isinstance(layer, architectures.Weighted):
@@ -126,7 +127,7 @@ def compiled_step(config: ConfigDict, data: int, model: int) -> tuple[str, Archi
     batch_size = 2 * data  # the bytes of a picture do not depend on it, and it compiles fastest
     mesh = sharding.make_mesh(data, model, architecture.towers, batch_size)
     program, state, batch, mean, rates = step_shapes(config, architecture, mesh, batch_size)
-    update = step.compiled_train_step(program, state)
+    update: Any = step.compiled_train_step(program, state)
     return update.lower(state, batch, mean, rates).compile().as_text(), architecture, batch_size
 
 
@@ -136,7 +137,7 @@ def step_shapes(
     """The program of a training step and the shapes and places of its four arguments."""
     rules = optimizer.layer_rules(architecture, config.optimizer, config.schedule)
     form = inputs.InputForm(config.data.mean, config.data.input_std)
-    rule = optimizer.momentum(rules, config.optimizer.momentum)
+    rule = optimizer.update_rule(rules, config.optimizer)
     program = step.Program(architecture, mesh, form, rule, config.seed)
     whole = sharding.replicated(mesh)
 
@@ -149,8 +150,11 @@ def step_shapes(
         if shape.kernel
     }
     opt_state = jax.eval_shape(rule.init, params)
-    state = step.TrainState(shaped((), np.int32), params, opt_state)
-    state = jax.tree.map(lambda x, place: shaped(x.shape, x.dtype, place), state, step.state_shardings(program, state))
+    count: Any = shaped((), np.int32)
+    state = step.TrainState(count, params, opt_state)
+    state = jax.tree.map(
+        lambda x, place: shaped(x.shape, x.dtype, place), state, step.state_shardings(program, state)
+    )
     rows = sharding.placed(mesh, jax.sharding.PartitionSpec("data"))
     channels = architecture.channels
     fields: dict[str, tuple[tuple[int, ...], Any]] = {

@@ -56,8 +56,8 @@ def make_mesh(
     idle = {d.process_index for d in devices} - {d.process_index for d in chosen}
     if idle:
         raise UsageError(
-            f"config.mesh={data} x {model} leaves process {min(idle)} without a device: set config.mesh.data so "
-            f"that all {len(devices)} devices have work, or start fewer processes"
+            f"config.mesh={data} x {model} leaves process {min(idle)} without a device: set config.mesh.data "
+            f"so that all {len(devices)} devices have work, or start fewer processes"
         )
     grid = np.asarray(chosen).reshape(data, model)
     return Mesh(grid, ("data", "model"), axis_types=(AxisType.Auto, AxisType.Auto))

@@ -84,7 +84,9 @@ class Checkpoints:
                 folder.mkdir(parents=True)
             self._orbax.save(folder / "state", args=ocp.args.PyTreeSave(state))
         except (OSError, ValueError) as error:
-            raise RunFailure(f"the checkpoint {folder} cannot be written: {_first_line(error)}{explain()}") from error
+            raise RunFailure(
+                f"the checkpoint {folder} cannot be written: {_first_line(error)}{explain()}"
+            ) from error
         self._finisher = threading.Thread(target=self._finish, args=(folder, progress))
         self._finisher.start()
 

@@ -116,9 +116,8 @@ def check_run(config: ConfigDict) -> tuple[Architecture, Mesh]:
     optimizer.layer_rules(architecture, config.optimizer, config.schedule)
     if config.train.init_from:
         initial.open_initial(config, architecture)
-    mesh = sharding.make_mesh(
-        config.mesh.data, config.mesh.model, architecture.towers, config.data.batch_size
-    )
+    part = config.data.batch_size // config.train.accumulate_steps
+    mesh = sharding.make_mesh(config.mesh.data, config.mesh.model, architecture.towers, part)
     return architecture, mesh
 
 
@@ -215,7 +214,10 @@ def _check_same_everywhere(config: ConfigDict, dataset: pipeline.Dataset, group:
     splits = {name: dataset.size(name) for name in dataset.splits}
     mean = hashlib.sha256(dataset.statistics.mean.tobytes()).hexdigest()
     found = {
-        **{f"config.{key}": value for key, value in configuration.flatten(configuration.to_json(config)).items()},
+        **{
+            f"config.{key}": value
+            for key, value in configuration.flatten(configuration.to_json(config)).items()
+        },
         f"the data {config.data.name}": [list(dataset.class_names), splits, mean],
     }
     own = ("config.data.dir", "config.data.threads", "config.data.workers")  # a machine may have a copy
@@ -255,8 +257,9 @@ class _Run:
         mean = inputs.mean_array(form, statistics.mean, statistics.rgb_mean, architecture.crop)
         self.mean = sharding.replicate(mean, mesh)
         self.rules = optimizer.layer_rules(architecture, config.optimizer, config.schedule)
-        rule = optimizer.momentum(self.rules, config.optimizer.momentum)
-        self.program = step.Program(architecture, mesh, form, rule, config.seed)
+        rule = optimizer.update_rule(self.rules, config.optimizer)
+        parts = config.train.accumulate_steps
+        self.program = step.Program(architecture, mesh, form, rule, config.seed, parts=parts)
         self.predict = evaluation.predictor(architecture, mesh, form, self.mean, config.data.size, 1)
         self.finite = jax.jit(
             lambda leaves: jnp.all(jnp.stack([jnp.isfinite(x).all() for x in leaves])),
@@ -377,7 +380,7 @@ class _Run:
 
     def _rates(self, number: int) -> Any:
         """The learning rates of the step after `number`, on the mesh; copied there when they change."""
-        values = optimizer.learning_rates(self.rules, self.config.schedule, self.memory, self.epoch(number))
+        values = optimizer.learning_rates(self.rules, self.config, self.memory, self.epoch(number))
         if self.rates is None or self.rates[0] != values:
             self.rates = (values, sharding.replicate(values, self.mesh))
         return self.rates[1]
@@ -524,7 +527,7 @@ class _Run:
             f"top-1 error {found.top1_error:.2%}, top-5 error {found.top5_error:.2%}"
         )
         if self.memory.divisions > before.divisions:
-            rate = optimizer.learning_rate(self.config.schedule, self.memory, epoch)
+            rate = optimizer.learning_rate(self.config, self.memory, epoch)
             progress.say(f"the error has stopped improving: the learning rate is now {rate:g}")
         return found.top1_error
 
@@ -537,9 +540,7 @@ class _Run:
             "train/loss": found.loss,
             "train/top1_error": found.top1_error,
             "train/top5_error": found.top5_error,
-            "learning_rate": optimizer.learning_rate(
-                self.config.schedule, self.memory, self.epoch(number - 1)
-            ),
+            "learning_rate": optimizer.learning_rate(self.config, self.memory, self.epoch(number - 1)),
             "perf/images_per_second": found.count / seconds,
             "perf/input_wait_fraction": min(window.waited / seconds, 1.0),
         }

@@ -2,8 +2,8 @@
 
 python -m tests.training.several_processes COORDINATOR PROCESSES PROCESS DATA OUTPUT MESH...
 
-A mesh is written 2x1. For each of them and in both precisions OUTPUT, an .npz, gets the loss and the velocities
-of each step, which are its updates, and what an evaluation counted.
+A mesh is written 2x1. For each of them and in both precisions OUTPUT, an .npz, gets the loss and the
+velocities of each step, which are its updates, and what an evaluation counted.
 """
 
 import sys

@@ -42,8 +42,10 @@ def run_group(folder, output, processes, devices, meshes):
     coordinator = f"localhost:{free_port()}"
     running = [
         subprocess.Popen(
-            [sys.executable, "-m", "tests.training.several_processes", coordinator, str(processes)]
-            + [str(process), folder, str(output), *meshes],
+            [
+                *(sys.executable, "-m", "tests.training.several_processes"),
+                *(coordinator, str(processes), str(process), folder, str(output), *meshes),
+            ],
             cwd=ROOT,
             env=environment(devices),
             stdout=subprocess.PIPE,
@@ -202,8 +204,10 @@ def test_the_death_of_one_ends_all_and_a_restart_goes_on(killed, whole, digits_f
     port = free_port()
     running = [
         subprocess.Popen(
-            [sys.executable, "-m", "alexnet_jax.main", *flags, f"--coordinator=localhost:{port}"]
-            + ["--processes=2", f"--process={process}"],
+            [
+                *(sys.executable, "-m", "alexnet_jax.main", *flags),
+                *(f"--coordinator=localhost:{port}", "--processes=2", f"--process={process}"),
+            ],
             cwd=ROOT,
             env=environment(1),
             stderr=subprocess.PIPE,
