@@ -22,6 +22,14 @@ from alexnet_jax.model import architectures, inputs, sharding
 from alexnet_jax.model.architectures import Architecture
 from alexnet_jax.training import optimizer, step
 
+# What the arithmetic of efficiency assumes (docs/SCALING.md).
+IMAGES_PER_SECOND = 2994.0  # one V100 trains so many, float32 (published, MXNet, batch 256)
+LINK = 12.5e9  # bytes/s from a device to the next replica: 100 Gbit/s each
+PAIR = 150e9  # bytes/s between the two devices of a replica: NVLink of a V100
+HOP = 5e-6  # seconds a message takes at least
+WANTED = 0.9  # share of its time in which a device computes
+DEVICES = (8, 64, 512)
+
 BYTES = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "f32": 4, "s32": 4, "u32": 4, "f64": 8}
 _KINDS = "all-gather|all-reduce|reduce-scatter|collective-permute|all-to-all"
 _LINE = re.compile(rf"= (\(?\w+\[.*?) ({_KINDS})(?:-start)?\((.*)")
@@ -114,6 +122,30 @@ def minimum(architecture: Architecture) -> list[tuple[str, int]]:
     return rows
 
 
+def smallest_batch(devices: int, model: int, tower_bytes: float, gradient_bytes: float) -> int | None:
+    """Pictures in a batch, of all devices, from which on they compute for `WANTED` of their time.
+
+    Nothing is sent while something is computed, so this is the worst case. A replica of `model` devices
+    trains b pictures in b / (model * rate); it sends `tower_bytes` a picture and device inside itself, and a
+    ring over the replicas sends 2 (n - 1) / n of a device's share of the gradients, in 2 (n - 1) hops.
+
+    Args:
+      devices: in all.
+      model: 1, or 2 with a tower a device.
+      tower_bytes: that a device sends for each picture to the other tower's.
+      gradient_bytes: of all gradients.
+
+    Returns:
+      The batch; None where the towers alone take more than there is time for.
+    """
+    replicas = devices // model
+    gradients = 2 * (replicas - 1) / replicas * gradient_bytes / model / LINK + 2 * (replicas - 1) * HOP
+    computing = 1 / (model * IMAGES_PER_SECOND)  # seconds a picture of a replica
+    exchanging = tower_bytes / PAIR if model == 2 else 0.0
+    left = computing * (1 / WANTED - 1) - exchanging
+    return math.ceil(gradients / left) * replicas if left > 0 else None
+
+
 def compiled_step(config: ConfigDict, data: int, model: int) -> tuple[str, Architecture, int]:
     """HLO of the training step on a mesh; no parameter or picture is made.
 
@@ -197,6 +229,12 @@ def run(config: ConfigDict, output: Path) -> None:
         f"  {'the gradients, at least':<28}{size:>12,}",
         f"  {'counted':<28}{replicas:>12,.0f}",
     ]
+    lines += ["", f"batch from which on the devices compute for {WANTED:.0%} of their time (docs/SCALING.md)"]
+    lines.append(f"  {'devices':>8}{'both towers on one':>22}{'a tower each':>16}")
+    for devices in DEVICES:
+        found = [smallest_batch(devices, model, counted, replicas) for model in (1, 2)]
+        one, two = (f"{batch:,}" if batch else "none" for batch in found)
+        lines.append(f"  {devices:>8}{one:>22}{two:>16}")
     print("\n".join(lines))
     device = jax.devices()[0].device_kind
     rows = [

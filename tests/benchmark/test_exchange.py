@@ -1,5 +1,7 @@
 """What devices send each other: counted in compiled programs, against the paper's least."""
 
+from pathlib import Path
+
 import jax
 import pytest
 from jax import export
@@ -38,6 +40,24 @@ def test_the_least_is_the_papers():
     config = imagenet.get_config()
     architecture = architectures.build(config.model, 224, 3)
     assert 4 * sum(count for _, count in exchange.minimum(architecture)) == LEAST == 230_304
+
+
+def test_the_arithmetic_of_efficiency_by_hand():
+    gradients = 4 * 60_965_224
+    # 8 devices: 2 * 7/8 * 243.86 MB at 12.5 GB/s and 14 hops: 34.21 ms, nine times that at 2,994 pictures/s
+    assert exchange.smallest_batch(8, 1, LEAST, gradients) == 8 * 922
+    # 4 replicas: 2 * 3/4 * 121.93 MB and 6 hops: 14.66 ms; a pair has 0.16700 ms a picture, a ninth of it to
+    # spare, and needs 230,304 B at 150 GB/s of that: 0.01702 ms are left
+    assert exchange.smallest_batch(8, 2, LEAST, gradients) == 4 * 862
+    assert exchange.smallest_batch(512, 2, LEAST * 20, gradients) is None
+
+
+def test_the_page_of_arithmetic_says_what_the_program_says():
+    page = (Path(__file__).parents[2] / "docs" / "SCALING.md").read_text()
+    assert f"{LEAST:,}" in page
+    for devices in exchange.DEVICES:
+        one, two = (exchange.smallest_batch(devices, m, LEAST, 4 * 60_965_224) for m in (1, 2))
+        assert f"| {devices} | {one:,} | {two:,} |" in page
 
 
 @pytest.mark.slow
