@@ -117,26 +117,28 @@ def start(place: Place) -> None:
     import jax
 
     jax.config.update("jax_enable_preemption_service", False)  # the loop has its own orderly stop
-    _end_with_the_others()
-    if place.coordinator:
-        where = {
-            "coordinator_address": place.coordinator,
-            "num_processes": place.processes,
-            "process_id": place.process,
-            "cluster_detection_method": "deactivate",
-        }
-    else:
-        where = {}
+    limits: Any = {"initialization_timeout": START_SECONDS, "heartbeat_timeout_seconds": HEARTBEAT_SECONDS}
     try:
-        jax.distributed.initialize(
-            **where,  # type: ignore[arg-type]
-            initialization_timeout=START_SECONDS,
-            heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
-        )
-    except (RuntimeError, ValueError) as error:
+        if place.coordinator:
+            jax.distributed.initialize(
+                place.coordinator,
+                place.processes,
+                place.process,
+                cluster_detection_method="deactivate",
+                **limits,
+            )
+        else:
+            jax.distributed.initialize(**limits)
+    except ValueError as error:
+        if place.coordinator:
+            raise
+        print(f"no other machine of this TPU is known: it trains alone ({error})", file=sys.stderr)
+        return
+    except RuntimeError as error:
         first = (str(error) or "no message").splitlines()[0]
         at = f" at {place.coordinator}" if place.coordinator else ""
         raise RunFailure(f"the processes of this run have not found each other{at}: {first}") from error
+    _end_with_the_others()
 
 
 def _end_with_the_others() -> None:

@@ -46,14 +46,17 @@ FLAT = 0.02  # a loss that is not this share below ln(classes) is no better than
 class Stop:
     """Turns SIGINT and SIGTERM into an orderly stop; a second one ends the process at once.
 
+    Args:
+      group: the run's processes, which all stop where one is told to.
+
     Attributes:
       signal: the signal that came, 0 before.
       agreed: the signal at which the run stops, in all its processes; 0 before.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, group: Group) -> None:
         self.signal = self.agreed = 0
-        self._group = Group()
+        self._group = group
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> "Stop":
@@ -201,9 +204,9 @@ def train(config: ConfigDict, workdir: Path, profile: int = 0) -> int:
     Raises:
       UsageError: the run cannot start. RunFailure: it cannot go on.
     """
-    with Stop() as stop:
+    group = Group()
+    with Stop(group) as stop:
         dataset, architecture, mesh = prepare_run(config)
-        group = Group()
         _check_same_everywhere(config, dataset, group)
         with _lock(workdir):
             return _Run(config, workdir, dataset, architecture, mesh, stop, group).run(profile)
