@@ -146,8 +146,13 @@ def smallest_batch(devices: int, model: int, tower_bytes: float, gradient_bytes:
     return math.ceil(gradients / left) * replicas if left > 0 else None
 
 
-def compiled_step(config: ConfigDict, data: int, model: int) -> tuple[str, Architecture, int]:
+def compiled_step(config: ConfigDict, data: int, model: int, share: int = 2) -> tuple[str, Architecture, int]:
     """HLO of the training step on a mesh; no parameter or picture is made.
+
+    Args:
+      config: for the net and the update.
+      data, model: the mesh.
+      share: pictures of a replica; few compile fastest.
 
     Returns:
       The text, the net, and the pictures of a batch.
@@ -156,7 +161,7 @@ def compiled_step(config: ConfigDict, data: int, model: int) -> tuple[str, Archi
       UsageError: the mesh or the config does not fit.
     """
     architecture = architectures.build(config.model, config.data.crop, config.data.channels)
-    batch_size = 2 * data  # the bytes of a picture do not depend on it, and it compiles fastest
+    batch_size = share * data
     mesh = sharding.make_mesh(data, model, architecture.towers, batch_size)
     program, state, batch, mean, rates = step_shapes(config, architecture, mesh, batch_size)
     update: Any = step.compiled_train_step(program, state)

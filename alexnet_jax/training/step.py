@@ -177,7 +177,7 @@ def _step_in_parts(
     def apply(state: TrainState, gradients: Any, count: jax.Array, rates: Any) -> TrainState:
         return _apply(program, state, jax.tree.map(lambda g: g / count.astype(g.dtype), gradients), rates)
 
-    end = jax.jit(apply, donate_argnums=(0, 1), out_shardings=places)
+    end = jax.jit(apply, donate_argnums=0, out_shardings=places)
 
     def step(state: TrainState, batch: Batch, mean: jax.Array, rates: Any) -> tuple[TrainState, Sums]:
         total = first(state, batch, mean, np.int32(0))

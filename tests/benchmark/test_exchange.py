@@ -72,6 +72,29 @@ def test_the_compiled_step_sends_the_least():
     assert sent == pytest.approx(gradients, rel=0.01)  # two devices: each sends half of them, twice
 
 
+@pytest.mark.slow
+def test_bytes_grow_as_the_page_says():
+    """Towers' bytes with the batch, gradients with (n - 1) / n, and half of those with a tower a device."""
+    config = imagenet.get_config()
+    config.model.width, config.data.crop, config.data.size, config.model.classes = 0.125, 64, 72, 10
+
+    def sent(data, model, share=2):
+        text, _, pictures = exchange.compiled_step(config, data, model, share)
+        found = exchange.exchanges(text)
+        large = [e.sent for e in found if e.kind == "all-reduce" and sum(e.values) > 10_000]
+        return sum(large), (sum(e.sent for e in found) - sum(large)) / pictures
+
+    two, four = sent(2, 1)[0], sent(4, 1)[0]
+    assert four / two == pytest.approx(2 * (3 / 4), rel=1e-3)
+    assert sent(2, 1, 4)[0] == two
+    gradients, towers = sent(2, 2)
+    assert gradients / two == pytest.approx(0.5, rel=0.01)
+    for share in (2, 4):
+        none, alone = sent(1, 2, share)
+        assert none == 0
+        assert alone == pytest.approx(towers, rel=0.01)
+
+
 @pytest.mark.parametrize("platform", ["tpu", "cuda"])
 @pytest.mark.parametrize("mesh", [(1, 1), (2, 2)])
 def test_the_step_lowers_for_other_platforms(platform, mesh):
