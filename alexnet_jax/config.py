@@ -91,7 +91,8 @@ SCHEMA: dict[str, Any] = {
     },
     "model": None,
     "optimizer": {
-        "name": _choice("momentum"),
+        "name": _choice("momentum", "lars"),
+        "trust_coefficient": _LENGTH,
         "momentum": Key(float, lambda v: 0 <= v < 1, "a number from 0 to below 1"),
         "weight_decay": _RATE,
         "bias_weight_decay": _RATE,
@@ -99,7 +100,7 @@ SCHEMA: dict[str, Any] = {
         "per_layer": Key(ConfigDict, lambda v: True, "{layer: {key: value}}"),
     },
     "schedule": {
-        "kind": _choice("constant", "steps", "plateau"),
+        "kind": _choice("constant", "steps", "plateau", "polynomial"),
         "learning_rate": _LENGTH,
         "steps": _PAIRS,
         "bias_steps": _PAIRS,
@@ -107,10 +108,15 @@ SCHEMA: dict[str, Any] = {
         "patience": _POSITIVE,
         "min_delta": _RATE,
         "divisions": _COUNT,
+        "power": _LENGTH,
+        "warmup_epochs": _RATE,
+        "batch_scaling": _choice("none", "linear", "square_root"),
+        "base_batch_size": _POSITIVE,
     },
     "train": {
         "init_from": _TEXT,
         "epochs": _LENGTH,
+        "accumulate_steps": _POSITIVE,
         "log_every_steps": _POSITIVE,
         "evaluate_every_epochs": _LENGTH,
         "flat_loss_steps": _COUNT,
@@ -130,6 +136,7 @@ MAY_CHANGE = (
     "data.threads",
     "data.workers",
     "train.epochs",
+    "train.accumulate_steps",
     "train.log_every_steps",
     "train.evaluate_every_epochs",
     "train.flat_loss_steps",
@@ -165,6 +172,11 @@ def check(config: ConfigDict) -> None:
         raise UsageError(
             f"config.data.input_std={data.input_std} has {len(data.input_std)} numbers for "
             f"{data.channels} channel(s)"
+        )
+    if data.batch_size % config.train.accumulate_steps:
+        raise UsageError(
+            f"config.data.batch_size={data.batch_size} is not a multiple of "
+            f"config.train.accumulate_steps={config.train.accumulate_steps}"
         )
     if data.batch_size % data.crop_sharing:
         raise UsageError(
@@ -220,7 +232,8 @@ def check_same_run(saved: ConfigDict, given: ConfigDict, workdir: str) -> None:
     """Raises UsageError, naming the key, when `given` may not go on with the run of `saved`."""
     old, new = flatten(saved), flatten(given)
     for key in sorted(old.keys() | new.keys()):
-        if key not in MAY_CHANGE and old.get(key) != new.get(key):
+        fixed = key not in MAY_CHANGE or (key == "train.epochs" and given.schedule.kind == "polynomial")
+        if fixed and old.get(key) != new.get(key):
             raise UsageError(
                 f"{workdir} holds a run with config.{key}={old.get(key)!r}, not {new.get(key)!r}: "
                 "use the old value, or another --workdir"
@@ -248,6 +261,14 @@ def save(path: Path, config: ConfigDict, **beside: Any) -> None:
     write_text(path, json.dumps({"config": to_json(config), **beside}, indent=1, ensure_ascii=False) + "\n")
 
 
+# Keys that runs saved by the first versions do not have, with what those did.
+_ADDED = {
+    "optimizer": {"trust_coefficient": 0.001},
+    "schedule": {"power": 2.0, "warmup_epochs": 0.0, "batch_scaling": "none", "base_batch_size": 128},
+    "train": {"accumulate_steps": 1},
+}
+
+
 def load(path: Path) -> tuple[ConfigDict, dict[str, Any]]:
     """Reads what `save` wrote. Returns the config and what stood beside it.
 
@@ -256,7 +277,10 @@ def load(path: Path) -> tuple[ConfigDict, dict[str, Any]]:
     """
     try:
         tree = json.loads(path.read_text(encoding="utf-8"))
-        return from_json(tree.pop("config")), tree
+        config = tree.pop("config")
+        for section, added in _ADDED.items():
+            config[section] = added | config[section]
+        return from_json(config), tree
     except FileNotFoundError:
         raise UsageError(f"{path} does not exist: {path.parent} is not the workdir of a run") from None
     except (OSError, ValueError, KeyError, AttributeError, RecursionError) as error:

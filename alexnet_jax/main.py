@@ -21,6 +21,7 @@ Verbs:
   benchmark  `benchmark input`: how fast the input is, against its peers on the same pictures;
              `benchmark step`: the forward pass and the training step; --peer=torch: beside PyTorch's;
              `benchmark start`: how long a start takes with and without kept compiled programs;
+             `benchmark exchange`: what the devices send each other in a step, against the least possible;
              `benchmark features`: how fast features are, against the forward pass alone;
              `benchmark similar`: whether near means alike, and how long finding takes.
 
@@ -37,7 +38,7 @@ from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
 from alexnet_jax import config as configuration
-from alexnet_jax import runtime
+from alexnet_jax import distributed, runtime
 from alexnet_jax.errors import RunFailure, UsageError
 
 VERBS = (
@@ -87,27 +88,33 @@ flags.DEFINE_bool("architectures", False, "doctor: print every net with its figu
 flags.DEFINE_bool("results", False, "report: record finished runs and write docs/RESULTS.md.")
 flags.DEFINE_string("peer", "", "benchmark step: torch measures PyTorch in the same run.")
 flags.DEFINE_integer("profile", 0, "train: write a profiler trace of this many steps.", 0)
+flags.DEFINE_string("coordinator", "", "train in several processes: HOST:PORT of the first.")
+flags.DEFINE_integer("processes", 0, "train in several processes: how many.", 0)
+flags.DEFINE_integer("process", -1, "train in several processes: which one this is, from 0.", -1)
 flags.DEFINE_bool("debug", False, "Show tracebacks.")
 
 
 def main(argv: list[str]) -> int:
     """Runs one verb; returns the exit code: 0, 1 a failure, 2 a wrong use, 130 and 143 after a signal."""
     try:
-        return _dispatch(argv[1:])
+        code = _dispatch(argv[1:])
+        distributed.leave(code, orderly=True)
+        return code
     except (UsageError, RunFailure) as error:
-        if FLAGS.debug:
-            traceback.print_exc()
-        print(f"alexnet_jax: {error}", file=sys.stderr)
-        return error.exit_code
+        code, text = error.exit_code, str(error)
     except KeyboardInterrupt:
-        print("alexnet_jax: interrupted", file=sys.stderr)
-        return 130
+        code, text = 130, "interrupted"
     except Exception as error:
-        if FLAGS.debug:
-            traceback.print_exc()
-        text = (str(error) or "no message").splitlines()[0]
-        print(f"alexnet_jax: {type(error).__name__}: {text} (--debug shows the traceback)", file=sys.stderr)
-        return 1
+        first = (str(error) or "no message").splitlines()[0]
+        code, text = (
+            1,
+            f"{type(error).__name__}: {first} (--debug shows the traceback){distributed.explain()}",
+        )
+    if FLAGS.debug:
+        traceback.print_exc()
+    print(f"alexnet_jax: {distributed.prefix()}{text}", file=sys.stderr)
+    distributed.leave(code, orderly=False)
+    return code
 
 
 def _dispatch(arguments: list[str]) -> int:
@@ -142,6 +149,13 @@ def _dispatch(arguments: list[str]) -> int:
 
     if verb != "prepare":
         _set_up(keep_compiled=arguments not in (["step"], ["start"]))  # these measure compilation
+    several = False
+    if verb == "train":
+        flags_given = (FLAGS.coordinator, FLAGS.processes, FLAGS.process)
+        place = distributed.find_place(*flags_given, os.environ, distributed.machine_has_tpu())
+        several = place is not None
+        if place is not None:
+            distributed.start(place)
     # Imported when a verb needs them: they load JAX and TFDS, and a wrong flag is told at once.
     if verb == "prepare" or (verb == "train" and FLAGS.source):
         from alexnet_jax.data import prepare
@@ -149,6 +163,8 @@ def _dispatch(arguments: list[str]) -> int:
         if verb == "train" and prepare.is_prepared(config.data):
             print(f"{prepare.dataset_folder(config.data)} is prepared: --source is not read", file=sys.stderr)
         else:
+            if several:
+                raise UsageError("several processes do not prepare: type prepare with this --source first")
             if verb == "train":
                 from alexnet_jax.training import loop
 
@@ -164,7 +180,7 @@ def _dispatch(arguments: list[str]) -> int:
         from alexnet_jax.training import loop
 
         code = loop.train(config, workdir, FLAGS.profile)
-        if code == 0:
+        if code == 0 and distributed.is_first():
             print(f"next: {os.path.relpath(sys.executable)} -m alexnet_jax.main evaluate --workdir={workdir}")
         return code
     if verb == "benchmark":
@@ -192,9 +208,13 @@ def _dispatch(arguments: list[str]) -> int:
             from alexnet_jax.benchmark import start as benchmark_start
 
             benchmark_start.run(config, output)
+        elif arguments == ["exchange"]:
+            from alexnet_jax.benchmark import exchange as benchmark_exchange
+
+            benchmark_exchange.run(config, output)
         else:
             raise UsageError(
-                "benchmark measures input, step, start, features or similar: type benchmark step"
+                "benchmark measures input, step, start, exchange, features or similar: type benchmark step"
             )
         return 0
     if verb == "report":

@@ -56,7 +56,8 @@ def get_config() -> ConfigDict:
     config.model.compute_dtype = "float32"
 
     config.optimizer = ConfigDict()
-    config.optimizer.name = "momentum"
+    config.optimizer.name = "momentum"  # section 5; or 'lars', for large batches
+    config.optimizer.trust_coefficient = 0.001  # LARS
     config.optimizer.momentum = 0.9
     config.optimizer.weight_decay = 0.0005
     config.optimizer.bias_weight_decay = 0.0005  # the paper's formula has w for all; the 2012 source: 0
@@ -66,7 +67,7 @@ def get_config() -> ConfigDict:
     config.optimizer.per_layer = ConfigDict()
 
     config.schedule = ConfigDict()
-    config.schedule.kind = "plateau"  # section 5; or 'steps', 'constant'
+    config.schedule.kind = "plateau"  # section 5; or 'steps', 'constant', 'polynomial'
     config.schedule.learning_rate = 0.01
     config.schedule.steps = ()  # kind 'steps': pairs (epoch, learning rate from there on)
     config.schedule.bias_steps = ()  # pairs (epoch, rate): biases go by these, not by the learning rate
@@ -74,10 +75,16 @@ def get_config() -> ConfigDict:
     config.schedule.patience = 5  # epochs
     config.schedule.min_delta = 0.001  # top-1 error, as a fraction
     config.schedule.divisions = 3  # the wait after the last one ends the run
+    config.schedule.power = 2.0  # kind 'polynomial': falls with (1 - epoch / train.epochs) ** power
+    config.schedule.warmup_epochs = 0.0  # in which the rate rises from 0
+    # 'linear' or 'square_root': rates belong to batches of base_batch_size and grow so with data.batch_size
+    config.schedule.batch_scaling = "none"
+    config.schedule.base_batch_size = 128
 
     config.train = ConfigDict()
     config.train.init_from = ""  # workdir of a net whose layers, but the last, this run starts from
     config.train.epochs = 100.0  # the only length; the plateau rule may end the run before
+    config.train.accumulate_steps = 1  # parts in which a batch is computed, where memory is short
     config.train.log_every_steps = 100
     config.train.evaluate_every_epochs = 1.0
     config.train.flat_loss_steps = 2000  # steps after which a loss still at ln(classes) is reported

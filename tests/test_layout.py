@@ -11,6 +11,7 @@ ORDER = [
     "files",
     "progress",
     "runtime",
+    "distributed",
     "config",
     "data",
     "model",

@@ -90,7 +90,7 @@ def prepare(config: ConfigDict) -> Bench:
     mesh = sharding.make_mesh(config.mesh.data, config.mesh.model, architecture.towers, data.batch_size)
     rules = optimizer.layer_rules(architecture, config.optimizer, config.schedule)
     form = inputs.InputForm(data.mean, data.input_std)
-    update = optimizer.momentum(rules, config.optimizer.momentum)
+    update = optimizer.update_rule(rules, config.optimizer)
     program = step.Program(architecture, mesh, form, update, config.seed)
     state = step.init_state(program, sharding.init_params(architecture, config.seed, mesh))
     draw = np.random.default_rng(config.seed)
@@ -114,7 +114,7 @@ def prepare(config: ConfigDict) -> Bench:
     mean = inputs.mean_array(form, grey, grey[0, 0], architecture.crop)
     placed = jax.device_put(mean, sharding.replicated(mesh))
     normalise = jax.jit(lambda batch, mean: inputs.normalise(batch, mean, form))
-    values = optimizer.learning_rates(rules, config.schedule, optimizer.Memory(), 0.0)
+    values = optimizer.learning_rates(rules, config, optimizer.Memory(), 0.0)
     rates = jax.device_put(jax.tree.map(np.asarray, values), sharding.replicated(mesh))
     pictures = [normalise(each, placed) for each in batches]
     return Bench(program, state, batches, pictures, placed, rates, data.batch_size)
@@ -311,7 +311,7 @@ def _torch(config: ConfigDict, program: step.Program) -> Iterator[_Peer]:
     from alexnet_jax.benchmark import torch_peer
 
     rules = optimizer.layer_rules(program.architecture, config.optimizer, config.schedule)
-    rates = optimizer.learning_rates(rules, config.schedule, optimizer.Memory(), 0.0)
+    rates = optimizer.learning_rates(rules, config, optimizer.Memory(), 0.0)
     training = torch_peer.Training(
         config.optimizer.momentum,
         {

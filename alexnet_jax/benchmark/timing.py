@@ -41,7 +41,7 @@ def alternate(what: str, contestants: Mapping[str, Callable[[], float]], runs: i
     return rates
 
 
-LESS_IS_BETTER = ("s", "ms", "MiB")  # units whose ratio is the peer's over ours
+LESS_IS_BETTER = ("s", "ms", "MiB", "bytes/image", "bytes/step")  # units whose ratio is the peer's over ours
 
 
 def repeated(call: Callable[[int], None], wait: Callable[[], None], seconds: float) -> Callable[[], float]:

@@ -34,7 +34,8 @@ def make_mesh(
       devices: all of the process group by default.
 
     Raises:
-      UsageError: too few devices, a net of one tower on a model axis of 2, a batch that does not divide.
+      UsageError: too few devices, a net of one tower on a model axis of 2, a batch that does not divide, a
+        process without a device.
     """
     devices = list(jax.devices() if devices is None else devices)
     if model == 0:
@@ -51,7 +52,14 @@ def make_mesh(
         )
     if batch_size % data:
         raise UsageError(f"a batch of {batch_size} pictures does not divide over config.mesh.data={data}")
-    grid = np.asarray(devices[: data * model]).reshape(data, model)
+    chosen = devices[: data * model]
+    idle = {d.process_index for d in devices} - {d.process_index for d in chosen}
+    if idle:
+        raise UsageError(
+            f"config.mesh={data} x {model} leaves process {min(idle)} without a device: set config.mesh.data "
+            f"so that all {len(devices)} devices have work, or start fewer processes"
+        )
+    grid = np.asarray(chosen).reshape(data, model)
     return Mesh(grid, ("data", "model"), axis_types=(AxisType.Auto, AxisType.Auto))
 
 
@@ -72,6 +80,20 @@ def placed(mesh: Mesh, spec: P) -> NamedSharding:
 def replicated(mesh: Mesh) -> NamedSharding:
     """Whole on every device."""
     return NamedSharding(mesh, P())
+
+
+def replicate(tree: Any, mesh: Mesh) -> Any:
+    """Arrays of the host, the same in every process, whole on every device of `mesh`.
+
+    `jax.device_put` would compare them between the processes, by a program of its own for each array.
+    """
+    place = replicated(mesh)
+
+    def put(x: Any) -> jax.Array:
+        x = np.asarray(x)
+        return jax.make_array_from_callback(x.shape, place, lambda index: x[index])
+
+    return jax.tree.map(put, tree)
 
 
 def param_shardings(architecture: Architecture, mesh: Mesh) -> dict[str, dict[str, NamedSharding]]:

@@ -17,6 +17,7 @@ import jax
 import orbax.checkpoint as ocp
 
 from alexnet_jax import files
+from alexnet_jax.distributed import explain
 from alexnet_jax.errors import RunFailure, UsageError
 
 MANIFEST = "manifest.json"
@@ -83,7 +84,9 @@ class Checkpoints:
                 folder.mkdir(parents=True)
             self._orbax.save(folder / "state", args=ocp.args.PyTreeSave(state))
         except (OSError, ValueError) as error:
-            raise RunFailure(f"the checkpoint {folder} cannot be written: {_first_line(error)}") from error
+            raise RunFailure(
+                f"the checkpoint {folder} cannot be written: {_first_line(error)}{explain()}"
+            ) from error
         self._finisher = threading.Thread(target=self._finish, args=(folder, progress))
         self._finisher.start()
 
@@ -120,7 +123,9 @@ class Checkpoints:
             self._finisher = None
         if self._failure is not None:
             failure, self._failure = self._failure, None
-            raise RunFailure(f"a checkpoint cannot be written: {_first_line(failure)}") from failure
+            raise RunFailure(
+                f"a checkpoint cannot be written: {_first_line(failure)}{explain()}"
+            ) from failure
 
     def clean(self) -> list[str]:
         """Removes what interrupted saves left; returns the names of what it removed."""

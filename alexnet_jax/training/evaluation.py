@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 
 from alexnet_jax.data import augment, pipeline
 from alexnet_jax.errors import RunFailure
+from alexnet_jax.model import sharding
 from alexnet_jax.model.architectures import Architecture
 from alexnet_jax.model.inputs import InputForm
 from alexnet_jax.progress import Progress
@@ -80,7 +81,7 @@ def evaluate_split(
     config.evaluate.batch_size = padded_batch_size(config.evaluate.batch_size, mesh)
     rows = step.rows_here(mesh, config.evaluate.batch_size)
     sums: list[list[metrics.Sums]] = [[] for _ in range(len(predictors) + (len(predictors) > 1))]
-    score = jax.jit(step.score_probabilities)
+    score = jax.jit(step.score_probabilities, out_shardings=sharding.replicated(mesh))
     batches = pipeline.evaluation_batches(dataset, split, config, rows=rows)
     try:
         with Progress(f"evaluate {split}", size, "images", shown=shown) as progress:

@@ -4,6 +4,7 @@ import collections
 import contextlib
 import dataclasses
 import fcntl
+import hashlib
 import json
 import math
 import os
@@ -26,6 +27,7 @@ from alexnet_jax import config as configuration
 from alexnet_jax import files, runtime
 from alexnet_jax.data import pipeline
 from alexnet_jax.data.statistics import Statistics
+from alexnet_jax.distributed import Group
 from alexnet_jax.errors import RunFailure, UsageError
 from alexnet_jax.model import architectures, inputs, sharding
 from alexnet_jax.model.architectures import Architecture
@@ -36,18 +38,25 @@ from alexnet_jax.training.checkpoint import Checkpoints, remove
 HELD_OUT = ("train[:90%]", "train[90%:]")  # where a source has no split to select by, or to test on
 IN_FLIGHT = 2  # steps that may wait on the device while the host goes on
 STATISTICS = "statistics.npz"
+SHARED_SECONDS = 30.0  # after which a file that another machine wrote must show itself
+SHOWN_PROCESSES = 64  # in the banner
 FLAT = 0.02  # a loss that is not this share below ln(classes) is no better than guessing
 
 
 class Stop:
     """Turns SIGINT and SIGTERM into an orderly stop; a second one ends the process at once.
 
+    Args:
+      group: the run's processes, which all stop where one is told to.
+
     Attributes:
       signal: the signal that came, 0 before.
+      agreed: the signal at which the run stops, in all its processes; 0 before.
     """
 
-    def __init__(self) -> None:
-        self.signal = 0
+    def __init__(self, group: Group) -> None:
+        self.signal = self.agreed = 0
+        self._group = group
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> "Stop":
@@ -58,6 +67,12 @@ class Stop:
     def __exit__(self, *error: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+
+    def now(self) -> int:
+        """The signal at which the run stops here, in all processes; each asks before each program it runs."""
+        if not self.agreed:
+            self.agreed = self._group.stops_at(self.signal)
+        return self.agreed
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.signal:
@@ -104,9 +119,8 @@ def check_run(config: ConfigDict) -> tuple[Architecture, Mesh]:
     optimizer.layer_rules(architecture, config.optimizer, config.schedule)
     if config.train.init_from:
         initial.open_initial(config, architecture)
-    mesh = sharding.make_mesh(
-        config.mesh.data, config.mesh.model, architecture.towers, config.data.batch_size
-    )
+    part = config.data.batch_size // config.train.accumulate_steps
+    mesh = sharding.make_mesh(config.mesh.data, config.mesh.model, architecture.towers, part)
     return architecture, mesh
 
 
@@ -190,10 +204,30 @@ def train(config: ConfigDict, workdir: Path, profile: int = 0) -> int:
     Raises:
       UsageError: the run cannot start. RunFailure: it cannot go on.
     """
-    with Stop() as stop:
+    group = Group()
+    with Stop(group) as stop:
         dataset, architecture, mesh = prepare_run(config)
+        _check_same_everywhere(config, dataset, group)
         with _lock(workdir):
-            return _Run(config, workdir, dataset, architecture, mesh, stop).run(profile)
+            return _Run(config, workdir, dataset, architecture, mesh, stop, group).run(profile)
+
+
+def _check_same_everywhere(config: ConfigDict, dataset: pipeline.Dataset, group: Group) -> None:
+    """Raises UsageError where this process was given another config or other data than the first."""
+    splits = {name: dataset.size(name) for name in dataset.splits}
+    mean = hashlib.sha256(dataset.statistics.mean.tobytes()).hexdigest()
+    found = {
+        **{
+            f"config.{key}": value
+            for key, value in configuration.flatten(configuration.to_json(config)).items()
+        },
+        f"the data {config.data.name}": [list(dataset.class_names), splits, mean],
+    }
+    own = ("config.data.dir", "config.data.threads", "config.data.workers")  # a machine may have a copy
+    for key, value in group.from_first(lambda: found).items():
+        if key not in own and found.get(key) != value:
+            short = "" if key.startswith("the") else f": {found.get(key)!r}, not {value!r}"
+            raise UsageError(f"{key} is not the same here as in the first process{short}")
 
 
 class _Run:
@@ -207,9 +241,10 @@ class _Run:
         architecture: Architecture,
         mesh: Mesh,
         stop: Stop,
+        group: Group,
     ):
         self.config, self.workdir, self.dataset = config, workdir, dataset
-        self.architecture, self.mesh, self.stop = architecture, mesh, stop
+        self.architecture, self.mesh, self.stop, self.group = architecture, mesh, stop, group
         self.batch_size = config.data.batch_size
         self.size = dataset.size(config.data.train_split)
         if self.size < self.batch_size:
@@ -223,12 +258,16 @@ class _Run:
         form = inputs.InputForm(config.data.mean, config.data.input_std)
         statistics = Statistics.load(workdir / STATISTICS)
         mean = inputs.mean_array(form, statistics.mean, statistics.rgb_mean, architecture.crop)
-        self.mean = jax.device_put(mean, sharding.replicated(mesh))
+        self.mean = sharding.replicate(mean, mesh)
         self.rules = optimizer.layer_rules(architecture, config.optimizer, config.schedule)
-        rule = optimizer.momentum(self.rules, config.optimizer.momentum)
-        self.program = step.Program(architecture, mesh, form, rule, config.seed)
+        rule = optimizer.update_rule(self.rules, config.optimizer)
+        parts = config.train.accumulate_steps
+        self.program = step.Program(architecture, mesh, form, rule, config.seed, parts=parts)
         self.predict = evaluation.predictor(architecture, mesh, form, self.mean, config.data.size, 1)
-        self.finite = jax.jit(lambda leaves: jnp.all(jnp.stack([jnp.isfinite(x).all() for x in leaves])))
+        self.finite = jax.jit(
+            lambda leaves: jnp.all(jnp.stack([jnp.isfinite(x).all() for x in leaves])),
+            out_shardings=sharding.replicated(mesh),
+        )
         self.memory = optimizer.Memory()
         self.evaluated_step = 0
         self.rates: tuple[Any, Any] | None = None
@@ -239,10 +278,21 @@ class _Run:
         return step_number * self.batch_size / self.size
 
     def _keep_or_check_config(self) -> None:
-        path = self.workdir / "config.json"
         self.initial = None
-        if self.config.train.init_from and not self.checkpoints.steps():
+        if self.config.train.init_from and not self.group.from_first(self.checkpoints.steps):
             self.initial = initial.open_initial(self.config, self.architecture)
+        written = self.group.from_first(self._keep_or_check_in_workdir)
+        deadline = time.monotonic() + SHARED_SECONDS
+        while not self.group.first and _digest(self.workdir / "config.json") != written:
+            if time.monotonic() > deadline:
+                raise UsageError(
+                    f"{self.workdir} is not the folder here that it is for the first process: "
+                    "--workdir must lie where all machines of the run see it"
+                )
+            time.sleep(0.2)
+
+    def _keep_or_check_in_workdir(self) -> str:
+        path = self.workdir / "config.json"
         if path.exists():
             saved, beside = configuration.load(path)
             if "converted_from" in beside:
@@ -270,12 +320,34 @@ class _Run:
             hardware=kind,
             versions=runtime.versions("jax", "jaxlib", "flax"),
         )
+        return _digest(path)
 
     def _start(self) -> tuple[int, step.TrainState]:
         params = sharding.init_params(self.architecture, self.config.seed, self.mesh)
         if self.initial is not None:
             params = self.initial.params(params, self.architecture, self.mesh)
         state = step.init_state(self.program, params)
+        number, progress, damaged = self.group.from_first(self._latest)
+        if not number:
+            return 0, state
+        target = jax.tree.map(
+            lambda x, place: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place),
+            state,
+            step.state_shardings(self.program, state),
+        )
+        self.memory = optimizer.Memory(**progress["schedule"])
+        self.evaluated_step = progress["evaluated_step"]
+        restored = self.checkpoints.restore(number, target)
+
+        def remove_damaged() -> None:
+            for later in damaged:  # they would count as the last or the best; the run makes them again
+                remove(self.checkpoints.folder / str(later))
+
+        self.group.from_first(remove_damaged)
+        return number, restored
+
+    def _latest(self) -> tuple[int, dict[str, Any], list[int]]:
+        """The last whole checkpoint (0: there is none), its progress, and damaged ones after it."""
         for name in self.checkpoints.clean():
             print(
                 f"{self.workdir}: removed what an interrupted save left, checkpoints/{name}", file=sys.stderr
@@ -287,23 +359,12 @@ class _Run:
                 print(f"checkpoint {number} is damaged and not used: {damage}", file=sys.stderr)
                 damaged.append(number)
                 continue
-            target = jax.tree.map(
-                lambda x, place: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place),
-                state,
-                step.state_shardings(self.program, state),
-            )
-            progress = self.checkpoints.progress(number)
-            self.memory = optimizer.Memory(**progress["schedule"])
-            self.evaluated_step = progress["evaluated_step"]
             state_of = "goes on from" if number < self.total_steps else "is finished at"
             print(f"{self.workdir} {state_of} step {number} of {self.total_steps}", file=sys.stderr)
-            restored = self.checkpoints.restore(number, target)
-            for later in damaged:  # they would count as the last or the best; the run makes them again
-                remove(self.checkpoints.folder / str(later))
-            return number, restored
-        if self.checkpoints.steps():
+            return number, self.checkpoints.progress(number), damaged
+        if damaged:
             raise RunFailure(f"no checkpoint in {self.checkpoints.folder} is whole: remove it to start anew")
-        return 0, state
+        return 0, {}, []
 
     def _save(self, number: int, state: step.TrainState, error: float | None) -> None:
         if not self.finite(jax.tree.leaves(state.params)):
@@ -329,10 +390,9 @@ class _Run:
 
     def _rates(self, number: int) -> Any:
         """The learning rates of the step after `number`, on the mesh; copied there when they change."""
-        values = optimizer.learning_rates(self.rules, self.config.schedule, self.memory, self.epoch(number))
+        values = optimizer.learning_rates(self.rules, self.config, self.memory, self.epoch(number))
         if self.rates is None or self.rates[0] != values:
-            arrays = jax.tree.map(np.asarray, values)
-            self.rates = (values, jax.device_put(arrays, sharding.replicated(self.mesh)))
+            self.rates = (values, sharding.replicate(values, self.mesh))
         return self.rates[1]
 
     def _update(self, number: int, state: step.TrainState) -> Any:
@@ -346,7 +406,7 @@ class _Run:
     def run(self, profile: int) -> int:
         number, state = self._start()
         self._banner(number)
-        first = jax.process_index() == 0
+        first = self.group.first
         log = Log(self.workdir, number) if first else None
         host_batches = pipeline.training_batches(
             self.dataset,
@@ -361,17 +421,18 @@ class _Run:
         try:
             with Progress("train", self.total_steps, "steps", initial=number, shown=first) as progress:
                 while True:
+                    stopping = self.stop.now()
                     due = number > self.evaluated_step and self._due(
                         number, self.config.train.evaluate_every_epochs
                     )
                     error = None
-                    if due and not self.stop.signal and self.config.data.validation_split:
+                    if due and not stopping and self.config.data.validation_split:
                         self._log_window(log, progress, window, number)
                         error = self._evaluate(log, progress, state, number)
                         window.restart()
                         if error is not None and number == saved:  # the stop came before the evaluation
                             self.checkpoints.amend(number, self._progress(number, error))
-                    signalled = self.stop.signal
+                    signalled = self.stop.agreed
                     evaluated = not self.config.data.validation_split or self.evaluated_step >= number
                     ended = self.memory.ended or (number >= self.total_steps and evaluated)
                     if number > saved and (
@@ -416,10 +477,11 @@ class _Run:
             self.checkpoints.close()
             if log is not None:
                 log.close()
-        if self.stop.signal and not ended:
-            print(f"stopped at step {number}; the same command goes on from there", file=sys.stderr)
-            return 128 + self.stop.signal
-        if self.memory.ended:
+        if self.stop.agreed and not ended:
+            if first:
+                print(f"stopped at step {number}; the same command goes on from there", file=sys.stderr)
+            return 128 + self.stop.agreed
+        if self.memory.ended and first:
             print(f"ended at step {number}: the validation error has stopped improving", file=sys.stderr)
         return 0
 
@@ -433,9 +495,13 @@ class _Run:
     def _is_best(self, error: float | None) -> bool:
         if error is None:
             return False
-        self.checkpoints.wait()
-        best = self.checkpoints.best()
-        return best is None or error < self.checkpoints.progress(best)["validation_top1_error"]
+
+        def better() -> bool:
+            self.checkpoints.wait()
+            best = self.checkpoints.best()
+            return best is None or error < self.checkpoints.progress(best)["validation_top1_error"]
+
+        return self.group.from_first(better)
 
     def _evaluate(
         self, log: Log | None, progress: Progress, state: step.TrainState, number: int
@@ -446,7 +512,7 @@ class _Run:
             self.mesh,
             self.config.data.validation_split,
             [lambda image: self.predict(state.params, image)],
-            stopped=lambda: bool(self.stop.signal),
+            stopped=lambda: bool(self.stop.now()),
             shown=False,
         )
         if averages is None:
@@ -471,7 +537,7 @@ class _Run:
             f"top-1 error {found.top1_error:.2%}, top-5 error {found.top5_error:.2%}"
         )
         if self.memory.divisions > before.divisions:
-            rate = optimizer.learning_rate(self.config.schedule, self.memory, epoch)
+            rate = optimizer.learning_rate(self.config, self.memory, epoch)
             progress.say(f"the error has stopped improving: the learning rate is now {rate:g}")
         return found.top1_error
 
@@ -484,9 +550,7 @@ class _Run:
             "train/loss": found.loss,
             "train/top1_error": found.top1_error,
             "train/top5_error": found.top5_error,
-            "learning_rate": optimizer.learning_rate(
-                self.config.schedule, self.memory, self.epoch(number - 1)
-            ),
+            "learning_rate": optimizer.learning_rate(self.config, self.memory, self.epoch(number - 1)),
             "perf/images_per_second": found.count / seconds,
             "perf/input_wait_fraction": min(window.waited / seconds, 1.0),
         }
@@ -506,7 +570,7 @@ class _Run:
             )
 
     def _banner(self, number: int) -> None:
-        if jax.process_index():
+        if not self.group.first:
             return
         device = self.mesh.devices.flat[0]
         towers = "a tower a device" if self.mesh.shape["model"] == 2 else "all towers on one device"
@@ -522,6 +586,8 @@ class _Run:
             f"run: {self.config.train.epochs:g} epochs = {self.total_steps:,} steps of {self.batch_size}",
             f"workdir: {self.workdir}",
         ]
+        if self.group.processes > 1:
+            lines += _places(self.mesh, self.architecture.towers, self.batch_size)
         if self.initial is not None:
             lines.append(
                 f"from {self.config.train.init_from}: {', '.join(self.initial.layers)}; "
@@ -536,6 +602,34 @@ class _Run:
         if fewer < self.config.model.classes:
             lines.append(f"the data has {fewer} classes, the net {self.config.model.classes}")
         print("\n".join(lines), file=sys.stderr, flush=True)
+
+
+def _places(mesh: Mesh, towers: int, batch_size: int) -> list[str]:
+    """A line for each process of the mesh: its devices, and their towers and pictures of each batch."""
+    data, model = mesh.shape["data"], mesh.shape["model"]
+    held: dict[int, list[tuple[int, int, int]]] = {}
+    for (replica, column), device in np.ndenumerate(mesh.devices):
+        held.setdefault(device.process_index, []).append((device.id, replica, column))
+    lines = [f"processes: {len(held)}"]
+    for process, places in held.items():
+        rows, columns = [p[1] for p in places], sorted({p[2] for p in places})
+        share, each = batch_size // data, towers // model
+        names = ", ".join(str(tower) for c in columns for tower in range(c * each, (c + 1) * each))
+        lines.append(
+            f"  process {process}: device {', '.join(str(p[0]) for p in places)}; tower {names}; "
+            f"pictures {min(rows) * share} to {(max(rows) + 1) * share - 1} of each batch"
+        )
+    if len(lines) > SHOWN_PROCESSES + 1:
+        lines[SHOWN_PROCESSES + 1 :] = [f"  and {len(held) - SHOWN_PROCESSES} more in the same way"]
+    return lines
+
+
+def _digest(path: Path) -> str:
+    """The SHA-256 of a file; empty when it is not there."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return ""
 
 
 class _Window:

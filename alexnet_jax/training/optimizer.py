@@ -1,4 +1,4 @@
-"""The paper's update rule and its learning-rate schedules (section 5).
+"""The paper's update rule and its learning-rate schedules (section 5), and LARS for large batches.
 
     v <- 0.9 v - 0.0005 e w - e g
     w <- w + v
@@ -87,14 +87,32 @@ def frozen_layers(rules: Mapping[str, LayerRule], epoch: float) -> frozenset[str
     return frozenset(name for name, rule in rules.items() if epoch >= rule.frozen_from)
 
 
-def momentum(rules: Mapping[str, LayerRule], decay: float) -> optax.GradientTransformationExtraArgs:
+def update_rule(
+    rules: Mapping[str, LayerRule], optimizer: ConfigDict
+) -> optax.GradientTransformationExtraArgs:
+    """The update rule that `config.optimizer` names: the paper's, or LARS."""
+    trust_coefficient = optimizer.trust_coefficient if optimizer.name == "lars" else None
+    return momentum(rules, optimizer.momentum, trust_coefficient)
+
+
+def momentum(
+    rules: Mapping[str, LayerRule], decay: float, trust_coefficient: float | None = None
+) -> optax.GradientTransformationExtraArgs:
     """The paper's update rule around optax's velocity (`optax.trace`).
+
+    With a `trust_coefficient` it is LARS (You, Gitman, Ginsburg 2017, arXiv:1708.03888) in optax's form
+    (`optax.scale_by_trust_ratio`): what goes into a kernel's velocity is scaled to that share of the kernel's
+    norm, times the rate. A layer's towers count as one kernel. For biases, which may start at 0, the ratio of
+    the norms is taken as 1: they go by the rate times the coefficient.
 
     Its `update` takes `learning_rates` {layer: {'kernel', 'bias'}}, and gradients, parameters and rates
     of the layers that are trained alone: a frozen layer keeps its value and its velocity, where a rate of
     0 would let it coast.
     """
     velocity = optax.trace(decay)
+    trust = (
+        None if trust_coefficient is None else optax.scale_by_trust_ratio(trust_coefficient=trust_coefficient)
+    )
 
     def update(
         gradients: Tree, state: optax.TraceState, params: Tree = None, *, learning_rates: Tree, **unused: Any
@@ -103,6 +121,11 @@ def momentum(rules: Mapping[str, LayerRule], decay: float) -> optax.GradientTran
             g, w = gradients[layer][leaf], params[layer][leaf]
             weight_decay = getattr(rules[layer], leaf).weight_decay
             decayed = g + weight_decay * w if weight_decay else g
+            if trust is not None:
+                if leaf == "kernel":
+                    decayed, _ = trust.update(decayed, trust.init(w), w)
+                else:
+                    decayed = trust_coefficient * decayed
             return -jnp.asarray(learning_rates[layer][leaf], g.dtype) * decayed
 
         inside = {
@@ -136,25 +159,41 @@ class Memory:
         return asdict(self)
 
 
-def learning_rate(schedule: ConfigDict, memory: Memory, epoch: float) -> float:
+def batch_factor(config: ConfigDict) -> float:
+    """By what the rates are multiplied for the batch: `schedule.batch_scaling`, against `base_batch_size`.
+
+    'linear': by B / base, as a batch replaces B / base steps (Goyal et al. 2017, arXiv:1706.02677);
+    'square_root': by its root, which keeps the variance of an update (Krizhevsky 2014, arXiv:1404.5997).
+    """
+    ratio = config.data.batch_size / config.schedule.base_batch_size
+    return {"none": 1.0, "linear": ratio, "square_root": math.sqrt(ratio)}[config.schedule.batch_scaling]
+
+
+def learning_rate(config: ConfigDict, memory: Memory, epoch: float) -> float:
     """The rate of a step that starts at `epoch` (a fraction counts).
 
     'constant'; 'steps': the rate of the last pair whose epoch is reached; 'plateau': divided as often as
-    `memory` says.
+    `memory` says; 'polynomial': falls to 0 at the run's end. All times `batch_factor`, and rising from 0 over
+    the first `warmup_epochs`.
     """
-    rate = schedule.learning_rate
+    schedule = config.schedule
+    rate = schedule.learning_rate * batch_factor(config)
     if schedule.kind == "steps":
-        rate = _stepped(rate, schedule.steps, epoch)
+        rate = _stepped(schedule.learning_rate, schedule.steps, epoch) * batch_factor(config)
     elif schedule.kind == "plateau":
         rate *= schedule.factor**memory.divisions
+    elif schedule.kind == "polynomial":
+        rate *= max(1 - epoch / config.train.epochs, 0.0) ** schedule.power
+    if epoch < schedule.warmup_epochs:
+        rate *= epoch / schedule.warmup_epochs
     return float(rate)
 
 
 def learning_rates(
-    rules: Mapping[str, LayerRule], schedule: ConfigDict, memory: Memory, epoch: float
+    rules: Mapping[str, LayerRule], config: ConfigDict, memory: Memory, epoch: float
 ) -> dict[str, dict[str, float]]:
     """The rate of each kernel and bias in a step that starts at `epoch`."""
-    base = learning_rate(schedule, memory, epoch)
+    base = learning_rate(config, memory, epoch)
 
     def rate(rule: LeafRule) -> float:
         return _stepped(base * rule.rate_factor, rule.steps, epoch)

@@ -1,5 +1,6 @@
 """Towers on devices: the same numbers on every mesh, and the paper's exchanges alone."""
 
+import dataclasses
 import functools
 import re
 
@@ -195,3 +196,23 @@ def test_specs_and_meshes():
         sharding.make_mesh(2, 1, 2, 7)
     with pytest.raises(UsageError, match="1 tower"):
         sharding.make_mesh(1, 2, 1, 8)
+
+
+@pytest.mark.parametrize("mesh", [(1, 1), (2, 2)])
+def test_a_batch_in_parts_is_the_whole_batch(mesh):
+    """Four parts, two devices on each axis: dropout, loss and update are those of one part, in 64 bits."""
+    architecture = paper(compute_dtype="float64")
+    with jax.enable_x64(True):
+        results = []
+        for parts in (1, 4):
+            made = dataclasses.replace(program(architecture, *mesh), parts=parts)
+            state = step.init_state(made, jax.tree.map(lambda x: x.astype("float64"), drawn()))
+            update = step.compiled_train_step(made, state)
+            mean = np.full((64, 64, 3), 120, np.float32)
+            for number in range(2):
+                one = step.to_device(batch(architecture, 16, seed=number), made.mesh)
+                state, sums = update(state, one, mean, rates(architecture, np.asarray(0.01)))
+            results.append((jax.device_get(state.opt_state.trace), metrics.average([sums])))
+        assert_close(results[1][0], results[0][0], 1e-9)
+        assert results[1][1].count == 16
+        assert results[1][1].loss == pytest.approx(results[0][1].loss, rel=1e-9)

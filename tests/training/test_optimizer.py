@@ -1,5 +1,6 @@
 """The update rule and the schedules against hand calculation and an independent form."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from alexnet_jax.model import architectures
 from alexnet_jax.model.architectures import shapes
 from alexnet_jax.training import optimizer
 from alexnet_jax.training.optimizer import LayerRule, LeafRule, Memory
-from configs import imagenet, imagenet_2012_source
+from configs import imagenet, imagenet_2012_source, imagenet_large_batch
 from tests.model.helpers import paper
 from tests.reference import updates as plain
 
@@ -61,7 +62,8 @@ def test_bias_rates_decay_and_frozen_layers_against_an_independent_form():
     tx = optimizer.momentum(rules, 0.9)
     ours = {a: {b: jnp.asarray(x, jnp.float32) for b, x in v.items()} for a, v in params.items()}
     state = tx.init(ours)
-    schedule = imagenet.get_config().schedule
+    config = imagenet.get_config()
+    schedule = config.schedule
     schedule.kind, schedule.learning_rate = "constant", 0.1
     for epoch in (0.0, 0.9, 1.0, 2.0):  # conv1 has velocity when it freezes, and would coast on it
         gradients = {layer: {leaf: draw.normal(size=3) for leaf in ("kernel", "bias")} for layer in rules}
@@ -80,7 +82,7 @@ def test_bias_rates_decay_and_frozen_layers_against_an_independent_form():
             for a, v in gradients.items()
             if a not in optimizer.frozen_layers(rules, epoch)
         }
-        rates = optimizer.learning_rates(rules, schedule, Memory(), epoch)
+        rates = optimizer.learning_rates(rules, config, Memory(), epoch)
         update, state = tx.update(live, state, {a: ours[a] for a in live}, learning_rates=rates)
         for a, v in update.items():
             ours[a] = {b: ours[a][b] + x for b, x in v.items()}
@@ -115,7 +117,7 @@ def test_the_2012_source_trains_by_its_log():
     assert end >= config.train.epochs == 135
     for epoch in (0, 24.9, 25, 50.9, 51, 66.9, 67, 71.9, 72, 78.9, 79, 90.9, 91, 106.9, 107, 123.9, 124, 134):
         expected = plain.source_2012(epoch)
-        rates = optimizer.learning_rates(rules, config.schedule, Memory(), epoch)
+        rates = optimizer.learning_rates(rules, config, Memory(), epoch)
         frozen = optimizer.frozen_layers(rules, epoch)
         assert frozen == ({"conv1"} if expected.conv1_frozen else set())
         for layer, found in rates.items():
@@ -128,21 +130,23 @@ def test_the_2012_source_trains_by_its_log():
 
 
 def test_steps():
-    schedule = imagenet.get_config().schedule
+    config = imagenet.get_config()
+    schedule = config.schedule
     schedule.kind, schedule.steps = "steps", ((25, 0.001), (51, 0.0001))
-    rates = [optimizer.learning_rate(schedule, Memory(), epoch) for epoch in (0, 24.99, 25, 50.9, 51, 90)]
+    rates = [optimizer.learning_rate(config, Memory(), epoch) for epoch in (0, 24.99, 25, 50.9, 51, 90)]
     assert rates == [0.01, 0.01, 0.001, 0.001, 0.0001, 0.0001]
 
 
 @pytest.mark.parametrize("seed", range(8))
 def test_plateau_against_an_independent_form(seed):
-    schedule = imagenet.get_config().schedule
+    config = imagenet.get_config()
+    schedule = config.schedule
     draw = np.random.default_rng(seed)
     errors = list(0.4 + 0.5 * 0.7 ** np.arange(60) + draw.normal(0, 0.003, 60))
     expected, lasted = plain.plateau(errors)
     memory, rates = Memory(), []
     for epoch, error in enumerate(errors):
-        rates.append(optimizer.learning_rate(schedule, memory, epoch))
+        rates.append(optimizer.learning_rate(config, memory, epoch))
         memory = optimizer.remember(schedule, memory, epoch + 1.0, error)
         if memory.ended:
             break
@@ -162,3 +166,61 @@ def test_plateau_by_hand():
     # 0.3995 is no fall of 0.001; two epochs after 0.4 the rate is divided; two epochs after 0.39 it ends
     assert seen == [(0, False), (0, False), (0, False), (1, False), (1, False), (1, False), (1, True)]
     assert Memory(**memory.to_json()) == memory
+
+
+def test_lars_against_an_independent_form():
+    """Each layer's update in numpy: v <- 0.9 v - e c |w| / |g + d w| (g + d w) for a kernel of two towers."""
+    draw = np.random.default_rng(0)
+    shape = {"conv2": ((2, 5, 5, 3, 4), (2, 4)), "fc8": ((2, 6, 10), (10,))}
+    rules = {
+        "conv2": LayerRule(LeafRule(1.0, 0.0005), LeafRule(2.0, 0.0)),
+        "fc8": LayerRule(LeafRule(0.5, 0.03), LeafRule(1.0, 0.0)),
+    }
+    config = imagenet.get_config()
+    config.optimizer.name = "lars"
+    config.schedule.kind, config.schedule.learning_rate = "constant", 3.0
+    config.schedule.batch_scaling, config.data.batch_size = "linear", 256
+    tx = optimizer.update_rule(rules, config.optimizer)
+
+    def drawn():
+        return {
+            name: {"kernel": draw.normal(size=kernel), "bias": draw.normal(size=bias)}
+            for name, (kernel, bias) in shape.items()
+        }
+
+    weights = drawn()
+    velocity = {name: {"kernel": 0.0, "bias": 0.0} for name in shape}
+    ours = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), weights)
+    state = tx.init(ours)
+    for _ in range(3):
+        gradients = drawn()
+        rates = optimizer.learning_rates(rules, config, Memory(), 1.0)
+        live = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), gradients)
+        update, state = tx.update(live, state, ours, learning_rates=rates)
+        ours = jax.tree.map(jnp.add, ours, update)
+        for name, decay, kernel_rate, bias_rate in (("conv2", 0.0005, 6.0, 12.0), ("fc8", 0.03, 3.0, 6.0)):
+            w, g = weights[name]["kernel"], gradients[name]["kernel"]
+            inside = g + decay * w
+            local = 0.001 * np.sqrt((w**2).sum()) / np.sqrt((inside**2).sum())
+            velocity[name]["kernel"] = 0.9 * velocity[name]["kernel"] - kernel_rate * local * inside
+            velocity[name]["bias"] = (
+                0.9 * velocity[name]["bias"] - bias_rate * 0.001 * gradients[name]["bias"]
+            )
+            for leaf in ("kernel", "bias"):
+                weights[name][leaf] = weights[name][leaf] + velocity[name][leaf]
+                np.testing.assert_allclose(update[name][leaf], velocity[name][leaf], rtol=2e-5, atol=1e-8)
+
+
+def test_warm_up_batch_scaling_and_the_polynomial_by_hand():
+    config = imagenet_large_batch.get_config()
+    configuration.check(config)
+    rates = [optimizer.learning_rate(config, Memory(), epoch) for epoch in (0, 2.5, 5, 50, 100, 101)]
+    # 10 at 8,192; half of it at half of the 5 epochs; (1 - epoch / 100) squared
+    expected = [0, 0.5 * 10 * 0.975**2, 10 * 0.95**2, 2.5, 0, 0]
+    np.testing.assert_allclose(rates, expected, rtol=1e-12)
+    config.data.batch_size = 32768
+    assert optimizer.learning_rate(config, Memory(), 50) == pytest.approx(10.0)
+    config.schedule.batch_scaling = "square_root"
+    assert optimizer.learning_rate(config, Memory(), 50) == pytest.approx(5.0)
+    config.schedule.kind, config.schedule.steps = "steps", ((20.0, 1.0),)
+    assert optimizer.learning_rate(config, Memory(), 50) == pytest.approx(2.0)

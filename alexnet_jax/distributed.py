@@ -1,0 +1,278 @@
+"""Several processes that are one run: how they find each other, agree, and end together.
+
+JAX's coordination service, which the first process holds, carries what the processes tell each other here;
+pictures, activations and gradients travel between the devices.
+"""
+
+import ctypes
+import json
+import os
+import re
+import signal
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from alexnet_jax.errors import RunFailure, UsageError
+
+HEARTBEAT_SECONDS = 30  # a process unheard of for so long is dead, and with it the job
+START_SECONDS = 300  # how long the first processes wait for the last
+WAIT_SECONDS = 1800  # how long the others wait for what the first one looks up
+LAG = 8  # a process is never so many programs ahead of another: loop and evaluation wait for earlier ones
+
+_started: list[Any] = []  # after `start`: the ctypes callback, which C code may call until the process ends
+
+
+@dataclass(frozen=True)
+class Place:
+    """A process's place in its job.
+
+    Attributes:
+      coordinator: HOST:PORT of the first process; empty: JAX finds all three out (TPU).
+      processes: how many there are.
+      process: which one this is, from 0.
+    """
+
+    coordinator: str = ""
+    processes: int = 0
+    process: int = 0
+
+
+def find_place(
+    coordinator: str, processes: int, process: int, environment: Mapping[str, str], on_tpu: bool
+) -> Place | None:
+    """This process's place, from flags, or from what SLURM, Kubernetes or a TPU say.
+
+    `JAX_COORDINATOR_ADDRESS`, `JAX_NUM_PROCESSES` and `JAX_PROCESS_ID` stand for the three flags; an indexed
+    job of Kubernetes gives the last one as `JOB_COMPLETION_INDEX`.
+
+    Args:
+      coordinator, processes, process: the flags; '', 0 and -1 when they are not given.
+      environment: the variables.
+      on_tpu: whether this machine has a TPU.
+
+    Returns:
+      None when this process is alone.
+
+    Raises:
+      UsageError: some of the flags are missing or out of range.
+    """
+    given = (coordinator != "", processes != 0, process != -1)
+    if any(given):
+        if not all(given):
+            raise UsageError("several processes need --coordinator=HOST:PORT, --processes=N and --process=I")
+        return _checked(coordinator, processes, process, "--coordinator, --processes and --process")
+    try:
+        if int(environment.get("SLURM_STEP_NUM_TASKS", "1")) > 1:  # only what srun starts has it
+            first = re.match(r"([^,\[]+)(?:\[([^,\-\]]+))?", environment["SLURM_STEP_NODELIST"])
+            assert first is not None
+            port = 61440 + int(environment["SLURM_JOB_ID"]) % 4096  # two jobs on one node: two ports
+            return _checked(
+                f"{first[1]}{first[2] or ''}:{port}",
+                int(environment["SLURM_STEP_NUM_TASKS"]),
+                int(environment["SLURM_PROCID"]),
+                "SLURM's variables",
+            )
+        if "JAX_NUM_PROCESSES" in environment:
+            index = environment.get("JAX_PROCESS_ID", environment.get("JOB_COMPLETION_INDEX", "-1"))
+            return _checked(
+                environment.get("JAX_COORDINATOR_ADDRESS", ""),
+                int(environment["JAX_NUM_PROCESSES"]),
+                int(index),
+                "JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID or JOB_COMPLETION_INDEX",
+            )
+    except (KeyError, ValueError, AssertionError) as error:
+        raise UsageError(
+            f"the environment says that there are several processes, and not which: {error}"
+        ) from None
+    return Place() if on_tpu else None
+
+
+def _checked(coordinator: str, processes: int, process: int, source: str) -> Place | None:
+    host, _, port = coordinator.rpartition(":")
+    if not host or not port.isdecimal():
+        raise UsageError(f"{source}: the first process is at {coordinator!r}, it must be HOST:PORT")
+    if processes < 1 or not 0 <= process < processes:
+        raise UsageError(f"{source}: process {process} of {processes}; they count from 0")
+    return Place(coordinator, processes, process) if processes > 1 else None
+
+
+def machine_has_tpu() -> bool:
+    """Whether JAX would look for the other machines of a TPU from here."""
+    from jax._src import cloud_tpu_init
+
+    return bool(cloud_tpu_init.running_in_cloud_tpu_vm) and os.environ.get("JAX_PLATFORMS") != "cpu"
+
+
+def start(place: Place) -> None:
+    """Joins the other processes; to be called once, before anything is computed.
+
+    From then on a process that ends without a word ends the others, within about `HEARTBEAT_SECONDS`.
+
+    Raises:
+      RunFailure: they did not all come within `START_SECONDS`.
+    """
+    import jax
+
+    jax.config.update("jax_enable_preemption_service", False)  # the loop has its own orderly stop
+    limits: Any = {"initialization_timeout": START_SECONDS, "heartbeat_timeout_seconds": HEARTBEAT_SECONDS}
+    try:
+        if place.coordinator:
+            jax.distributed.initialize(
+                place.coordinator,
+                place.processes,
+                place.process,
+                cluster_detection_method="deactivate",
+                **limits,
+            )
+        else:
+            jax.distributed.initialize(**limits)
+    except ValueError as error:
+        if place.coordinator:
+            raise
+        print(f"no other machine of this TPU is known: it trains alone ({error})", file=sys.stderr)
+        return
+    except RuntimeError as error:
+        first = (str(error) or "no message").splitlines()[0]
+        at = f" at {place.coordinator}" if place.coordinator else ""
+        raise RunFailure(f"the processes of this run have not found each other{at}: {first}") from error
+    _end_with_the_others()
+
+
+def _end_with_the_others() -> None:
+    """Exit code 1 and a line where JAX, told that another process is dead, would abort with code 134."""
+    libc = ctypes.CDLL(None)
+
+    def end(number: int) -> None:
+        text = (
+            f"alexnet_jax: {prefix()}another process of this run has died, and with it the run (its own last "
+            "lines say why); the same command goes on from the last checkpoint\n"
+        )
+        os.write(sys.stderr.fileno(), text.encode())
+        os._exit(1)
+
+    handler = ctypes.CFUNCTYPE(None, ctypes.c_int)(end)
+    _started.append(handler)
+    libc.signal(signal.SIGABRT, handler)
+
+
+def prefix() -> str:
+    """'process 3: ' in a run of several processes, for messages of one of them; else empty."""
+    return f"process {_process()}: " if _started else ""
+
+
+def explain() -> str:
+    """What an unexpected error in a run of several processes may mean besides what it says; else empty."""
+    if not _started:
+        return ""
+    return (
+        "; this is also how it shows when another process of this run has died (its own last lines say why): "
+        "the same command goes on from the last checkpoint"
+    )
+
+
+def is_first() -> bool:
+    """Whether this is the run's first process, or its only one."""
+    return not _started or _process() == 0
+
+
+def _process() -> int:
+    from jax._src import distributed  # jax.process_index() would wait for the others' devices
+
+    return distributed.global_state.process_id
+
+
+def leave(code: int, orderly: bool) -> None:
+    """Ends this process's part of the run.
+
+    Args:
+      code: its exit code.
+      orderly: whether all processes come to this end. If not, the process ends here, at once: the others
+        may be waiting for it.
+    """
+    if not _started:
+        return
+    if orderly:
+        import jax
+
+        jax.distributed.shutdown()
+        return
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if _process() == 0:
+        time.sleep(1)  # what is wrong for all, all tell: the others end when the first is gone
+    os._exit(code)
+
+
+class Group:
+    """What the processes of a run tell each other. In a run of one process nothing is sent.
+
+    All processes must make the same calls in the same order.
+    """
+
+    def __init__(self) -> None:
+        import jax
+        from jax._src import distributed  # what Orbax uses too; there is no public name for it
+
+        self.process, self.processes = jax.process_index(), jax.process_count()
+        self._client: Any = distributed.global_state.client if self.processes > 1 else None
+        self._shared = self._ticks = 0
+        self._told = False
+        self._stop: tuple[int, int] | None = None  # the tick of a stop that was told, and its signal
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the process that logs and writes."""
+        return self.process == 0
+
+    def from_first(self, find: Callable[[], Any]) -> Any:
+        """What `find` gives on the first process, as json carries it: the others do not look themselves.
+
+        Raises:
+          UsageError, RunFailure: it did there.
+        """
+        if self._client is None:
+            return find()
+        self._shared += 1
+        key = f"alexnet/shared/{self._shared}"
+        if not self.first:
+            found = json.loads(self._client.blocking_key_value_get(key, WAIT_SECONDS * 1000))
+            if "error" in found:
+                raise {2: UsageError, 1: RunFailure}[found["code"]](found["error"])
+            return found["value"]
+        try:
+            value = find()
+        except (UsageError, RunFailure) as error:
+            self._client.key_value_set(key, json.dumps({"error": str(error), "code": error.exit_code}))
+            raise
+        self._client.key_value_set(key, json.dumps({"value": value}))
+        return value
+
+    def stops_at(self, wanted: int) -> int:
+        """The signal at which all processes stop now, 0 to go on.
+
+        Each process asks before each program that it starts. The first that is told to stop names a tick
+        that none has reached: the others cannot be further than `LAG` programs ahead, as each program needs
+        all processes, and so they hear of it in time.
+
+        Args:
+          wanted: the signal that this process got, 0 for none.
+        """
+        if self._client is None:
+            return wanted
+        self._ticks += 1
+        if wanted and not self._told and self._stop is None:
+            self._told = True
+            told = json.dumps([self._ticks + LAG, wanted])
+            try:
+                self._client.key_value_set("alexnet/stop/all", told)
+            except Exception as error:  # jaxlib has no type of its own for it
+                if "ALREADY_EXISTS" not in str(error):
+                    raise
+        if self._stop is None:
+            found = self._client.key_value_dir_get("alexnet/stop/")
+            if found:
+                self._stop = tuple(json.loads(found[0][1]))
+        return self._stop[1] if self._stop is not None and self._ticks >= self._stop[0] else 0

@@ -1,0 +1,134 @@
+"""Which process this is, what the processes tell each other, and how they stop together."""
+
+import json
+
+import pytest
+
+from alexnet_jax import distributed
+from alexnet_jax.distributed import Group, Place, find_place
+from alexnet_jax.errors import RunFailure, UsageError
+
+SLURM = {"SLURM_JOB_ID": "5000", "SLURM_STEP_NUM_TASKS": "6", "SLURM_PROCID": "3"}
+
+
+@pytest.mark.parametrize(
+    ("flags", "environment", "place"),
+    [
+        (("", 0, -1), {}, None),
+        (("host:1234", 4, 0), {}, Place("host:1234", 4, 0)),
+        (("host:1234", 1, 0), {}, None),
+        (("host:1", 4, 2), SLURM, Place("host:1", 4, 2)),  # flags come first
+        (("", 0, -1), SLURM | {"SLURM_STEP_NODELIST": "n7"}, Place("n7:62344", 6, 3)),
+        (("", 0, -1), SLURM | {"SLURM_STEP_NODELIST": "n7,m[1-5]"}, Place("n7:62344", 6, 3)),
+        (("", 0, -1), SLURM | {"SLURM_STEP_NODELIST": "gpu-[007,9-12]"}, Place("gpu-007:62344", 6, 3)),
+        (("", 0, -1), SLURM | {"SLURM_STEP_NUM_TASKS": "1"}, None),  # srun of one
+        (("", 0, -1), {"SLURM_JOB_ID": "5", "SLURM_NTASKS": "4", "SLURM_PROCID": "0"}, None),  # no srun
+        (
+            ("", 0, -1),
+            {"JAX_COORDINATOR_ADDRESS": "a:1", "JAX_NUM_PROCESSES": "2", "JOB_COMPLETION_INDEX": "1"},
+            Place("a:1", 2, 1),
+        ),
+    ],
+)
+def test_places(flags, environment, place):
+    assert find_place(*flags, environment, False) == place
+
+
+def test_on_a_tpu_jax_finds_the_place():
+    assert find_place("", 0, -1, {}, True) == Place()
+
+
+@pytest.mark.parametrize(
+    ("flags", "environment", "words"),
+    [
+        (("host:1234", 4, -1), {}, "need --coordinator=HOST:PORT, --processes=N and --process=I"),
+        (("", 4, 0), {}, "need --coordinator=HOST:PORT"),
+        (("host", 4, 0), {}, "'host', it must be HOST:PORT"),
+        (("host:1", 4, 4), {}, "process 4 of 4"),
+        (("", 0, -1), SLURM, "and not which: 'SLURM_STEP_NODELIST'"),
+        (("", 0, -1), {"JAX_NUM_PROCESSES": "two"}, "and not which"),
+        (("", 0, -1), {"JAX_NUM_PROCESSES": "2"}, "it must be HOST:PORT"),
+    ],
+)
+def test_places_that_are_none(flags, environment, words):
+    with pytest.raises(UsageError, match=words.replace("(", r"\(")):
+        find_place(*flags, environment, False)
+
+
+class Service:
+    """The part of the coordination service that a group uses, in this process."""
+
+    def __init__(self):
+        self.values = {}
+
+    def key_value_set(self, key, value):
+        if key in self.values:
+            raise RuntimeError(f"ALREADY_EXISTS: {key}")
+        self.values[key] = value
+
+    def blocking_key_value_get(self, key, milliseconds):
+        return self.values[key]
+
+    def key_value_dir_get(self, prefix):
+        return [(key, value) for key, value in self.values.items() if key.startswith(prefix)]
+
+
+def members(count):
+    service, found = Service(), []
+    for process in range(count):
+        group = Group()
+        group.process, group.processes, group._client = process, count, service
+        found.append(group)
+    return found
+
+
+def test_what_the_first_finds_the_others_get():
+    first, second = members(2)
+
+    def never():
+        raise AssertionError("the others do not look themselves")
+
+    assert first.from_first(lambda: (1, {"a": None})) == (1, {"a": None})
+    assert second.from_first(never) == [1, {"a": None}]
+    for kind in (UsageError, RunFailure):
+
+        def fail(kind=kind):
+            raise kind("the disk is full")
+
+        for group in (first, second):
+            with pytest.raises(kind, match="the disk is full"):
+                group.from_first(fail)
+
+
+@pytest.mark.parametrize("behind", range(distributed.LAG))
+def test_all_stop_at_one_tick_however_far_apart_they_are(behind):
+    groups = members(3)
+    ahead = [behind, 0, behind // 2]  # ticks that a process has made before the one that is told to stop
+    stopped = [0, 0, 0]
+    for process, group in enumerate(groups):
+        for _ in range(5 + ahead[process]):
+            assert group.stops_at(0) == 0
+    for tick in range(40):
+        for process, group in enumerate(groups):
+            number = 6 + tick + ahead[process]
+            wanted = {1: 15 if tick >= 0 else 0, 0: 2 if tick >= 3 else 0, 2: 0}[process]
+            if not stopped[process]:
+                # the one that is told asks first in its round
+                order = groups[1].stops_at(15) if process == 0 and tick == 0 else 0
+                assert order == 0
+                if process == 1 and tick == 0:
+                    continue
+                found = group.stops_at(wanted)
+                if found:
+                    assert found == 15
+                    stopped[process] = number
+    assert len(set(stopped)) == 1
+    told = [json.loads(v) for k, v in groups[0]._client.values.items() if k.startswith("alexnet/stop")]
+    assert told == [[6 + distributed.LAG, 15]]
+
+
+def test_alone_a_stop_is_at_once():
+    group = Group()
+    assert group.stops_at(0) == 0
+    assert group.stops_at(15) == 15
+    assert group.from_first(lambda: {1, 2}) == {1, 2}
