@@ -1,0 +1,2 @@
+import { Engine } from "./engine.js";
+window.e = new Engine(document.getElementById("worker").textContent);

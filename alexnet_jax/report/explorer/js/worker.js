@@ -1,0 +1,68 @@
+// The arithmetic, away from the page, which stays free for the person.
+import { decodePicture, cutView, normalise } from "./picture.js";
+import { forward, prepareNet } from "./net.js";
+
+let model, mean, grey, scan = 0;
+
+const ANSWERS = {
+  load({ net, places, base64, grey: colour }) {
+    const text = atob(base64);
+    const bytes = new Uint8Array(text.length);
+    for (let i = 0; i < text.length; i++) bytes[i] = text.charCodeAt(i);
+    const numbers = new Float32Array(bytes.buffer);
+    const arrays = {};
+    for (const [name, { at, shape }] of Object.entries(places)) {
+      const length = shape.reduce((a, b) => a * b, 1);
+      arrays[name] = { shape, values: numbers.subarray(at, at + length) };
+    }
+    model = prepareNet(net, arrays);
+    mean = arrays.mean.values;
+    grey = colour;
+    return { numbers };
+  },
+
+  async decode({ file }) {
+    return { pixels: await decodePicture(file, model.net.size, model.net.channels) };
+  },
+
+  run({ pixels, view }) {
+    const started = performance.now();
+    const cut = cutView(pixels, model.net, view, grey);
+    const values = forward(model, normalise(cut, model.net, mean, view));
+    return { cut, values, milliseconds: performance.now() - started };
+  },
+
+  /** Mean probabilities over `views`. */
+  average({ pixels, views }) {
+    const sum = new Float64Array(model.net.classes);
+    for (const view of views) {
+      const input = normalise(cutView(pixels, model.net, view, grey), model.net, mean, view);
+      forward(model, input).prob.forEach((p, label) => (sum[label] += p / views.length));
+    }
+    return { prob: Float32Array.from(sum) };
+  },
+
+  /** The probability of `label` with the cover at each place of a grid; another scan ends this one. */
+  async scan({ pixels, view, label, side, places }) {
+    const mine = ++scan;
+    const result = new Float32Array(places.length ** 2);
+    for (let i = 0; i < result.length; i++) {
+      const cover = { side, top: places[(i / places.length) | 0], left: places[i % places.length] };
+      const covered = { ...view, cover };
+      const input = normalise(cutView(pixels, model.net, covered, grey), model.net, mean, covered);
+      result[i] = forward(model, input).prob[label];
+      await new Promise((resolve) => setTimeout(resolve)); // what the person does meanwhile comes first
+      if (mine !== scan) return { stopped: true };
+    }
+    return { result };
+  },
+};
+
+self.onmessage = async ({ data }) => {
+  try {
+    const answer = await ANSWERS[data.kind](data);
+    self.postMessage({ id: data.id, answer });
+  } catch (error) {
+    self.postMessage({ id: data.id, error: String(error && error.message ? error.message : error) });
+  }
+};
