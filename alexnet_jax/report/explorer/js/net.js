@@ -1,6 +1,16 @@
 // The trained net: the table's rows run on one picture, as model/layers.py defines them.
 // Values are (H, W, C) or (C), the last axis fastest; towers stand side by side on the last axis.
 
+/** The page's numbers by name: {name: {shape, values}}. */
+export function arraysOf(numbers, places) {
+  const arrays = {};
+  for (const [name, { at, shape }] of Object.entries(places)) {
+    const length = shape.reduce((a, b) => a * b, 1);
+    arrays[name] = { shape, values: numbers.subarray(at, at + length) };
+  }
+  return arrays;
+}
+
 /** What a net computes with: kernels laid out for `multiply`, four outputs beside each other. */
 export function prepareNet(net, arrays) {
   const packed = {};

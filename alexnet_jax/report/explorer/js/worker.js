@@ -1,23 +1,19 @@
 // The arithmetic, away from the page, which stays free for the person.
-import { decodePicture, cutView, normalise } from "./picture.js";
-import { forward, prepareNet } from "./net.js";
+import { decodePicture, cutView, meanColour, normalise } from "./picture.js";
+import { arraysOf, forward, prepareNet } from "./net.js";
 
 let model, mean, grey, scan = 0;
 
 const ANSWERS = {
-  load({ net, places, base64, grey: colour }) {
+  load({ net, places, base64 }) {
     const text = atob(base64);
     const bytes = new Uint8Array(text.length);
     for (let i = 0; i < text.length; i++) bytes[i] = text.charCodeAt(i);
     const numbers = new Float32Array(bytes.buffer);
-    const arrays = {};
-    for (const [name, { at, shape }] of Object.entries(places)) {
-      const length = shape.reduce((a, b) => a * b, 1);
-      arrays[name] = { shape, values: numbers.subarray(at, at + length) };
-    }
+    const arrays = arraysOf(numbers, places);
     model = prepareNet(net, arrays);
     mean = arrays.mean.values;
-    grey = colour;
+    grey = meanColour(mean, net.channels);
     return { numbers };
   },
 
@@ -28,8 +24,9 @@ const ANSWERS = {
   run({ pixels, view }) {
     const started = performance.now();
     const cut = cutView(pixels, model.net, view, grey);
-    const values = forward(model, normalise(cut, model.net, mean, view));
-    return { cut, values, milliseconds: performance.now() - started };
+    const input = normalise(cut, model.net, mean, view);
+    const values = forward(model, input);
+    return { cut, input, values, milliseconds: performance.now() - started };
   },
 
   /** Mean probabilities over `views`. */

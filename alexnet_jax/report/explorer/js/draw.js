@@ -1,0 +1,95 @@
+// Numbers as colours: blue below 0, orange above, the page's own ground at 0. The two stay apart for every
+// kind of colour vision.
+
+let ground, below, above, ink, frame;
+
+function rgb(name) {
+  const text = getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+  return [1, 3, 5].map((i) => parseInt(text.slice(i, i + 2), 16));
+}
+
+/** Takes the colours of the page's present theme. */
+export function readColours() {
+  [ground, below, above, ink, frame] = ["--ground", "--below", "--above", "--ink", "--frame"].map(rgb);
+}
+
+/** The colour of a value between -1 and 1: [red, green, blue]. */
+function colour(value) {
+  const size = Math.min(Math.abs(value), 1) ** 0.8;
+  const end = value < 0 ? below : above;
+  return ground.map((from, i) => Math.round(from + (end[i] - from) * size));
+}
+
+export const css = ([r, g, b]) => `rgb(${r}, ${g}, ${b})`;
+export const inkColour = () => css(ink);
+export const frameColour = () => css(frame);
+
+/** Paints an element's background, and its text so that it can be read there. */
+export function paint(element, value) {
+  const [r, g, b] = colour(value);
+  element.style.backgroundColor = css([r, g, b]);
+  element.style.color = 0.299 * r + 0.587 * g + 0.114 * b > 140 ? "#000" : "#fff";
+}
+
+/** An image of rows x columns numbers, a pixel each; `at(row, column)` gives a value between -1 and 1. */
+export function image(rows, columns, at) {
+  const data = new ImageData(columns, rows);
+  for (let r = 0, i = 0; r < rows; r++) {
+    for (let c = 0; c < columns; c++, i += 4) {
+      const [red, green, blue] = colour(at(r, c));
+      data.data[i] = red;
+      data.data[i + 1] = green;
+      data.data[i + 2] = blue;
+      data.data[i + 3] = 255;
+    }
+  }
+  return bitmap(data);
+}
+
+/** The picture as the net reads it, before its mean is taken off. */
+export function pictureImage(pixels, side, channels) {
+  const data = new ImageData(side, side);
+  for (let i = 0; i < side * side; i++) {
+    for (let c = 0; c < 3; c++) data.data[4 * i + c] = pixels[i * channels + (channels === 3 ? c : 0)];
+    data.data[4 * i + 3] = 255;
+  }
+  return bitmap(data);
+}
+
+function bitmap(data) {
+  const canvas = document.createElement("canvas");
+  canvas.width = data.width;
+  canvas.height = data.height;
+  canvas.getContext("2d").putImageData(data, 0, 0);
+  return canvas;
+}
+
+/** Sets a canvas' size in CSS pixels; returns a context in CSS pixels, cleared, without smoothing. */
+export function sized(canvas, width, height) {
+  const ratio = window.devicePixelRatio || 1;
+  canvas.width = Math.round(width * ratio);
+  canvas.height = Math.round(height * ratio);
+  canvas.style.width = `${width}px`;
+  canvas.style.height = `${height}px`;
+  const context = canvas.getContext("2d");
+  context.scale(ratio, ratio);
+  context.imageSmoothingEnabled = false;
+  return context;
+}
+
+/** A frame that shows on any ground: dark with a light line inside. */
+export function outline(context, x, y, width, height) {
+  context.strokeStyle = css(frame);
+  context.lineWidth = 4;
+  context.strokeRect(x, y, width, height);
+  context.strokeStyle = css(ground);
+  context.lineWidth = 1.5;
+  context.strokeRect(x, y, width, height);
+}
+
+/** The largest size among numbers, at least a little above 0. */
+export function largest(values) {
+  let most = 1e-12;
+  for (const value of values) most = Math.max(most, Math.abs(value));
+  return most;
+}
