@@ -17,6 +17,7 @@ Verbs:
   export     the net in --workdir as StableHLO in --output.
   doctor     versions and devices, and with --config whether that run could start; --architectures: the nets.
   report     one page with the paper's figures for the run in --workdir (several: their curves overlaid);
+             --explore: a page in which a person follows a picture through the net;
              --results: the row of each --workdir into docs/results/, and docs/RESULTS.md from all rows.
   benchmark  `benchmark input`: how fast the input is, against its peers on the same pictures;
              `benchmark step`: the forward pass and the training step; --peer=torch: beside PyTorch's;
@@ -85,6 +86,7 @@ flags.DEFINE_string("class_names", "", "convert: a text file with one class name
 flags.DEFINE_string("mean", "", "convert: a mean file of Caffe, .binaryproto or .npy.")
 flags.DEFINE_bool("json", False, "evaluate, predict, features, similar, compare: answer in JSON.")
 flags.DEFINE_bool("architectures", False, "doctor: print every net with its figures.")
+flags.DEFINE_bool("explore", False, "report: write the page in which a picture is followed through the net.")
 flags.DEFINE_bool("results", False, "report: record finished runs and write docs/RESULTS.md.")
 flags.DEFINE_string("peer", "", "benchmark step: torch measures PyTorch in the same run.")
 flags.DEFINE_integer("profile", 0, "train: write a profiler trace of this many steps.", 0)
@@ -216,6 +218,15 @@ def _dispatch(arguments: list[str]) -> int:
             raise UsageError(
                 "benchmark measures input, step, start, exchange, features or similar: type benchmark step"
             )
+        return 0
+    if verb == "report" and FLAGS.explore:
+        from alexnet_jax.inference import explorable, run
+        from alexnet_jax.report import explorer
+
+        if len(workdirs) > 1:
+            raise UsageError(f"report --explore takes one --workdir, not {len(workdirs)}")
+        net = explorable.explorable(run.load(workdir, config, FLAGS.checkpoint))
+        print(explorer.write(workdir / "report" / "explorer.html", net.net, net.arrays, net.pictures))
         return 0
     if verb == "report":
         from alexnet_jax.report import page

@@ -30,6 +30,8 @@ for _, picture in zip(range(8), pictures):
     (folder / picture.key.replace("/", "_")).write_bytes(picture.data)
 PYTHON
 alexnet predict --workdir="$run" --output="$run/predictions.png" runs/digits_test_pictures
+echo "== explore: a page to follow a picture through the net"
+alexnet report --explore --workdir="$run" --config.data.dir="$data"
 
 cat <<END
 
@@ -37,6 +39,7 @@ Made:
   $run/config.json, metrics.jsonl, tensorboard/   the run
   $run/checkpoints/                               its parameters (Orbax, with checksums)
   $run/evaluation.json, predictions.png           its answers
+  $run/report/explorer.html                       open it in a browser: how this net sees
 Next: a small net on your own pictures, a folder with one folder for each of N classes, a tenth held out:
   .venv/bin/python -m alexnet_jax.main --config=configs/cifar10.py --source=FOLDER --workdir=runs/mine \\
     --config.data.name=mine --config.model.classes=N

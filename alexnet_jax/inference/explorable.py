@@ -52,7 +52,9 @@ def explorable(run: Run) -> Explorable:
         row["kind"] = {"LRN": "lrn", "SameMapLRN": "sameMapLrn"}.get(kind, kind[0].lower() + kind[1:])
         if row["kind"] == "local":
             row["pad"], row["stride"] = (layer.pad, layer.pad), 1  # type: ignore[union-attr]
-        layers.append({**row, "output": table[layer.name].output, "macs": table[layer.name].multiply_accumulates})
+        layers.append(
+            {**row, "output": table[layer.name].output, "macs": table[layer.name].multiply_accumulates}
+        )
     net = {
         "name": architecture.name,
         "crop": architecture.crop,
@@ -78,7 +80,9 @@ def explorable(run: Run) -> Explorable:
         if shape.kernel
         for part in ("kernel", "bias")
     }
-    return Explorable(net, {**arrays, "mean": np.asarray(run.mean, np.float32)}, _pictures(run.config, run.class_names))
+    return Explorable(
+        net, {**arrays, "mean": np.asarray(run.mean, np.float32)}, _pictures(run.config, run.class_names)
+    )
 
 
 def convolutional_part(architecture: Architecture) -> Architecture:
@@ -94,7 +98,7 @@ def convolutional_part(architecture: Architecture) -> Architecture:
 
 
 def _pictures(config: ConfigDict, class_names: tuple[str, ...]) -> list[tuple[str, bytes]]:
-    """A test picture of each of the first classes, where the run's data is at hand, else scikit-learn's own."""
+    """A test picture of each of some classes where the run's data is at hand, else scikit-learn's own."""
     data = config.data
     try:
         dataset = pipeline.open_dataset(data)
@@ -108,15 +112,15 @@ def _pictures(config: ConfigDict, class_names: tuple[str, ...]) -> list[tuple[st
         return _pictures_at_hand(data)
     # The first of each class, then more, as far as they go.
     real = [i for i in range(len(batch["label"])) if batch["weight"][i]]
-    firsts = [next(i for i in real if batch["label"][i] == label) for label in sorted({*batch["label"][real]})]
-    chosen = (firsts + [i for i in real if i not in firsts])[:PICTURES]
-    return [
-        (_name(int(batch["label"][i]), class_names), _png(batch["image"][i])) for i in chosen
+    firsts = [
+        next(i for i in real if batch["label"][i] == label) for label in sorted({*batch["label"][real]})
     ]
+    chosen = (firsts + [i for i in real if i not in firsts])[:PICTURES]
+    return [(_name(int(batch["label"][i]), class_names), _png(batch["image"][i])) for i in chosen]
 
 
 def _pictures_at_hand(data: ConfigDict) -> list[tuple[str, bytes]]:
-    """Digits for a net that reads grey, photographs for one that reads colours; both come with scikit-learn."""
+    """scikit-learn's: digits for a net that reads grey, photographs for one that reads colours."""
     if data.channels == 1:
         found: dict[str, bytes] = {}
         for picture in sources.open_source("digits").pictures():

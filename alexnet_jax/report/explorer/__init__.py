@@ -22,12 +22,15 @@ _IMPORT = re.compile(r'^import \{[^}]*\} from "\./([\w-]+\.js)";\n', re.MULTILIN
 
 
 def write(
-    path: Path, net: Mapping[str, Any], arrays: Mapping[str, np.ndarray], pictures: Sequence[tuple[str, bytes]]
-) -> None:
-    """Writes the page.
+    path: Path,
+    net: Mapping[str, Any],
+    arrays: Mapping[str, np.ndarray],
+    pictures: Sequence[tuple[str, bytes]],
+) -> str:
+    """Writes the page and returns where it lies, for a person.
 
     Args:
-      path: of the page; it appears whole or not at all.
+      path: of the page; it appears whole or not at all, its folder is made.
       net, arrays, pictures: as `inference.explorable.Explorable` has them.
     """
     places, blocks, at = {}, [], 0
@@ -53,7 +56,9 @@ def write(
         script=_inside("main.js", "script"),
         worker=_inside("worker.js", "script"),
     )
+    path.parent.mkdir(parents=True, exist_ok=True)
     files.write_text(path, page)
+    return f"{path}: {path.stat().st_size / 1e6:.1f} MB, to be opened in a browser"
 
 
 def _inside(name: str, element: str) -> Markup:

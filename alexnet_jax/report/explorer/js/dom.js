@@ -29,6 +29,9 @@ export function show(x) {
   return text.replace(/-/g, "\u2212");
 }
 
+/** The same for a narrow cell: two digits. */
+export const brief = (x) => show(Number(x.toPrecision(2)));
+
 /** The same as a factor or summand, in brackets where it is negative. */
 export const term = (x) => (x < 0 ? `(${show(x)})` : show(x));
 
@@ -55,7 +58,7 @@ export function numberTable(values, columns, paint, { most, mark = -1, caption }
   for (let i = 0; i < values.length; i += columns) {
     const row = make("tr");
     for (let j = i; j < i + columns; j++) {
-      const cell = make("td", j === mark ? { class: "mark" } : {}, Number.isFinite(values[j]) ? show(values[j]) : "");
+      const cell = make("td", j === mark ? { class: "mark" } : {}, Number.isFinite(values[j]) ? (columns > 3 ? brief : show)(values[j]) : "");
       if (Number.isFinite(values[j])) paint(cell, values[j] / scale);
       row.append(cell);
     }

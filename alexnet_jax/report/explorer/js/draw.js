@@ -20,15 +20,21 @@ function colour(value) {
   return ground.map((from, i) => Math.round(from + (end[i] - from) * size));
 }
 
-export const css = ([r, g, b]) => `rgb(${r}, ${g}, ${b})`;
+const css = ([r, g, b]) => `rgb(${r}, ${g}, ${b})`;
 export const inkColour = () => css(ink);
-export const frameColour = () => css(frame);
 
 /** Paints an element's background, and its text so that it can be read there. */
 export function paint(element, value) {
   const [r, g, b] = colour(value);
   element.style.backgroundColor = css([r, g, b]);
   element.style.color = 0.299 * r + 0.587 * g + 0.114 * b > 140 ? "#000" : "#fff";
+}
+
+/** The same for a pixel of a grey picture, from 0 to 1. */
+export function paintGrey(element, value) {
+  const level = Math.round(255 * value);
+  element.style.backgroundColor = css([level, level, level]);
+  element.style.color = level > 127 ? "#000" : "#fff";
 }
 
 /** An image of rows x columns numbers, a pixel each; `at(row, column)` gives a value between -1 and 1. */

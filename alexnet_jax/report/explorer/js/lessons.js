@@ -1,6 +1,6 @@
 // The small lessons: one neuron, one kernel, one step of learning. All numbers are computed here and now.
-import { $, make, makeSvg, numberTable, percent, show, slider, term } from "./dom.js";
-import { css, image, inkColour, paint } from "./draw.js";
+import { $, make, makeSvg, numberTable, show, slider, term } from "./dom.js";
+import { image, inkColour, paint, paintGrey, pictureImage } from "./draw.js";
 import { Cells } from "./cells.js";
 import { gradient, smallestNet, step, think } from "./learn.js";
 import { t } from "./strings.js";
@@ -143,7 +143,10 @@ export function drawKernel() {
   const focused = document.activeElement === $("kernel-picture");
   const boxes = [[row, column, 3, 3]];
   if (focused) boxes.push([...smallPicture.cell, 1, 1]);
-  smallPicture.draw(SIDE, SIDE, side, (context, cell) => grid(context, pixels, SIDE, 1, cell), boxes);
+  const grey = Uint8Array.from(pixels, (x) => 255 * x);
+  smallPicture.draw(SIDE, SIDE, side, (context, cell) => {
+    context.drawImage(pictureImage(grey, SIDE, 1), 0, 0, SIDE * cell, SIDE * cell);
+  }, boxes);
   const most = Math.max(1e-9, ...map.map(Math.abs));
   smallMap.draw(out, out, side, (context, cell) => {
     grid(context, map, out, most, cell);
@@ -163,7 +166,7 @@ export function drawKernel() {
   const value = relu ? Math.max(0, total) : total;
   const working = $("kernel-working");
   working.replaceChildren(
-    numberTable(patch, 3, paint, { most: 1, caption: t("patch") }), make("span", {}, "×"),
+    numberTable(patch, 3, paintGrey, { most: 1, caption: t("patch") }), make("span", {}, "×"),
     numberTable(kernel, 3, paint, { caption: t("kernelWord") }), make("span", {}, "="),
     numberTable(products, 3, paint, { caption: t("products") }),
   );
@@ -222,7 +225,7 @@ export function drawLearning() {
   const { net, pixels, target, rate, steps, last } = learning;
   $("learn-rate-value").textContent = show(rate);
   [...$("learn-picture").children].forEach((button, i) => {
-    paint(button, pixels[i]);
+    paintGrey(button, pixels[i]);
     button.textContent = pixels[i];
     button.setAttribute("aria-pressed", String(Boolean(pixels[i])));
     button.setAttribute("aria-label", t("pixel", { n: i + 1, value: pixels[i] }));

@@ -33,6 +33,8 @@ const centre = () => Math.floor((net.size - net.crop) / 2);
 export function startNet(data) {
   net = netPage.net = data.net;
   netPage.view = { top: centre(), left: centre(), flip: false, cover: null };
+  const [rows, columns] = net.layers[0].output;
+  Object.assign(netPage, { row: (rows - 1) >> 1, column: columns ? (columns - 1) >> 1 : 0 });
   netPage.coverSide = Math.max(2, Math.round(net.crop / 4));
   engine = netPage.engine = new Engine($("worker").textContent);
   buildPicture(data.pictures);
@@ -437,14 +439,17 @@ function drawFigure() {
 
 /** Looks at a layer's tower. */
 export function look(index, tower) {
+  const old = present();
   const layer = net.layers[index];
   netPage.layer = index;
   netPage.tower = tower;
   const [first, behind] = share(layer, tower);
   if (netPage.map < first || netPage.map >= behind) netPage.map = first;
   if (!isFlat(layer)) {
-    netPage.row = Math.min(netPage.row, layer.output[0] - 1);
-    netPage.column = Math.min(netPage.column, layer.output[1] - 1);
+    // The same part of the picture, as far as the layers' sizes allow.
+    const same = (place, axis) => Math.floor(((isFlat(old) ? 0.5 : (place + 0.5) / old.output[axis])) * layer.output[axis]);
+    netPage.row = same(netPage.row, 0);
+    netPage.column = same(netPage.column, 1);
   }
   netPage.inputMap = -1;
   drawFigure();

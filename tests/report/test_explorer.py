@@ -1,0 +1,559 @@
+"""The explorer: what the page computes is what JAX computes, and all of it can be reached."""
+
+import base64
+import io
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+from PIL import Image
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import WebDriverWait
+
+from alexnet_jax.data import pictures
+from alexnet_jax.inference import explorable, features, predict
+from alexnet_jax.inference import run as runs
+from alexnet_jax.interop import convert
+from alexnet_jax.model import architectures, inputs, sharding
+from alexnet_jax.report import explorer
+from configs import digits, imagenet_caffe, imagenet_torchvision
+from tests.browser import chromium
+
+HOSTILE = (
+    "</script><script>window.broken = 1</script>",
+    "<img src=x onerror=alert(1)>",
+    "\u202eright",
+    "",
+    "a" * 300,
+)
+NETS = {
+    "alexnet_2012": {
+        "activation": "relu",
+        "communicate_at": ("conv3", "fc6", "fc7"),
+        "without": (),
+        "lrn": True,
+    }
+    | {"pool_size": 3, "towers": 2, "width": 0.0625, "dropout": 0.5},
+    "alexnet_2012_source": {"width": 0.0625, "dropout": 0.5},
+    "caffe": {"width": 0.0625, "dropout": 0.5},
+    "torchvision": {"width": 0.0625, "dropout": 0.5},
+    "cifar10_26": {"activation": "tanh"},
+    "cifar10_18": {"activation": "relu"},
+    "cifar10_11": {"activation": "relu"},
+    "fully_connected": {"hidden": (15,), "activation": "sigmoid"},
+}
+
+
+def random_run(name, mean="centre", channels=3, size=72, crop=64):
+    """A net with weights that let every layer say something; its class names are hostile."""
+    config = digits.get_config()
+    config.data.channels, config.data.size, config.data.crop = channels, size, crop
+    config.data.mean, config.data.dir = mean, "nowhere"
+    config.data.input_std = (60.0, 50.0, 70.0)[:channels]
+    config.evaluate.batch_size = 2
+    config.mesh.data = config.mesh.model = 1
+    config.model = ConfigDict({"architecture": name, "compute_dtype": "float32", "classes": 7, **NETS[name]})
+    net = architectures.build(config.model, crop, channels)
+    draw = np.random.default_rng(0)
+
+    def weights(shape):
+        inputs_of_a_unit = np.prod(shape[1:-1]) if len(shape) < 7 else np.prod(shape[3:-1])
+        return draw.normal(0, 1.4 / inputs_of_a_unit**0.5, shape).astype(np.float32)
+
+    params = {
+        layer: {"kernel": weights(shape.kernel), "bias": draw.normal(0, 0.3, shape.bias).astype(np.float32)}
+        for layer, shape in architectures.shapes(net).items()
+        if shape.kernel
+    }
+    mesh = sharding.make_mesh(1, 1, net.towers, 2)
+    form = inputs.InputForm(mean, config.data.input_std)
+    whole = draw.uniform(90, 150, (size, size, channels)).astype(np.float32)
+    array = inputs.mean_array(form, whole, whole.mean((0, 1)), crop)
+    params = jax.device_put(params, sharding.param_shardings(net, mesh))
+    return runs.Run(Path("nowhere"), config, net, mesh, HOSTILE, form, jnp.asarray(array), params, 1)
+
+
+def write_page(run, path):
+    net = explorable.explorable(run)
+    explorer.write(path, net.net, net.arrays, net.pictures)
+    return net
+
+
+def picture(size, channels, seed):
+    """A smooth random picture, uint8 (H, W, channels)."""
+    draw = np.random.default_rng(seed)
+    small = Image.fromarray(draw.integers(0, 256, (7, 7, 3), dtype=np.uint8))
+    image = small.resize(size, Image.Resampling.BICUBIC)
+    return np.asarray(image if channels == 3 else image.convert("L")).reshape(*size[::-1], channels)
+
+
+def encoded(pixels, form, **options):
+    file = io.BytesIO()
+    Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(file, form, **options)
+    return file.getvalue()
+
+
+def close(found, wanted, tolerance=1e-4):
+    assert found.shape == wanted.shape
+    assert np.isfinite(found).all()
+    assert np.abs(found - wanted).max() <= tolerance * np.abs(wanted).max()
+
+
+# What needs no browser.
+
+
+def test_a_net_too_large_gives_its_convolutional_part():
+    torchvision = architectures.build(imagenet_torchvision.get_config().model, 224, 3)
+    part = explorable.convolutional_part(torchvision)
+    assert [layer.name for layer in part.layers][-2:] == ["pool5", "avgpool"]
+    assert part.layers == torchvision.layers[: len(part.layers)]
+    assert not part.has_classes
+    small = architectures.build(digits.get_config().model, 64, 1)
+    assert explorable.convolutional_part(small) == small
+
+
+def test_hostile_names_stay_text(tmp_path):
+    write_page(random_run("fully_connected"), tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text()
+    assert page.count("</script>") == 4  # the page's own four
+    assert "<img src=x" not in page
+    data = re.search(r'id="data">(.*?)</script>', page, re.DOTALL)
+    assert tuple(json.loads(data[1])["net"]["classNames"]) == HOSTILE
+
+
+def test_the_page_names_no_address(tmp_path):
+    write_page(random_run("fully_connected"), tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text()
+    assert set(re.findall(r"https?://[^\s\"'<)]+", page)) <= {"http://www.w3.org/2000/svg"}
+
+
+def test_every_text_is_in_both_languages():
+    scripts = {path.name: path.read_text() for path in (explorer.HERE / "js").glob("*.js")}
+    table = scripts.pop("strings.js")
+    rows = re.findall(
+        r'^  (\w+): \[\s*"((?:[^"\\]|\\.)*)",\s*"((?:[^"\\]|\\.)*)",?\s*\],$', table, re.MULTILINE
+    )
+    keys = [key for key, _, _ in rows]
+    assert len(keys) == len(set(keys)) == len(re.findall(r"^  \w+: \[", table, re.MULTILINE))
+    for key, english, chinese in rows:
+        assert english
+        assert chinese
+        assert set(re.findall(r"\{(\w+)\}", chinese)) <= set(re.findall(r"\{(\w+)\}", english)), key
+    page = (explorer.HERE / "page.html.jinja").read_text()
+    asked = set(re.findall(r'data-t(?:-label)?="(\w+)"', page))
+    for script in scripts.values():
+        asked |= set(re.findall(r'\bt\("(\w+)"', script))
+        asked |= {key for pair in re.findall(r'\bt\([^"()]*\? "(\w+)" : "(\w+)"', script) for key in pair}
+    assert asked <= set(keys), asked - set(keys)
+    everything = page + "".join(scripts.values())
+    parts = ("about_", "tool_", "neuron_")
+    unused = [key for key in keys if not re.search(rf"\b{key}\b", everything) and not key.startswith(parts)]
+    assert not unused
+
+
+# In the browser.
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with chromium() as opened:
+        opened.driver.set_script_timeout(120)
+        yield opened
+
+
+class Page:
+    """An explorer in the browser."""
+
+    def __init__(self, browser, path, width=1440):
+        self.browser, self.driver = browser, browser.driver
+        browser.console()
+        browser.requests()
+        browser.open(path, width)
+        self.wait("return Boolean(window.explorer && explorer.net.runs)")
+
+    def wait(self, script):
+        WebDriverWait(self.driver, 60, 0.05).until(lambda driver: driver.execute_script(script))
+
+    def run(self, script, *arguments):
+        return self.driver.execute_script(script, *arguments)
+
+    def text(self, name):
+        return self.driver.find_element(By.ID, name).text
+
+    def click(self, name):
+        self.run("document.getElementById(arguments[0]).click()", name)
+
+    def drop(self, file, name):
+        before = self.run("return explorer.net.runs")
+        self.run(
+            """const bytes = Uint8Array.from(atob(arguments[0]), (c) => c.charCodeAt(0));
+            const dataTransfer = new DataTransfer();
+            dataTransfer.items.add(new File([bytes], arguments[1]));
+            const options = { dataTransfer, bubbles: true, cancelable: true };
+            document.body.dispatchEvent(new DragEvent("drop", options));
+            """,
+            base64.b64encode(file).decode(),
+            name,
+        )
+        self.wait(f"return explorer.net.runs > {before}")
+
+    def array(self, expression, dtype=np.float32):
+        """A typed array of the page."""
+        text = self.run(
+            f"""const array = {expression};
+            const bytes = new Uint8Array(array.buffer, array.byteOffset, array.byteLength);
+            let text = "";
+            for (let i = 0; i < bytes.length; i += 8192) {{
+              text += String.fromCharCode(...bytes.subarray(i, i + 8192));
+            }}
+            return btoa(text);"""
+        )
+        return np.frombuffer(base64.b64decode(text), dtype)
+
+    def values(self, name):
+        return self.array(f"explorer.net.values[{json.dumps(name)}]")
+
+    def quiet(self):
+        """Asserts that nothing was complained of, and nothing asked for but the page."""
+        assert self.browser.console() == []
+        assert [address for address in self.browser.requests() if not address.startswith("file:")] == []
+
+
+def compare(page, run, size, channels, count=2):
+    """Every activation of the page, the probabilities too, against JAX's."""
+    layers = list(features.names(run.architecture))
+    images = np.stack([picture((size, size), channels, seed) for seed in range(count)])
+    wanted = features.activations(run, images, layers)
+    for number in range(count):
+        page.drop(encoded(images[number], "PNG"), "picture.png")
+        assert set(page.run("return Object.keys(explorer.net.values)")) == set(layers)
+        for name in layers:
+            close(page.values(name).reshape(wanted[name][number].shape), wanted[name][number])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NETS)
+def test_every_activation_is_jax_s(name, browser, tmp_path):
+    grey = name == "fully_connected"
+    run = random_run(name, mean="crop" if name == "caffe" else "centre", channels=1 if grey else 3)
+    write_page(run, tmp_path / "page.html")
+    page = Page(browser, tmp_path / "page.html")
+    compare(page, run, 72, run.config.data.channels)
+    page.quiet()
+
+
+@pytest.mark.slow
+def test_the_digits_net_whole(browser, digits_folder, tmp_path):
+    """The quick start's table at its own width, with the mean of one colour."""
+    run = random_run("alexnet_2012", mean="rgb", channels=1)
+    net = write_page(run, tmp_path / "page.html")
+    assert len(net.pictures) == 10
+    page = Page(browser, tmp_path / "page.html")
+    compare(page, run, 72, 1, count=3)
+
+
+@pytest.mark.slow
+def test_the_converted_convolutions(browser, real_data, tmp_path):
+    """conv1 to conv5 with ImageNet's weights, at full width, on photographs."""
+    recipes = {"torchvision": imagenet_torchvision.get_config(), "caffe": imagenet_caffe.get_config()}
+    workdir = tmp_path / "run"
+    convert.to_workdir(real_data / "torchvision_alexnet_features.npz", workdir, recipes, None, None)
+    run = runs.load(workdir, runs.read_config(workdir), "best")
+    net = write_page(run, tmp_path / "page.html")
+    assert (tmp_path / "page.html").stat().st_size < 15e6
+    page = Page(browser, tmp_path / "page.html")
+    layers = list(features.names(run.architecture))
+    for number, (_, file) in enumerate(net.pictures):
+        image = np.asarray(Image.open(io.BytesIO(file)))[None]
+        wanted = features.activations(run, image, layers)
+        page.run(f"document.querySelectorAll('#samples button')[{number}].click()")
+        page.wait(f"return explorer.net.runs > {number + 1}")
+        for name in layers:
+            close(page.values(name).reshape(wanted[name][0].shape), wanted[name][0])
+    page.quiet()
+
+
+@pytest.mark.slow
+def test_a_dropped_file_is_read_as_predict_reads_it(browser, tmp_path):
+    run = random_run("cifar10_26")
+    write_page(run, tmp_path / "page.html")
+    page = Page(browser, tmp_path / "page.html")
+
+    def predicted(file, views):
+        (tmp_path / "file").write_bytes(file)
+        [answer] = predict.predict(replace(run, class_names=()), [tmp_path / "file"], views)
+        return {guess["label"]: guess["probability"] for guess in answer["top5"]}
+
+    own = encoded(picture((72, 72), 3, 5), "PNG")
+    page.drop(own, "own.png")
+    found = page.values("prob")
+    for label, probability in predicted(own, 1).items():
+        assert found[label] == pytest.approx(probability, rel=1e-4, abs=1e-7)
+    page.click("ten")
+    page.wait("return Boolean(explorer.net.ten)")
+    ten = page.array("explorer.net.ten")
+    for label, probability in predicted(own, 10).items():
+        assert ten[label] == pytest.approx(probability, rel=1e-4, abs=1e-7)
+
+    for seed, size in enumerate([(301, 200), (97, 150), (72, 90), (41, 60), (640, 480), (73, 73)]):
+        pixels = picture(size, 3, seed)
+        lossless = encoded(pixels, "PNG")
+        page.drop(lossless, "other.png")
+        square = pictures.square(lossless, 72, 3, exif_rotation=True)
+        np.testing.assert_array_equal(
+            page.array("explorer.net.pixels", np.uint8).reshape(square.shape), square
+        )
+        turned = Image.Exif()
+        turned[0x0112] = 6 if seed % 2 else 1
+        jpeg = encoded(pixels, "JPEG", quality=88, exif=turned.tobytes())
+        page.drop(jpeg, "other.jpg")
+        wanted, found = predicted(jpeg, 1), page.values("prob")
+        assert int(found.argmax()) == next(iter(wanted))
+        for label, probability in wanted.items():
+            assert found[label] == pytest.approx(probability, abs=0.02)
+
+    clear = Image.fromarray(np.dstack([picture((72, 72), 3, 9), picture((72, 72), 1, 10)[..., 0]]), "RGBA")
+    file = io.BytesIO()
+    clear.save(file, "PNG")
+    page.drop(file.getvalue(), "clear.png")
+    square = pictures.square(file.getvalue(), 72, 3, exif_rotation=True).astype(int)
+    found = page.array("explorer.net.pixels", np.uint8).reshape(square.shape).astype(int)
+    assert np.abs(found - square).max() <= 2
+
+    runs_before = page.run("return explorer.net.runs")
+    page.run("return explorer.net.openFile(new File(['no'], 'no<b>.txt'))")
+    page.wait("return document.getElementById('picture-error').textContent !== ''")
+    assert "no<b>.txt" in page.text("picture-error")
+    assert page.run("return explorer.net.runs") == runs_before
+    page.quiet()
+
+
+@pytest.mark.slow
+def test_moving_flipping_and_covering(browser, tmp_path):
+    """A view of the page against the same view made by numpy, and the scan against one view of it."""
+    run = random_run("alexnet_2012")
+    write_page(run, tmp_path / "page.html")
+    page = Page(browser, tmp_path / "page.html")
+    pixels = picture((72, 72), 3, 3)
+    page.drop(encoded(pixels, "PNG"), "picture.png")
+    canvas = page.driver.find_element(By.ID, "picture")
+
+    def press(*keys):
+        for key in keys:
+            before = page.run("return explorer.net.runs")
+            canvas.send_keys(key)
+            page.wait(f"return explorer.net.runs > {before}")
+
+    grey = np.asarray(np.round(np.asarray(run.mean).mean((0, 1))), np.uint8)
+    press(Keys.ARROW_RIGHT, Keys.ARROW_RIGHT, Keys.ARROW_DOWN)
+    before = page.run("return explorer.net.runs")
+    page.click("flip")
+    page.wait(f"return explorer.net.runs > {before}")
+    cut = pixels[3:67, 2:66][:, ::-1].copy()
+    np.testing.assert_array_equal(page.array("explorer.net.cut", np.uint8).reshape(64, 64, 3), cut)
+    page.run("document.querySelector('[value=cover]').click()")
+    page.wait("return Boolean(explorer.net.view.cover)")
+    press(Keys.ARROW_LEFT)
+    cover = page.run("return explorer.net.view.cover")
+    cut[cover["top"] : cover["top"] + 16, cover["left"] : cover["left"] + 16] = grey
+    np.testing.assert_array_equal(page.array("explorer.net.cut", np.uint8).reshape(64, 64, 3), cut)
+    wanted = features.activations(
+        run, cut[None], ["fc8", "prob"]
+    )  # a picture of the crop's size is taken whole
+    close(page.values("fc8"), wanted["fc8"][0])
+
+    page.click("scan")
+    page.wait("return Boolean(explorer.net.scan)")
+    scanned = page.array("explorer.net.scan.result").reshape(9, 9)
+    label = page.run("return explorer.net.scan.label")
+    covered = np.repeat(pixels[None, 3:67, 2:66, :][:, :, ::-1], 2, axis=0).copy()
+    covered[0, :16, :16] = grey
+    covered[1, 48:, 24:40] = grey
+    wanted = features.activations(run, covered, ["prob"])["prob"][:, label]
+    np.testing.assert_allclose([scanned[0, 0], scanned[8, 4]], wanted, rtol=1e-4)
+    assert "%" in page.text("scan-words")
+
+    page.click("reset")
+    page.wait("return !explorer.net.view.cover")
+    for _ in range(60):
+        canvas.send_keys(Keys.SHIFT, Keys.ARROW_LEFT)
+    page.quiet()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["alexnet_2012", "caffe", "cifar10_18", "cifar10_11", "torchvision"])
+def test_the_sum_behind_a_value(name, browser, tmp_path):
+    """Whatever cell the keys lead to: the sum ends in the cell's value, the frame is right."""
+    run = random_run(name)
+    write_page(run, tmp_path / "page.html")
+    page = Page(browser, tmp_path / "page.html")
+    pixels = picture((72, 72), 3, 3)
+    page.drop(encoded(pixels, "PNG"), "picture.png")
+    table = architectures.shapes(run.architecture)
+    mean = np.asarray(run.mean)
+
+    def net(x, layer):
+        return sharding.forward(run.architecture, run.mesh, run.params, x, wanted=(layer,))[layer]
+
+    x = (pixels[None, 4:68, 4:68].astype(np.float32) - mean) / np.asarray(run.form.input_std)
+    for number, layer in enumerate(run.architecture.layers):
+        buttons = page.driver.find_elements(By.CSS_SELECTOR, f'[data-layer="{number}"]')
+        page.run("arguments[0].click()", buttons[-1])
+        output = table[layer.name].output
+        canvas = page.driver.find_element(By.ID, "map" if len(output) == 3 else "atlas")
+        words = page.text("words")
+        page.run("arguments[0].focus()", canvas)
+        keys = [Keys.ARROW_RIGHT, Keys.ARROW_DOWN, Keys.ARROW_LEFT, Keys.ARROW_UP]
+        key = next((k for k in keys if canvas.send_keys(k) or page.text("words") != words), None)
+        assert key or output[0] == 1, layer.name
+        state = page.run("const n = explorer.net; return { row: n.row, column: n.column, map: n.map }")
+        place = (state["row"], state["column"], state["map"]) if len(output) == 3 else (state["map"],)
+        value = page.values(layer.name).reshape(output)[place]
+        sums = page.run("return [...document.querySelectorAll('#why .sum')].map((p) => p.textContent)")
+        ends = [end.replace("\u2212", "-").split("=")[-1] for end in sums]
+        assert any(float(end) == pytest.approx(float(value), rel=6e-3, abs=1e-9) for end in ends), (
+            layer,
+            sums,
+        )
+        if len(output) < 3:
+            assert "whole picture" in page.text("words")
+            continue
+        top, bottom, left, right = map(
+            int, re.search(r"rows (\d+) to (\d+) and columns (\d+) to (\d+)", page.text("words")).groups()
+        )
+        slope = np.abs(
+            jax.grad(lambda x, at=place, of=layer.name: net(x, of)[(0, *at)])(jnp.asarray(x, jnp.float32))
+        )
+        rows, columns = np.nonzero(slope[0].sum((1, 2)))[0] + 1, np.nonzero(slope[0].sum((0, 2)))[0] + 1
+        if len(rows):
+            assert top <= rows.min() <= rows.max() <= bottom
+            assert left <= columns.min() <= columns.max() <= right
+        if layer.name in ("conv1", "conv2") and name in ("torchvision", "cifar10_18"):
+            assert (bottom - top) <= (rows.max() - rows.min()) + 8
+        if layer.name == "conv1":
+            assert (rows.min(), rows.max(), columns.min(), columns.max()) == (top, bottom, left, right)
+    page.quiet()
+
+
+def learnt(net, pixels, target, rate, steps):
+    """The smallest net after some steps, by JAX."""
+    net = jax.tree.map(jnp.asarray, net)
+
+    def loss(net):
+        units = jax.nn.relu(net["hidden"] @ pixels + net["hiddenBias"])
+        return -jax.nn.log_softmax(net["output"] @ units + net["outputBias"])[target]
+
+    for _ in range(steps):
+        net = jax.tree.map(lambda w, g: w - rate * g, net, jax.grad(loss)(net))
+    return net
+
+
+@pytest.mark.slow
+def test_the_learning_step_is_jax_s_gradient(browser, tmp_path):
+    write_page(random_run("fully_connected"), tmp_path / "page.html")
+    page = Page(browser, tmp_path / "page.html")
+    state = "return explorer.learning"
+
+    def as_arrays(net):
+        return {name: np.asarray(value, np.float32) for name, value in net.items()}
+
+    start = page.run(state)
+    assert "0.796" in page.text("learn-words")
+    for steps in (1, 2, 5):
+        while page.run(state)["steps"] < steps:
+            page.click("learn-step")
+        wanted = learnt(
+            as_arrays(start["net"]), np.asarray(start["pixels"], np.float32), 1, start["rate"], steps
+        )
+        found = as_arrays(page.run(state)["net"])
+        for name, value in found.items():
+            close(value, np.asarray(wanted[name]), 1e-5)
+            if steps == 1:  # the gradient itself, not the weights around it
+                moved = (value - start["net"][name]) / -start["rate"]
+                close(moved, (np.asarray(wanted[name]) - np.asarray(start["net"][name])) / -start["rate"])
+    assert page.text("learn-words").startswith("The 0 output was")
+    page.run("document.querySelectorAll('#learn-picture button')[0].click()")
+    page.click("learn-step")
+    pixels = np.asarray([1, *start["pixels"][1:]], np.float32)
+    wanted = learnt(found, pixels, 1, start["rate"], 1)
+    for name, value in as_arrays(page.run(state)["net"]).items():
+        close(value, np.asarray(wanted[name]), 1e-5)
+    page.click("learn-reset")
+    assert page.run(state)["net"] == start["net"]
+    page.quiet()
+
+
+@pytest.mark.slow
+def test_the_small_lessons(browser, tmp_path):
+    write_page(random_run("fully_connected"), tmp_path / "page.html")
+    page = Page(browser, tmp_path / "page.html")
+    assert "0.2 > 0" in page.text("neuron-sum")
+    slider = page.driver.find_element(By.CSS_SELECTOR, "#neuron-sliders input")
+    for _ in range(8):
+        slider.send_keys(Keys.ARROW_LEFT)
+    assert "\u22120.2 \u2264 0" in page.text("neuron-sum")
+    assert "stop" in page.text("neuron-words")
+
+    kernel = np.asarray([[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]])
+    square = np.zeros((9, 9))
+    square[2:7, 2:7] = 1
+    canvas = page.driver.find_element(By.ID, "kernel-map")
+    page.run("arguments[0].focus()", canvas)
+    place = [3, 1]
+    for key, step in [(Keys.ARROW_DOWN, (1, 0)), (Keys.ARROW_LEFT, (0, -1)), (Keys.HOME, (0, 0))]:
+        canvas.send_keys(key)
+        place = [place[0] + step[0], place[1] + step[1]]
+        patch = square[place[0] : place[0] + 3, place[1] : place[1] + 3]
+        total = (patch * kernel).sum()
+        assert page.text("kernel-sum").endswith(f"= {total:g}")
+        assert f"Row {place[0] + 1}, column {place[1] + 1} of the map is {total:g}" in page.text(
+            "kernel-words"
+        )
+    assert "9 \u2212 3 + 1 = 7" in page.text("kernel-size")
+    box = page.run("const b = arguments[0].getBoundingClientRect(); return [b.left, b.top, b.width]", canvas)
+    page.run(
+        """const at = { clientX: arguments[1], clientY: arguments[2] };
+        arguments[0].dispatchEvent(new PointerEvent("pointermove", at));""",
+        canvas,
+        box[0] + box[2] * 6.5 / 7,
+        box[1] + box[2] * 0.5 / 7,
+    )
+    assert "Row 1, column 7" in page.text("kernel-words")
+    page.run(
+        """const select = document.getElementById("kernel-preset");
+        select.value = "presetBlur";
+        select.dispatchEvent(new Event("change"));"""
+    )
+    total = square[0:3, 6:9].sum() / 9
+    assert float(page.text("kernel-sum").split("=")[-1]) == pytest.approx(total, rel=6e-3)
+    page.quiet()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [360, 1440])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_languages_widths_and_motion(width, scheme, browser, tmp_path):
+    write_page(random_run("alexnet_2012"), tmp_path / "page.html")
+    chosen = [("prefers-color-scheme", scheme), ("prefers-reduced-motion", "reduce" if width == 360 else "")]
+    chosen = [{"name": name, "value": value} for name, value in chosen]
+    browser.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": chosen})
+    page = Page(browser, tmp_path / "page.html", width)
+    assert page.run("return document.documentElement.classList.contains('still')") == (width == 360)
+    for layer in range(len(page.run("return explorer.net.net.layers"))):
+        page.run(f"document.querySelector('[data-layer=\"{layer}\"]').click()")
+        assert page.run("return document.documentElement.scrollWidth") <= width
+    assert page.run("return window.broken") is None
+    page.click("language")
+    assert page.run("return document.documentElement.lang") == "zh-CN"
+    shown = page.run("return document.body.innerText")
+    assert "一个神经元" in shown
+    assert "undefined" not in shown
+    assert not set(re.findall(r"[A-Za-z]{4,}", page.text("learn") + page.text("kernel"))) - {"ReLU"}
+    page.quiet()
