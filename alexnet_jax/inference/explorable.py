@@ -15,7 +15,7 @@ from alexnet_jax.data import pictures, pipeline, sources
 from alexnet_jax.errors import UsageError
 from alexnet_jax.inference.run import Run
 from alexnet_jax.model import architectures
-from alexnet_jax.model.architectures import Architecture, Weighted, shapes
+from alexnet_jax.model.architectures import Architecture, Conv, Dropout, Weighted, shapes
 from alexnet_jax.training.evaluation import views_of
 
 WHOLE = 3_000_000  # parameters that a page holds: 12 MB, 16 MB as text
@@ -86,14 +86,19 @@ def explorable(run: Run) -> Explorable:
 
 
 def convolutional_part(architecture: Architecture) -> Architecture:
-    """The net itself, or what stands before its first dense layer where it is too large for a page."""
+    """The net itself, or its convolutions and what is between them where it is too large for a page.
+
+    Raises:
+      UsageError: it has none.
+    """
     if sum(shape.parameters for shape in shapes(architecture).values()) <= WHOLE:
         return architecture
     rows = architecture.layers
-    dense = [i for i, row in enumerate(rows) if isinstance(row, Weighted) and not hasattr(row, "kernel")]
-    cut = dense[0] if dense else len(rows)
-    while cut > 1 and type(rows[cut - 1]).__name__ == "Dropout":
+    cut = next(i for i, row in enumerate(rows) if isinstance(row, Weighted) and not isinstance(row, Conv))
+    while cut and isinstance(rows[cut - 1], Dropout):
         cut -= 1
+    if not cut:
+        raise UsageError(f"{architecture.name} has no convolutions, and is too large for a page")
     return replace(architecture, layers=rows[:cut])
 
 
