@@ -25,7 +25,7 @@ export function makeSvg(name, attributes = {}, ...children) {
 export function show(x) {
   if (x === 0 || Object.is(x, -0)) return "0";
   const size = Math.abs(x);
-  const text = size >= 1000 || size < 0.001 ? x.toExponential(1).replace("e", "e") : String(+x.toPrecision(3));
+  const text = size >= 1e6 || size < 1e-4 ? x.toExponential(1) : String(+x.toPrecision(3));
   return text.replace(/-/g, "\u2212");
 }
 

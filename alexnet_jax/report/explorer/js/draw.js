@@ -2,6 +2,8 @@
 // kind of colour vision.
 
 let ground, below, above, ink, frame;
+const LEVELS = 255; // shades on either side of 0
+const shades = new Uint32Array(2 * LEVELS + 1); // as the pixels of an ImageData, from below to above
 
 function rgb(name) {
   const text = getComputedStyle(document.documentElement).getPropertyValue(name).trim();
@@ -11,6 +13,8 @@ function rgb(name) {
 /** Takes the colours of the page's present theme. */
 export function readColours() {
   [ground, below, above, ink, frame] = ["--ground", "--below", "--above", "--ink", "--frame"].map(rgb);
+  const bytes = new Uint8ClampedArray(shades.buffer);
+  shades.forEach((_, i) => bytes.set([...colour((i - LEVELS) / LEVELS), 255], 4 * i));
 }
 
 /** The colour of a value between -1 and 1: [red, green, blue]. */
@@ -40,13 +44,10 @@ export function paintGrey(element, value) {
 /** An image of rows x columns numbers, a pixel each; `at(row, column)` gives a value between -1 and 1. */
 export function image(rows, columns, at) {
   const data = new ImageData(columns, rows);
+  const pixels = new Uint32Array(data.data.buffer);
   for (let r = 0, i = 0; r < rows; r++) {
-    for (let c = 0; c < columns; c++, i += 4) {
-      const [red, green, blue] = colour(at(r, c));
-      data.data[i] = red;
-      data.data[i + 1] = green;
-      data.data[i + 2] = blue;
-      data.data[i + 3] = 255;
+    for (let c = 0; c < columns; c++, i++) {
+      pixels[i] = shades[LEVELS + Math.round(Math.max(-1, Math.min(1, at(r, c))) * LEVELS)];
     }
   }
   return bitmap(data);
