@@ -253,7 +253,7 @@ def test_every_activation_is_jax_s(name, browser, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_digits_net_whole(browser, digits_folder, tmp_path):
+def test_the_digits_net_whole(browser, tmp_path):
     """The quick start's table at its own width, with the mean of one colour."""
     run = random_run("alexnet_2012", mean="rgb", channels=1)
     net = write_page(run, tmp_path / "page.html")

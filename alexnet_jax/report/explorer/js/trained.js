@@ -211,7 +211,8 @@ function placeCover(row, column) {
 
 // What is asked of the whole picture.
 
-const nameOf = (label) => net.classNames[label] ?? t("class", { n: label });
+// Set apart, so that a name written from right to left turns nothing around it.
+const nameOf = (label) => `\u2068${net.classNames[label] || t("class", { n: label })}\u2069`;
 
 async function averageViews() {
   const views = net.tenViews.map(([top, left, flip]) => ({ top, left, flip, cover: null }));
@@ -232,7 +233,11 @@ async function scan() {
   const { values } = await engine.ask({ kind: "run", pixels, view: plain });
   const [label] = best(values.prob, 1);
   const { result } = await engine.ask({ kind: "scan", pixels, view: plain, label, side, places });
-  if (!result || view !== netPage.view || pixels !== netPage.pixels) return;
+  if (!result) return;
+  if (view !== netPage.view || pixels !== netPage.pixels) {
+    $("scan-words").textContent = ""; // of another picture by now
+    return;
+  }
   netPage.scan = { result, label, plain: values.prob[label] };
   const worst = result.indexOf(Math.min(...result));
   scanCells.cell = [Math.floor(worst / SCAN), worst % SCAN];
