@@ -1,5 +1,6 @@
 """The mean picture and the principal axes of colour of a training set (sections 2 and 4.1)."""
 
+import zipfile
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -41,6 +42,8 @@ class Statistics:
     def load(cls, path: Path) -> "Statistics":
         """Reads what `save` wrote; UsageError when it is missing or damaged."""
         try:
+            if path.exists() and not zipfile.is_zipfile(path):  # numpy would speak of pickles
+                raise ValueError("it is not an .npz file")
             with np.load(path, allow_pickle=False) as arrays:
                 size = sum(member.file_size for member in arrays.zip.infolist())
                 if size > LARGEST:
