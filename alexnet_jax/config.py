@@ -277,11 +277,13 @@ def load(path: Path) -> tuple[ConfigDict, dict[str, Any]]:
     """
     try:
         tree = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(tree, dict) or not isinstance(tree.get("config"), dict):
+            raise ValueError("it holds no table of keys")
         config = tree.pop("config")
         for section, added in _ADDED.items():
             config[section] = added | config[section]
         return from_json(config), tree
     except FileNotFoundError:
         raise UsageError(f"{path} does not exist: {path.parent} is not the workdir of a run") from None
-    except (OSError, ValueError, KeyError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise UsageError(f"{path} cannot be read as a run's config: {error}") from None

@@ -50,6 +50,13 @@ def whole_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     synchronise_folder(path.parent)
 
 
+def remove_partial(folder: Path) -> None:
+    """Removes what a killed process left of `whole_file` in `folder`; no other may be writing there."""
+    for path in folder.glob(".*.partial"):
+        if path.is_file():
+            path.unlink()
+
+
 def write_text(path: str | os.PathLike[str], text: str) -> None:
     """Writes `text` as UTF-8 through `whole_file`."""
     with whole_file(path) as file:

@@ -15,10 +15,11 @@ Verbs:
   convert    FILE --output=DIR: weights of PyTorch, of Caffe or of our own become a workdir;
              DIR --output=FILE: a workdir becomes .safetensors or .npz.
   export     the net in --workdir as StableHLO in --output.
-  doctor     versions and devices, and with --config whether that run could start; --architectures: the nets.
   report     one page with the paper's figures for the run in --workdir (several: their curves overlaid);
              --explore: a page in which a person follows a picture through the net;
              --results: the row of each --workdir into docs/results/, and docs/RESULTS.md from all rows.
+  doctor     versions and devices; with --config or --workdir what would stop that run, and the state of the
+             run in --workdir; --architectures: the nets.
   benchmark  `benchmark input`: how fast the input is, against its peers on the same pictures;
              `benchmark step`: the forward pass and the training step; --peer=torch: beside PyTorch's;
              `benchmark start`: how long a start takes with and without kept compiled programs;
@@ -31,6 +32,7 @@ Verbs:
 
 import json
 import os
+import signal
 import sys
 import traceback
 from pathlib import Path
@@ -315,7 +317,9 @@ def _doctor() -> int:
     if FLAGS.architectures:
         print(doctor.architectures_table())
         return 0
-    text, healthy = doctor.report(FLAGS.config if "config" in FLAGS else None)
+    text, healthy = doctor.report(
+        FLAGS.config if "config" in FLAGS else None, Path(FLAGS.workdir[0]) if FLAGS.workdir else None
+    )
     print(text)
     return 0 if healthy else 1
 
@@ -393,8 +397,14 @@ def _parse(argv: list[str]) -> list[str]:
     raise SystemExit(2)
 
 
+def _stop(number: int, frame: object) -> None:
+    """SIGINT and SIGTERM until a verb takes them: the exit code that a shell gives for them, in words."""
+    raise SystemExit(128 + number)
+
+
 def entry() -> None:
     """What `python -m alexnet_jax.main` runs."""
+    signal.signal(signal.SIGTERM, _stop)
     logging.set_verbosity(logging.ERROR)  # Orbax and TFDS report their every step
     app.run(main, flags_parser=_parse)
 

@@ -44,10 +44,10 @@ class Batches(Protocol):
 
 
 class Records:
-    """Random access to the records of a split; may be used by many threads, and pickled."""
+    """Random access to the records of a split with `classes` labels; for many threads, and can be pickled."""
 
-    def __init__(self, folder: Path, split: str, source: Sequence[bytes]):
-        self.folder, self.split, self.source = folder, split, source
+    def __init__(self, folder: Path, split: str, source: Sequence[bytes], classes: int):
+        self.folder, self.split, self.source, self.classes = folder, split, source, classes
 
     def __len__(self) -> int:
         return len(self.source)
@@ -65,7 +65,10 @@ class Records:
         try:
             feature = tf_example_pb2.Example.FromString(self.source[index]).features.feature
             name = feature["file_name"].bytes_list.value[0].decode()
-            return feature["image"].bytes_list.value[0], feature["label"].int64_list.value[0], name
+            label = feature["label"].int64_list.value[0]
+            if not 0 <= label < self.classes:
+                raise ValueError(f"it has the label {label}, and there are {self.classes} classes")
+            return feature["image"].bytes_list.value[0], label, name
         except Exception as error:  # array_record and protobuf raise whatever a damaged file leads them to
             first = (str(error) or type(error).__name__).splitlines()[0]
             raise RunFailure(
@@ -112,7 +115,7 @@ class Dataset:
             raise UsageError(f"split {split!r} of {self.folder}: {first} (there are: {there})") from None
         if not size:
             raise UsageError(f"split {split!r} of {self.folder} holds no records (there are: {there})")
-        return Records(self.folder, split, source)
+        return Records(self.folder, split, source, len(self.class_names))
 
     def size(self, split: str) -> int:
         """How many records `split` has."""

@@ -926,7 +926,10 @@ def _read_idx(path: Path, axes: int) -> np.ndarray:
             size = int(np.prod([int(length) for length in shape], dtype=object))
             if size > 2**34:
                 raise UsageError(f"{path} claims {size:,} bytes")
-            values = np.frombuffer(file.read(size + 1), np.uint8)
+            content = bytearray()  # read by and by: a file may claim more than it has
+            while len(content) <= size and (piece := file.read(min(size + 1 - len(content), 2**24))):
+                content += piece
+            values = np.frombuffer(bytes(content), np.uint8)
     except (OSError, EOFError, zlib.error, struct.error) as error:
         raise UsageError(f"{path} cannot be read as an IDX file: {error}") from None
     if len(values) != size:

@@ -8,6 +8,9 @@ import numpy as np
 
 from alexnet_jax.errors import UsageError
 from alexnet_jax.files import whole_file
+from alexnet_jax.progress import printable
+
+LARGEST = 2**30  # bytes of the arrays: a mean picture of 4096 x 4096 has 200 million
 
 
 @dataclass(frozen=True)
@@ -39,10 +42,18 @@ class Statistics:
     def load(cls, path: Path) -> "Statistics":
         """Reads what `save` wrote; UsageError when it is missing or damaged."""
         try:
+            if path.exists() and not zipfile.is_zipfile(path):  # numpy would speak of pickles
+                raise ValueError("it is not an .npz file")
             with np.load(path, allow_pickle=False) as arrays:
+                size = sum(member.file_size for member in arrays.zip.infolist())
+                if size > LARGEST:
+                    raise ValueError(f"it unpacks to {size:,} bytes")
                 values = {field.name: arrays[field.name] for field in fields(cls)}
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            raise UsageError(f"the statistics {path} cannot be read: {error}") from None
+        except FileNotFoundError:
+            raise UsageError(f"the statistics {path} are missing") from None
+        except Exception as error:  # damage leads zipfile, zlib and numpy's parser anywhere
+            first = (str(error) or type(error).__name__).splitlines()[0]
+            raise UsageError(f"the statistics {path} cannot be read: {printable(first)[:200]}") from None
         mean, channels = values["mean"], values["rgb_mean"].shape
         if mean.ndim != 3 or (mean.shape[2],) != channels or values["eigenvectors"].shape != channels * 2:
             raise UsageError(f"the statistics {path} have shapes that do not fit together")

@@ -5,7 +5,6 @@ statistics in `lpips.npz`: `lin0` to `lin4`, float32 (maps of conv1,), ..., (map
 """
 
 import dataclasses
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from alexnet_jax.model.network import Network
 from alexnet_jax.progress import printable
 
 HEADS = "lpips.npz"
+LARGEST = 2**20  # bytes of the five heads; they have 1,152 numbers
 LAYERS = ("relu1", "relu2", "relu3", "relu4", "relu5")
 # The scaling layer of LPIPS: ImageNet's RGB mean and deviation as torchvision has them, on [-1, 1].
 SHIFT = (-0.030, -0.088, -0.188)
@@ -153,9 +153,12 @@ def load_heads(workdir: Path) -> tuple[np.ndarray, ...]:
         )
     try:
         with np.load(path, allow_pickle=False) as arrays:
+            if sum(member.file_size for member in arrays.zip.infolist()) > LARGEST:
+                raise ValueError(f"it unpacks to more than {LARGEST:,} bytes")
             heads = tuple(arrays[f"lin{number}"] for number in range(len(LAYERS)))
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise UsageError(f"{path} cannot be read: {error}") from None
+    except Exception as error:  # damage leads zipfile, zlib and numpy's parser anywhere
+        first = (str(error) or type(error).__name__).splitlines()[0]
+        raise UsageError(f"{path} cannot be read: {printable(first)[:200]}") from None
     if not all(head.ndim == 1 and head.dtype == np.float32 and np.isfinite(head).all() for head in heads):
         raise UsageError(f"{path} does not hold five lists of finite float32 numbers")
     return heads

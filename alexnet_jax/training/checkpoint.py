@@ -19,6 +19,7 @@ import orbax.checkpoint as ocp
 from alexnet_jax import files
 from alexnet_jax.distributed import explain
 from alexnet_jax.errors import RunFailure, UsageError
+from alexnet_jax.progress import printable
 
 MANIFEST = "manifest.json"
 
@@ -129,12 +130,19 @@ class Checkpoints:
 
     def clean(self) -> list[str]:
         """Removes what interrupted saves left; returns the names of what it removed."""
+        for step in self.steps():
+            files.remove_partial(self.folder / str(step))
+        left = self.interrupted()
+        for name in left:
+            remove(self.folder / name)
+        return left
+
+    def interrupted(self) -> list[str]:
+        """The names of what interrupted saves left, or of the save that runs."""
         if not self.folder.is_dir():
             return []
-        left = [p for p in self.folder.iterdir() if p.name.isdecimal() and not (p / MANIFEST).is_file()]
-        for path in left:
-            remove(path)
-        return sorted(path.name for path in left)
+        folders = (path for path in self.folder.iterdir() if path.name.isdecimal())
+        return sorted(path.name for path in folders if not (path / MANIFEST).is_file())
 
     def damage(self, step: int) -> str | None:
         """What is wrong with the checkpoint at `step`, in words; None when it is as it was written."""
@@ -176,8 +184,10 @@ class Checkpoints:
         folder = self.folder / str(step) / "state"
         try:
             metadata = ocp.Checkpointer(ocp.PyTreeCheckpointHandler()).metadata(folder)
+            if metadata.item_metadata is None:
+                raise ValueError("what it says of its arrays is damaged or missing")
             return _names_and_shapes(metadata.item_metadata.tree)
-        except (ValueError, KeyError, OSError) as error:
+        except Exception as error:  # Orbax raises whatever a damaged file leads it to
             raise UsageError(f"{folder} cannot be read: {_first_line(error)}") from error
 
     def restore(self, step: int, target: Any) -> Any:
@@ -204,7 +214,9 @@ class Checkpoints:
                 folder,
                 args=ocp.args.PyTreeRestore(item=target, restore_args=restore_args, partial_restore=True),
             )
-        except (ValueError, KeyError, OSError) as error:
+        except UsageError:
+            raise
+        except Exception as error:  # Orbax and TensorStore raise whatever a damaged file leads them to
             raise UsageError(f"{folder} cannot be restored: {_first_line(error)}") from error
 
     def close(self) -> None:
@@ -252,4 +264,4 @@ def _names_and_shapes(tree: Any) -> dict[str, tuple[int, ...]]:
 
 
 def _first_line(error: BaseException) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]
+    return printable((str(error) or type(error).__name__).splitlines()[0])[:300]

@@ -10,10 +10,10 @@ import math
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import jax
@@ -32,7 +32,7 @@ from alexnet_jax.errors import RunFailure, UsageError
 from alexnet_jax.model import architectures, inputs, sharding
 from alexnet_jax.model.architectures import Architecture
 from alexnet_jax.progress import Progress
-from alexnet_jax.training import evaluation, initial, metrics, optimizer, step
+from alexnet_jax.training import diagnosis, evaluation, initial, metrics, optimizer, step
 from alexnet_jax.training.checkpoint import Checkpoints, remove
 
 HELD_OUT = ("train[:90%]", "train[90%:]")  # where a source has no split to select by, or to test on
@@ -40,11 +40,15 @@ IN_FLIGHT = 2  # steps that may wait on the device while the host goes on
 STATISTICS = "statistics.npz"
 SHARED_SECONDS = 30.0  # after which a file that another machine wrote must show itself
 SHOWN_PROCESSES = 64  # in the banner
+NOT_FINITE = "not_finite.txt"  # the records of the step that was not, and of the one before it
 FLAT = 0.02  # a loss that is not this share below ln(classes) is no better than guessing
 
 
 class Stop:
     """Turns SIGINT and SIGTERM into an orderly stop; a second one ends the process at once.
+
+    Python runs its handlers between two instructions of the main thread, which may be compiling for minutes:
+    a thread of its own hears signals through a pipe.
 
     Args:
       group: the run's processes, which all stop where one is told to.
@@ -60,13 +64,19 @@ class Stop:
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> "Stop":
+        hear, self._tell = os.pipe()
+        os.set_blocking(self._tell, False)
+        threading.Thread(target=self._listen, args=(hear,), daemon=True).start()
+        self._before_tell = signal.set_wakeup_fd(self._tell, warn_on_full_buffer=False)
         for number in (signal.SIGINT, signal.SIGTERM):
-            self._before[number] = signal.signal(number, self._handle)
+            self._before[number] = signal.signal(number, lambda *_: None)
         return self
 
     def __exit__(self, *error: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        signal.set_wakeup_fd(self._before_tell)
+        os.close(self._tell)
 
     def now(self) -> int:
         """The signal at which the run stops here, in all processes; each asks before each program it runs."""
@@ -74,7 +84,13 @@ class Stop:
             self.agreed = self._group.stops_at(self.signal)
         return self.agreed
 
-    def _handle(self, number: int, frame: FrameType | None) -> None:
+    def _listen(self, hear: int) -> None:
+        while got := os.read(hear, 1):
+            if got[0] in self._before:
+                self._handle(got[0])
+        os.close(hear)
+
+    def _handle(self, number: int) -> None:
         if self.signal:
             os._exit(128 + number)
         self.signal = number
@@ -88,12 +104,7 @@ class Log:
     def __init__(self, workdir: Path, step: int):
         self.path = workdir / "metrics.jsonl"
         if self.path.exists():
-            kept = []
-            for line in self.path.read_text(encoding="utf-8").splitlines():
-                with contextlib.suppress(ValueError):  # the half line of a killed run
-                    if json.loads(line)["step"] <= step:
-                        kept.append(line + "\n")
-            files.write_text(self.path, "".join(kept))
+            files.write_text(self.path, "".join(f"{line}\n" for line in lines_until(self.path, step)))
         self.events = tensorboardX.SummaryWriter(str(workdir / "tensorboard"), purge_step=step + 1)
 
     def write(self, step: int, epoch: float, values: dict[str, float]) -> None:
@@ -106,6 +117,18 @@ class Log:
     def close(self) -> None:
         """Flushes the events."""
         self.events.close()
+
+
+def lines_until(path: Path, step: int) -> list[str]:
+    """The lines of a `metrics.jsonl` as far as `step`, without the half line of a killed run and damage."""
+    kept = []
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            if json.loads(line)["step"] <= step:
+                kept.append(line)
+        except (ValueError, KeyError, TypeError, RecursionError):
+            continue
+    return kept
 
 
 def check_run(config: ConfigDict) -> tuple[Architecture, Mesh]:
@@ -209,7 +232,10 @@ def train(config: ConfigDict, workdir: Path, profile: int = 0) -> int:
         dataset, architecture, mesh = prepare_run(config)
         _check_same_everywhere(config, dataset, group)
         with _lock(workdir):
-            return _Run(config, workdir, dataset, architecture, mesh, stop, group).run(profile)
+            try:
+                return _Run(config, workdir, dataset, architecture, mesh, stop, group).run(profile)
+            except OSError as error:
+                raise RunFailure(f"the run in {workdir} cannot go on: {error.strerror or error}") from error
 
 
 def _check_same_everywhere(config: ConfigDict, dataset: pipeline.Dataset, group: Group) -> None:
@@ -383,8 +409,9 @@ class _Run:
         self.checkpoints.wait()
         last = self.checkpoints.steps()
         kept = f"the last good checkpoint is step {last[-1]}" if last else "no checkpoint was written before"
+        read = diagnosis.name_batches(self.dataset, self.config, self.workdir / NOT_FINITE, number)
         raise RunFailure(
-            f"step {number}: the loss or the parameters are not finite ({kept}); "
+            f"step {number}: the loss or the parameters are not finite ({kept}); its batch: records {read}; "
             f"try a lower config.schedule.learning_rate than {self.config.schedule.learning_rate}"
         )
 
@@ -464,7 +491,7 @@ class _Run:
                         self._log_window(log, progress, window, number)
                     if number == self.config.train.flat_loss_steps:
                         self._log_window(log, progress, window, number)
-                        self._report_flat_loss(window, progress)
+                        self._report_flat_loss(window, progress, state)
         finally:
             if tracing:
                 jax.profiler.stop_trace()
@@ -558,10 +585,25 @@ class _Run:
         if log is not None:
             log.write(number, self.epoch(number), values)
 
-    def _report_flat_loss(self, window: "_Window", progress: Progress) -> None:
+    def _report_flat_loss(self, window: "_Window", progress: Progress, state: step.TrainState) -> None:
         classes, steps = self.config.model.classes, self.config.train.flat_loss_steps
         guessing = math.log(classes)
         if window.mean_loss > (1 - FLAT) * guessing:
+            silent = diagnosis.silent_layers(
+                self.architecture,
+                self.mesh,
+                self.program.form,
+                state.params,
+                self.mean,
+                self.dataset,
+                self.config,
+            )
+            if silent:
+                progress.say(
+                    f"the net is dead: every value of {', '.join(silent)} is 0, so that no gradient reaches "
+                    f"what comes before. The run cannot recover: start another with a lower "
+                    f"config.schedule.learning_rate than {self.config.schedule.learning_rate}."
+                )
             progress.say(
                 f"the loss stands still: {window.mean_loss:.3f} after {steps} steps is no better than "
                 f"guessing, ln({classes}) = {guessing:.3f}. Try a higher config.schedule.learning_rate, more "
@@ -712,4 +754,5 @@ def _lock(workdir: Path) -> Iterator[None]:
             raise UsageError(
                 f"another run is using {workdir}: wait for it, or use another --workdir"
             ) from None
+        files.remove_partial(workdir)
         yield

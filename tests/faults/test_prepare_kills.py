@@ -17,6 +17,7 @@ from PIL import Image
 
 from tests.data import made_up
 from tests.data.test_prepare import awkward, broken
+from tests.faults.injections import count, record
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
@@ -95,7 +96,7 @@ def test_kills_do_not_change_a_byte(
     data = tmp_path / "killed"
     dice = random.Random(name + sent.name)
     kills = 0
-    for _ in range(6):
+    for _ in range(count(2, 8)):
         process = start(sources[name], data)
         time.sleep(dice.uniform(0.3, 0.9) * seconds)
         if process.poll() is None:
@@ -120,6 +121,12 @@ def test_kills_do_not_change_a_byte(
     assert not (data / "imagenet2012_256" / ".1.0.0.partial").exists()
     lines = (data / "imagenet2012_256" / "1.0.0" / "rejects.txt").read_text().splitlines()
     assert len(lines) == len(broken())
+    record(
+        f"{sent.name} to `prepare` ({'ImageNet tars' if name == 'tars' else 'a compressed tar'})",
+        kills,
+        "nothing half-made is visible, no process stays, the same command ends with the same bytes",
+        f"so it was, {len(expected)} files compared by SHA-256",
+    )
 
 
 def test_a_process_of_the_crew_is_killed(sources: dict[str, Path], tmp_path: Path) -> None:
@@ -141,6 +148,12 @@ def test_a_process_of_the_crew_is_killed(sources: dict[str, Path], tmp_path: Pat
     assert "a process ended with exit code -9" in errors
     assert "Traceback" not in errors
     finish(sources["tars"], tmp_path)
+    record(
+        "SIGKILL of one of `prepare`'s worker processes",
+        1,
+        "exit code 1 and one line; the same command goes on",
+        "so it was",
+    )
 
 
 def test_a_full_disk(tmp_path: Path) -> None:
@@ -178,3 +191,9 @@ def test_a_full_disk(tmp_path: Path) -> None:
     assert "visible" not in done.stderr
     subprocess.run(f"{command}{tmp_path}/alone".split(), cwd=ROOT, check=True, capture_output=True)
     assert content(tmp_path / "filled", 128) == content(tmp_path / "alone", 128)
+    record(
+        "a full disk (tmpfs of 7 MB) during `prepare`",
+        1,
+        "exit code 1 and one line, nothing half-made is visible; with room the same command goes on",
+        "so it was; the same bytes as on a large disk",
+    )

@@ -1,0 +1,182 @@
+"""Real runs of the program, moments at which to hit them, and a record of what happened."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+ROOT = Path(__file__).parents[2]
+FULL = os.environ.get("ALEXNET_FAULTS") == "full"  # set by tests.faults.full, with ..._RECORD
+STEPS = 200
+
+
+def count(quick: int, full: int) -> int:
+    """How many injections: a few where every change is tested, many for docs/RELIABILITY.md."""
+    return full if FULL else quick
+
+
+def record(fault: str, injections: int, promise: str, happened: str) -> None:
+    """One row of docs/RELIABILITY.md."""
+    if path := os.environ.get("ALEXNET_FAULTS_RECORD"):
+        row = {"fault": fault, "injections": injections, "promise": promise, "happened": happened}
+        row["test"] = os.environ.get("PYTEST_CURRENT_TEST", "").split("[")[0].split(" ")[0]
+        with open(path, "a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+
+
+def command(data: str, workdir: Path, *changes: str) -> list[str]:
+    """A run of 200 steps that evaluates and saves every 20."""
+    every = 20 * 32 / 1350
+    return [
+        *(sys.executable, "-m", "alexnet_jax.main", "train", "--config=configs/digits.py"),
+        *(f"--workdir={workdir}", f"--config.data.dir={data}", "--config.data.batch_size=32"),
+        *("--config.model.width=0.0625", "--config.mesh.data=1", "--config.mesh.model=1"),
+        f"--config.train.epochs={STEPS * 32 / 1350}",
+        f"--config.train.evaluate_every_epochs={every}",
+        f"--config.checkpoint.every_epochs={every}",
+        "--config.train.log_every_steps=5",
+        "--config.evaluate.batch_size=8",
+        *changes,
+    ]
+
+
+def start(arguments: list[str], errors: Path, cache: Path) -> subprocess.Popen[bytes]:
+    """Starts the program; what it says goes to the file `errors`, compiled programs to `cache`."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("JAX_", "XLA_"))}
+    environment |= {"JAX_PLATFORMS": "cpu", "XDG_CACHE_HOME": str(cache)}
+    cache.mkdir(exist_ok=True)
+    with errors.open("wb") as file:
+        return subprocess.Popen(
+            arguments, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=file, process_group=0
+        )
+
+
+def finish(process: subprocess.Popen[bytes], seconds: float = 240) -> int:
+    """The exit code."""
+    try:
+        return process.wait(seconds)
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+
+
+def state(workdir: Path, step: int) -> Any:
+    """All arrays of a checkpoint: parameters, velocities, step."""
+    folder = (workdir / "checkpoints" / str(step) / "state").absolute()
+    return ocp.Checkpointer(ocp.PyTreeCheckpointHandler()).restore(folder)
+
+
+def same(a: Any, b: Any) -> bool:
+    """Whether two trees agree in every bit."""
+    flat, other = jax.tree.leaves(a), jax.tree.leaves(b)
+    return len(flat) == len(other) and all(map(np.array_equal, flat, other))
+
+
+def validations(workdir: Path) -> list[dict[str, float]]:
+    """The lines of the log that hold validation errors."""
+    lines = map(json.loads, (workdir / "metrics.jsonl").read_text().splitlines())
+    return [line for line in lines if "val/loss" in line]
+
+
+# Moments
+
+Moment = Callable[[subprocess.Popen[bytes], Path, Path], None]
+_dice = random.Random(2012)
+
+
+def _until(process: subprocess.Popen[bytes], happens: Callable[[], bool], seconds: float = 120) -> None:
+    until = time.monotonic() + seconds
+    while process.poll() is None and not happens() and time.monotonic() < until:
+        time.sleep(0.002)
+
+
+def until_told(process: subprocess.Popen[bytes], errors: Path, words: bytes) -> None:
+    """Waits until `words` stand in what the process says."""
+    _until(process, lambda: words in errors.read_bytes())
+
+
+def _log(workdir: Path) -> str:
+    path = workdir / "metrics.jsonl"
+    return path.read_text() if path.exists() else ""
+
+
+def starting_up(process: subprocess.Popen[bytes], workdir: Path, errors: Path) -> None:
+    """Anywhere from the first instruction to the first step."""
+    time.sleep(_dice.uniform(0, 6))
+
+
+def compiling(process: subprocess.Popen[bytes], workdir: Path, errors: Path) -> None:
+    """After the banner, which precedes the first compilation."""
+    until_told(process, errors, b"workdir: ")
+    time.sleep(_dice.uniform(0, 1.5))
+
+
+def stepping(process: subprocess.Popen[bytes], workdir: Path, errors: Path) -> None:
+    """Some steps after the first ones of this start."""
+    before = len(_log(workdir))
+    _until(process, lambda: b"workdir: " in errors.read_bytes() and len(_log(workdir)) > before)
+    time.sleep(_dice.uniform(0, 0.5))
+
+
+def evaluating(process: subprocess.Popen[bytes], workdir: Path, errors: Path) -> None:
+    """After the training line of an evaluation's step, before its own line."""
+
+    def begun() -> bool:
+        lines = _log(workdir).splitlines()
+        return bool(lines) and '"train/loss"' in lines[-1] and json.loads(lines[-1])["step"] % 20 in (0, 1)
+
+    until_told(process, errors, b"workdir: ")
+    before = len(_log(workdir))
+    _until(process, lambda: len(_log(workdir)) > before and _whole(workdir) and begun())
+    time.sleep(_dice.uniform(0, 0.05))
+
+
+def _whole(workdir: Path) -> bool:
+    return _log(workdir).endswith("\n")
+
+
+def saving(process: subprocess.Popen[bytes], workdir: Path, errors: Path) -> None:
+    """While a checkpoint's folder has no manifest."""
+    folder = workdir / "checkpoints"
+
+    def begun() -> bool:
+        if not folder.is_dir():
+            return False
+        return any(p.name.isdecimal() and not (p / "manifest.json").exists() for p in folder.iterdir())
+
+    until_told(process, errors, b"workdir: ")
+    _until(process, begun)
+    time.sleep(_dice.choice((0, 0, 0.005, 0.02)))
+
+
+MOMENTS: tuple[Moment, ...] = (starting_up, compiling, stepping, evaluating, saving)
+
+
+def halves(workdir: Path) -> list[str]:
+    """Checkpoints whose writing was interrupted."""
+    folder = workdir / "checkpoints"
+    if not folder.is_dir():
+        return []
+    return [p.name for p in folder.iterdir() if p.name.isdecimal() and not (p / "manifest.json").exists()]
+
+
+def hit(process: subprocess.Popen[bytes], number: int) -> bool:
+    """Sends a signal; whether the process was still there."""
+    if process.poll() is not None:
+        return False
+    os.kill(process.pid, number)
+    return True
+
+
+KILL, TERM, INT = signal.SIGKILL, signal.SIGTERM, signal.SIGINT

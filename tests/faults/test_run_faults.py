@@ -1,0 +1,263 @@
+"""Runs that are killed, stopped, starved of disk and doubled: real processes, real files."""
+
+import re
+import shutil
+import subprocess
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from alexnet_jax.training.checkpoint import Checkpoints
+from tests.faults import injections
+from tests.faults.injections import INT, KILL, MOMENTS, STEPS, TERM, command, count, finish, hit, start
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(digits_folder: str, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("undisturbed")
+    process = start(command(digits_folder, folder / "run"), folder / "errors", cache)
+    assert finish(process) == 0, (folder / "errors").read_text()
+    return folder / "run"
+
+
+def is_undisturbed(workdir: Path, undisturbed: Path) -> bool:
+    return injections.same(
+        injections.state(workdir, STEPS), injections.state(undisturbed, STEPS)
+    ) and injections.validations(workdir) == injections.validations(undisturbed)
+
+
+def test_kills_do_not_change_the_result(
+    digits_folder: str, cache: Path, undisturbed: Path, tmp_path: Path
+) -> None:
+    hits: Counter[str] = Counter()
+    rounds, halves = count(1, 8), 0
+    for number in range(rounds):
+        workdir, errors = tmp_path / f"run{number}", tmp_path / "errors"
+        for moment in MOMENTS:
+            own = tmp_path / f"cache{number}" if moment is injections.compiling else cache
+            process = start(command(digits_folder, workdir), errors, own)
+            moment(process, workdir, errors)
+            hits[moment.__name__] += hit(process, KILL)
+            process.wait()
+            left = injections.halves(workdir)
+            halves += len(left)
+            checkpoints = Checkpoints(workdir / "checkpoints")
+            newest = checkpoints.steps()
+            assert not newest or checkpoints.damage(newest[-1]) is None
+            checkpoints.close()
+        newest, left = Checkpoints(workdir / "checkpoints").steps(), injections.halves(workdir)
+        assert finish(start(command(digits_folder, workdir), errors, cache)) == 0, errors.read_text()
+        told = errors.read_text()
+        if newest:
+            assert f"goes on from step {newest[-1]} of" in told or f"finished at step {newest[-1]}" in told
+        for name in left:
+            assert f"removed what an interrupted save left, checkpoints/{name}" in told
+        assert injections.halves(workdir) == []
+        assert not list(workdir.rglob(".*.partial"))
+        assert is_undisturbed(workdir, undisturbed)
+        shutil.rmtree(workdir)
+    assert sum(hits.values()) >= 4 * rounds
+    spread = ", ".join(f"{name.replace('_', ' ')} {n}" for name, n in hits.items())
+    injections.record(
+        f"SIGKILL of a training run ({spread})",
+        sum(hits.values()),
+        "the same command goes on from the newest complete checkpoint and ends bit for bit as undisturbed; "
+        "half-written checkpoints are recognised and removed",
+        f"{rounds} of {rounds} runs ended with the same bits in parameters, velocities and validation lines "
+        f"after five kills each; {halves} half-written checkpoints removed",
+    )
+
+
+@pytest.mark.parametrize("number", [TERM, INT], ids=["SIGTERM", "SIGINT"])
+def test_orderly_stops(
+    digits_folder: str, cache: Path, undisturbed: Path, tmp_path: Path, number: int
+) -> None:
+    hits: Counter[str] = Counter()
+    slowest = 0.0
+    rounds = count(1, 4)
+    for each in range(rounds):
+        workdir, errors, stopped = tmp_path / f"run{each}", tmp_path / "errors", 0
+        for moment in MOMENTS:
+            own = tmp_path / f"cache{each}" if moment is injections.compiling else cache
+            process = start(command(digits_folder, workdir), errors, own)
+            moment(process, workdir, errors)
+            sent = time.monotonic()
+            if not hit(process, number):
+                assert process.wait() == 0
+                continue
+            code = finish(process, 240)
+            slowest = max(slowest, time.monotonic() - sent)
+            told = errors.read_text()
+            hits[moment.__name__] += 1
+            assert "Traceback" not in told or moment is injections.starting_up, told
+            # Before Python itself has begun the signal ends the process as it ends any.
+            assert code in ((128 + number, -number) if moment is injections.starting_up else (128 + number,))
+            at = re.search(r"stopped at step (\d+);", told)
+            if at:
+                stopped = int(at[1])
+                if stopped:
+                    checkpoints = Checkpoints(workdir / "checkpoints")
+                    assert checkpoints.steps()[-1] == stopped
+                    checkpoints.close()
+            elif moment is not injections.starting_up:
+                raise AssertionError(told)
+        assert finish(start(command(digits_folder, workdir), errors, cache)) == 0
+        if stopped:
+            words = "is finished at" if stopped == STEPS else "goes on from"
+            assert f"{words} step {stopped} of" in errors.read_text()
+        assert is_undisturbed(workdir, undisturbed)
+    spread = ", ".join(f"{name.replace('_', ' ')} {n}" for name, n in hits.items())
+    injections.record(
+        f"{'SIGTERM' if number == TERM else 'SIGINT'} to a training run ({spread})",
+        sum(hits.values()),
+        f"a checkpoint of the very step, exit code {128 + number}, resumption from there, bit for bit",
+        f"all; the slowest took {slowest:.1f} s from the signal to the exit",
+    )
+
+
+def test_a_second_signal_stops_at_once(digits_folder: str, tmp_path: Path) -> None:
+    times = []
+    for number in range(count(1, 6)):
+        workdir, errors = tmp_path / f"run{number}", tmp_path / "errors"
+        process = start(
+            command(digits_folder, workdir, "--config.model.width=0.5"), errors, tmp_path / f"cache{number}"
+        )
+        injections.until_told(process, errors, b"workdir: ")
+        time.sleep(0.1 * number)
+        assert hit(process, TERM)
+        injections.until_told(process, errors, b"once more stops at once")
+        sent = time.monotonic()
+        assert hit(process, TERM)
+        assert finish(process, 30) == 143
+        times.append(time.monotonic() - sent)
+    assert max(times) < 5
+    injections.record(
+        "a second SIGTERM while the first is obeyed (compilation)",
+        len(times),
+        "the process ends at once, exit code 143",
+        f"all; the slowest took {max(times):.2f} s",
+    )
+
+
+def test_two_runs_on_one_workdir(digits_folder: str, cache: Path, undisturbed: Path, tmp_path: Path) -> None:
+    workdir, errors, other = tmp_path / "run", tmp_path / "errors", tmp_path / "other"
+    first = start(command(digits_folder, workdir), errors, cache)
+    tries = count(1, 5)
+    try:
+        injections.until_told(first, errors, b"workdir: ")
+        for _ in range(tries):
+            hit(first, 19)  # SIGSTOP: it holds the workdir for as long as the second needs to start
+            assert finish(start(command(digits_folder, workdir), other, cache)) == 2
+            assert f"another run is using {workdir}" in other.read_text()
+    finally:
+        hit(first, 18)
+    assert finish(first) == 0
+    assert is_undisturbed(workdir, undisturbed)
+    injections.record(
+        "a second run on a workdir in use",
+        tries,
+        "the second is refused with exit code 2, the first is not disturbed",
+        "all refused; the first ended bit for bit as undisturbed",
+    )
+
+
+def in_small_disk(script: str, tmp_path: Path) -> subprocess.CompletedProcess[str]:
+    """Runs a script in a mount namespace of its own, where it may mount a small disk."""
+    if shutil.which("unshare") is None:
+        pytest.skip("no unshare: a small disk cannot be made")
+    done = subprocess.run(
+        ["unshare", "--map-root-user", "--mount", "bash", "-c", script],
+        cwd=injections.ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env=_environment(tmp_path),
+    )
+    if done.returncode == 77 or "unshare failed" in done.stderr:
+        pytest.skip("a small disk cannot be made here")
+    return done
+
+
+def _environment(tmp_path: Path) -> dict[str, str]:
+    import os
+
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("JAX_", "XLA_"))}
+    return kept | {"JAX_PLATFORMS": "cpu", "XDG_CACHE_HOME": str(tmp_path)}
+
+
+def test_a_full_disk(digits_folder: str, undisturbed: Path, tmp_path: Path) -> None:
+    """A disk that fills while the second, third, ... checkpoint is written."""
+    one = sum(p.stat().st_size for p in (undisturbed / f"checkpoints/{STEPS}").rglob("*") if p.is_file())
+    small = tmp_path / "small"
+    small.mkdir()
+    happened = []
+    sizes = [int(one * factor) + 2**18 for factor in (1.5, 0.5, 1.1, 1.9, 1.3, 1.7)[: count(1, 6)]]
+    for number, size in enumerate(sizes):
+        run = " ".join(command(digits_folder, small / "run"))
+        script = f"""
+            mount -t tmpfs -o size={size} none {small} || exit 77
+            {run} >/dev/null
+            echo "first: $?" >&2
+            ls {small}/run/checkpoints/*/manifest.json >&2
+            mount -o remount,size=200m {small}
+            {run} >/dev/null || exit 1
+            cp -r {small}/run {tmp_path}/filled{number}
+        """
+        done = in_small_disk(script, tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert "first: 1\n" in done.stderr, done.stderr
+        assert "Traceback" not in done.stderr
+        assert re.search(r"alexnet_jax: .*(cannot be written|cannot go on)", done.stderr), done.stderr
+        kept = re.findall(r"checkpoints/(\d+)/manifest.json\n", done.stderr)
+        if kept:
+            assert f"goes on from step {kept[-1]} of" in done.stderr
+        happened.append(kept[-1] if kept else "none")
+        assert is_undisturbed(tmp_path / f"filled{number}", undisturbed)
+    injections.record(
+        "a full disk (tmpfs of 0.5 to 1.9 checkpoints) during training",
+        len(sizes),
+        "exit code 1 and one line; the good checkpoint stays; with room the same command goes on bit for bit",
+        f"all; checkpoint kept, by disk: {', '.join(happened)}",
+    )
+
+
+def test_a_read_only_workdir(digits_folder: str, tmp_path: Path) -> None:
+    place = tmp_path / "place"
+    place.mkdir()
+    run = " ".join(command(digits_folder, place / "run"))
+    script = f"""
+        mount -t tmpfs -o size=9m none {place} || exit 77
+        mount -o remount,ro {place} || exit 77
+        {run} >/dev/null
+        echo "first: $?" >&2
+    """
+    done = in_small_disk(script, tmp_path)
+    assert "first: 2\n" in done.stderr, done.stderr
+    assert f"the workdir {place / 'run'} cannot be written: Read-only file system" in done.stderr
+    assert "Traceback" not in done.stderr
+    injections.record(
+        "a read-only workdir",
+        1,
+        "exit code 2 and one line, before anything is compiled",
+        "so it was",
+    )
+
+
+def test_no_reader_unpickles() -> None:
+    """`allow_pickle` stands nowhere with another value than False, and no module imports pickle."""
+    for path in (injections.ROOT / "alexnet_jax").rglob("*.py"):
+        text = path.read_text()
+        assert not re.search(r"allow_pickle(?!=False)", text), path
+        assert not re.search(
+            r"^\s*(import|from) (pickle|cPickle|dill|joblib|shelve|marshal)\b", text, re.M
+        ), path
+        assert not re.search(r"\b(eval|exec)\(", text), path
