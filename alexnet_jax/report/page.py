@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 LARGEST = 15_000_000  # bytes of the page
 PAPER_RATE = 230  # images/s on two GTX 580: 90 epochs of 1.2 million pictures in 5 to 6 days
-SHOWN = 10  # best and worst classes
+SHOWN = 10  # best and worst classes, at most
 LONGEST = 200  # characters of a name
 WORDS = {
     "curves": "curves",
@@ -268,8 +268,9 @@ def _confusions(found: Confusions) -> tuple[list[Shown], list[dict[str, Any]]]:
         shown.append(Shown("mistakes", figures.guesses(found.mistakes), words, "Pictures with bars", title))
     rows = class_rows(found)
     head = ["class", "right", "pictures", "most often taken for"]
-    worst = {"title": "Worst classes", "head": head, "rows": rows[:SHOWN]}
-    best = {"title": "Best classes", "head": head, "rows": rows[::-1][:SHOWN]}
+    count = min(SHOWN, -(-len(rows) // 2))
+    worst = {"title": "Worst classes", "head": head, "rows": rows[:count]}
+    best = {"title": "Best classes", "head": head, "rows": rows[::-1][:count]}
     return shown, [best, worst]
 
 

@@ -10,7 +10,8 @@ import pytest
 from alexnet_jax.inference import deconvnet, findings
 from alexnet_jax.inference import run as runs
 from tests.browser import chromium
-from tests.test_main import alexnet
+from tests.test_main import alexnet as told
+from tests.test_real_data import alexnet
 
 pytestmark = pytest.mark.slow
 
@@ -21,10 +22,8 @@ def digits_run(digits_folder, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("runs") / "two epochs"
     flags = ["--config=configs/digits.py", f"--workdir={workdir}", f"--config.data.dir={digits_folder}"]
     flags += ["--config.model.width=0.0625", "--config.train.epochs=2.0", "--config.train.log_every_steps=5"]
-    code, _, errors = alexnet(*flags)
-    assert code == 0, errors
-    code, _, errors = alexnet("evaluate", f"--workdir={workdir}", "--views=10")
-    assert code == 0, errors
+    alexnet(*flags)
+    alexnet("evaluate", f"--workdir={workdir}", "--views=10")
     return workdir
 
 
@@ -33,8 +32,7 @@ def test_report_and_results_of_a_run(digits_run, tmp_path):
     shutil.copytree(digits_run, other)
     shutil.rmtree(other / "checkpoints")
     flags = [f"--workdir={digits_run}", f"--workdir={other}"]
-    code, out, errors = alexnet("report", *flags, cwd=tmp_path)
-    assert code == 0, errors
+    out = alexnet("report", *flags)
     assert "not on the page" not in out
     path = digits_run / "report" / "index.html"
     assert path.stat().st_size < 15_000_000
@@ -49,11 +47,10 @@ def test_report_and_results_of_a_run(digits_run, tmp_path):
         browser.open(path, 360)
         assert (browser.console(), browser.requests()) == ([], [path.as_uri()])
         assert browser.run("return document.documentElement.scrollWidth") <= 360
-    code, out, errors = alexnet("report", f"--workdir={other}", cwd=tmp_path)
-    assert code == 0, errors
+    out = alexnet("report", f"--workdir={other}")
     assert "what excites each layer: " in out
     assert "holds no complete checkpoint" in out
-    code, out, errors = alexnet("report", "--results", f"--workdir={digits_run}", cwd=tmp_path)
+    code, out, errors = told("report", "--results", f"--workdir={digits_run}", cwd=tmp_path)
     assert code == 0, errors
     assert "1 runs of 1 experiments" in out
     page = (tmp_path / "docs" / "RESULTS.md").read_text()
@@ -69,8 +66,7 @@ def converted(real_data, tmp_path_factory):
     """ImageNet features as a workdir; a fraction of it is never trained here."""
     workdir = tmp_path_factory.mktemp("converted") / "run"
     source = real_data / "torchvision_alexnet_features.npz"
-    code, _, errors = alexnet("convert", str(source), f"--output={workdir}")
-    assert code == 0, errors
+    alexnet("convert", source, f"--output={workdir}", devices=1)
     return workdir
 
 
