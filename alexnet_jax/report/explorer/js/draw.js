@@ -63,23 +63,29 @@ export function pictureImage(pixels, side, channels) {
   return bitmap(data);
 }
 
+const scratch = document.createElement("canvas"); // to be drawn from before the next image is made
+
 function bitmap(data) {
-  const canvas = document.createElement("canvas");
-  canvas.width = data.width;
-  canvas.height = data.height;
-  canvas.getContext("2d").putImageData(data, 0, 0);
-  return canvas;
+  scratch.width = data.width;
+  scratch.height = data.height;
+  scratch.getContext("2d", { willReadFrequently: true }).putImageData(data, 0, 0);
+  return scratch;
 }
 
 /** Sets a canvas' size in CSS pixels; returns a context in CSS pixels, cleared, without smoothing. */
 export function sized(canvas, width, height) {
   const ratio = window.devicePixelRatio || 1;
-  canvas.width = Math.round(width * ratio);
-  canvas.height = Math.round(height * ratio);
-  canvas.style.width = `${width}px`;
-  canvas.style.height = `${height}px`;
+  const [wide, high] = [Math.round(width * ratio), Math.round(height * ratio)];
+  if (canvas.width !== wide || canvas.height !== high) {
+    canvas.width = wide;
+    canvas.height = high;
+    canvas.style.width = `${width}px`;
+    canvas.style.height = `${height}px`;
+  }
   const context = canvas.getContext("2d");
-  context.scale(ratio, ratio);
+  context.setTransform(ratio, 0, 0, ratio, 0, 0);
+  context.setLineDash([]);
+  context.clearRect(0, 0, width, height);
   context.imageSmoothingEnabled = false;
   return context;
 }

@@ -86,8 +86,8 @@ async function compute() {
       again = false;
       const { pixels, view } = netPage;
       Object.assign(netPage, await engine.ask({ kind: "run", pixels, view }));
+      await drawValues();
       netPage.runs += 1;
-      drawValues();
     } while (again);
   } catch (error) {
     $("picture-error").textContent = String(error);
@@ -392,6 +392,22 @@ function shownValues(layer, index) {
   return values.map((x, i) => (mask[i] ? (layer.inverted ? x / (1 - layer.rate) : x) : 0));
 }
 
+/** Maps as tiles of `tile` pixels, each to its own largest value, with a pixel between them. */
+function mapsImage(layer, values, channels, columns, tile) {
+  const [height, width, all] = layer.output;
+  const most = new Float32Array(all).fill(1e-12);
+  for (let i = 0; i < values.length; i++) most[i % all] = Math.max(most[i % all], Math.abs(values[i]));
+  const inside = tile - 1;
+  return image(Math.ceil(channels.length / columns) * tile, columns * tile, (y, x) => {
+    const channel = channels[((y / tile) | 0) * columns + ((x / tile) | 0)];
+    const v = y % tile;
+    const w = x % tile;
+    if (channel === undefined || v === inside || w === inside) return 0;
+    const at = (((v * height) / inside) | 0) * width + (((w * width) / inside) | 0);
+    return values[at * all + channel] / most[channel];
+  });
+}
+
 function mapImage(layer, values, channel) {
   const [rows, columns, channels] = layer.output;
   let most = 1e-12;
@@ -425,10 +441,8 @@ function drawFigure() {
       const side = Math.min((STRIP * TILE - 1) / columns, (TILE - 1) / rows);
       context.drawImage(unitsImage(values, first, count, columns, largest(values)), 0, 0, columns * side, rows * side);
     } else {
-      for (let i = 0; i < STRIP; i++) {
-        const channel = first + Math.floor((i * (behind - first)) / STRIP);
-        context.drawImage(mapImage(layer, values, channel), i * TILE, 0, TILE - 1, TILE - 1);
-      }
+      const channels = Array.from({ length: STRIP }, (_, i) => first + Math.floor((i * (behind - first)) / STRIP));
+      context.drawImage(mapsImage(layer, values, channels, STRIP, TILE), 0, 0);
     }
     button.setAttribute("aria-pressed", String(index === netPage.layer && tower === netPage.tower));
   }
@@ -511,11 +525,8 @@ function drawDetail() {
     if (flat) {
       context.drawImage(unitsImage(values, first, count, columns, largest(values)), 0, 0, columns * tile, rows * tile);
     } else {
-      for (let i = 0; i < count; i++) {
-        const x = (i % columns) * tile;
-        const y = Math.floor(i / columns) * tile;
-        context.drawImage(mapImage(layer, values, first + i), x + 1, y + 1, tile - 2, tile - 2);
-      }
+      const channels = Array.from({ length: count }, (_, i) => first + i);
+      context.drawImage(mapsImage(layer, values, channels, columns, tile), 0, 0);
     }
   });
   $("atlas-title").textContent = t(flat ? "units" : "maps", { n: count });
@@ -713,10 +724,12 @@ function block(values, columns, caption) {
   return make("figure", {}, make("figcaption", {}, caption), canvas);
 }
 
-function drawValues() {
-  drawGuesses();
-  drawFigure();
-  drawDetail();
+/** Draws what a picture's values changed, in parts between which the page listens. */
+async function drawValues() {
+  for (const draw of [drawGuesses, drawFigure, drawDetail]) {
+    draw();
+    await new Promise((resolve) => setTimeout(resolve));
+  }
 }
 
 /** Draws all of it, in the present language and colours. */
