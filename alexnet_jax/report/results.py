@@ -30,6 +30,7 @@ TARGET = 0.25  # training error up to which the paper's figure 1 counts epochs
 VALUES = {
     "top1_error": ("top-1 error", True),
     "top5_error": ("top-5 error", True),
+    "mean_class_error": ("error, mean over classes", True),
     "train_top1_error": ("training error at the end", True),
     "epochs_to_25_percent": ("epochs to 25 % training error", False),
     "specialisation": ("specialisation of the towers", False),
@@ -74,7 +75,9 @@ def row_of(run: runs.RunFiles) -> dict[str, Any]:
       RunFailure: there is nothing to say.
     """
     evaluation = run.evaluation or {}
-    values = {name: runs.number(evaluation.get(name)) for name in ("top1_error", "top5_error")}
+    values = {
+        name: runs.number(evaluation.get(name)) for name in ("top1_error", "top5_error", "mean_class_error")
+    }
     training = runs.curve(run.metrics, "train/top1_error")[1]
     values["train_top1_error"] = training[-1] if training else None
     values["epochs_to_25_percent"] = runs.epochs_to(run.metrics, TARGET)
