@@ -281,7 +281,8 @@ def load(path: Path) -> tuple[ConfigDict, dict[str, Any]]:
             raise ValueError("it holds no table of keys")
         config = tree.pop("config")
         for section, added in _ADDED.items():
-            config[section] = added | config[section]
+            if section in config:
+                config[section] = added | config[section]
         return from_json(config), tree
     except FileNotFoundError:
         raise UsageError(f"{path} does not exist: {path.parent} is not the workdir of a run") from None

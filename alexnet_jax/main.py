@@ -105,17 +105,18 @@ def main(argv: list[str]) -> int:
         distributed.leave(code, orderly=True)
         return code
     except (UsageError, RunFailure) as error:
+        caught: BaseException = error
         code, text = error.exit_code, str(error)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
+        caught = error
         code, text = 130, "interrupted"
     except Exception as error:
+        caught = error
         first = (str(error) or "no message").splitlines()[0]
-        code, text = (
-            1,
-            f"{type(error).__name__}: {first} (--debug shows the traceback){distributed.explain()}",
-        )
+        code = 1
+        text = f"{type(error).__name__}: {first} (--debug shows the traceback){distributed.explain()}"
     if FLAGS.debug:
-        traceback.print_exc()
+        traceback.print_exception(caught)
     print(f"alexnet_jax: {distributed.prefix()}{text}", file=sys.stderr)
     distributed.leave(code, orderly=False)
     return code

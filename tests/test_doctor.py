@@ -77,7 +77,7 @@ def test_memory_is_of_the_size_that_xla_says(digits_config):
     batches = pipeline.training_batches(dataset, digits_config, first_batch=0, last_batch=1, rows=(0, 32))
     batch = step.to_device(next(iter(batches)), mesh)
     batches.close()
-    rates = optimizer.learning_rates(rules, digits_config.schedule, optimizer.Memory(), 0.0)
+    rates = optimizer.learning_rates(rules, digits_config, optimizer.Memory(), 0.0)
     compiled = step.compiled_train_step(program, state).lower(state, batch, mean, rates).compile()
     told = compiled.memory_analysis()
     expected = told.argument_size_in_bytes + told.temp_size_in_bytes

@@ -80,7 +80,7 @@ def test_saved_and_loaded(tmp_path: Path) -> None:
 
 def test_damage_is_told(tmp_path: Path) -> None:
     path = tmp_path / "statistics.npz"
-    with pytest.raises(UsageError, match="cannot be read"):
+    with pytest.raises(UsageError, match="are missing"):
         Statistics.load(path)
     finished(pictures(3, 8, 3)).save(path)
     whole = path.read_bytes()
