@@ -520,7 +520,7 @@ def main() -> None:
     sys.addaudithook(_audit)
     for number, name in enumerate(names):
         own = folder / str(number)
-        with contextlib.redirect_stderr(io.StringIO()):
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             told = attack(name, own, count)
         shutil.rmtree(own)
         print(json.dumps(told), flush=True)
