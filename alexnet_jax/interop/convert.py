@@ -349,7 +349,8 @@ def _understand(weights: Weights, recipes: Mapping[str, ConfigDict]) -> _Net:
         if others and weights.layout == "plain":
             said.append(printable(f"passed over: {', '.join(others)}"))
         elif others:
-            raise UsageError(f"it has {others[0]}, which {architecture.name} has not: it is of another net")
+            strange = printable(others[0])
+            raise UsageError(f"it has {strange}, which {architecture.name} has not: it is of another net")
         params = from_arrays(architecture, weights)
     except UsageError as error:
         raise _Strange(str(error)) from error
