@@ -49,7 +49,7 @@ def attack(names: list[str], files: int, folder: Path) -> list[dict[str, Any]]:
 
 
 def test_mutated_files(tmp_path: Path) -> None:
-    files = count(200, 2000)
+    files = count(80, 2000)
     found = attack(list(hostile.READERS), files, tmp_path)
     wrong = [(told["reader"], told["wrong"][:3]) for told in found if told["wrong"]]
     assert not wrong, wrong

@@ -393,7 +393,7 @@ def test_moving_flipping_and_covering(browser, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["alexnet_2012", "caffe", "cifar10_18", "cifar10_11", "torchvision"])
+@pytest.mark.parametrize("name", ["alexnet_2012", "cifar10_18"])
 def test_the_sum_behind_a_value(name, browser, tmp_path):
     """Whatever cell the keys lead to: the sum ends in the cell's value, the frame is right."""
     run = random_run(name)
@@ -425,8 +425,10 @@ def test_the_sum_behind_a_value(name, browser, tmp_path):
         place = (state["row"], state["column"], state["map"]) if len(output) == 3 else (state["map"],)
         value = page.values(layer.name).reshape(output)[place]
         sums = page.run("return [...document.querySelectorAll('#why .sum')].map((p) => p.textContent)")
-        ends = [end.replace("\u2212", "-").split("=")[-1] for end in sums]
-        assert any(float(end) == pytest.approx(float(value), rel=6e-3, abs=1e-9) for end in ends), (
+        ends = [
+            float(re.search(r"-?[\d.]+(e-?\d+)?$", end.replace("\u2212", "-").strip())[0]) for end in sums
+        ]
+        assert any(end == pytest.approx(float(value), rel=6e-3, abs=1e-9) for end in ends), (
             layer,
             sums,
         )
