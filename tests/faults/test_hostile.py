@@ -16,7 +16,7 @@ from tests.faults import hostile
 from tests.faults.injections import ROOT, count, record
 
 pytestmark = pytest.mark.slow
-GROUPS = ("picture", "archive", "IDX", "development kit", "weights", "mean", "records", "", "checkpoint")
+GROUPS = ("picture", "archive", "IDX", "development kit", "weights", "mean", "records", "checkpoint", "")
 
 
 def group_of(name: str) -> str:
