@@ -21,22 +21,12 @@ from packaging.requirements import Requirement
 from alexnet_jax.data import pipeline
 from alexnet_jax.errors import RunFailure, UsageError
 from alexnet_jax.model import architectures
+from alexnet_jax.report.published import PAPER, RELU
 from alexnet_jax.training import loop
 from alexnet_jax.training.checkpoint import Checkpoints
 
 PACKAGES = ("jax", "flax", "optax", "orbax-checkpoint", "tensorflow-datasets", "grain", "ml-collections")
-PAPER: dict[str, Any] = {
-    "width": 1.0,
-    "towers": 2,
-    "communicate_at": ("conv3", "fc6", "fc7"),
-    "without": (),
-    "activation": "relu",
-    "lrn": True,
-    "pool_size": 3,
-    "dropout": 0.5,
-}
 IMAGENET: dict[str, Any] = {"width": 1.0, "dropout": 0.5}
-RELU: dict[str, Any] = {"activation": "relu"}
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,9 @@
 """Whether near means alike, and how long finding takes.
 
 Accuracy: the class of the nearest training picture, for each test picture of a folder with `train/` and
-`test/`, against the same net with each layer's weights shuffled. Time: to index the folder, to ask it, and to
-ask a million vectors, which lie in a file, against numpy on the same file.
+`test/`, against the same net with each layer's weights shuffled; where the net knows the folder's classes,
+how many of the first twenty test pictures that `--label` finds show what was asked for. Time: to index the
+folder, to ask it, and to ask a million vectors, which lie in a file, against numpy on the same file.
 """
 
 import dataclasses
@@ -10,7 +11,7 @@ import statistics
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from alexnet_jax.inference.run import Run
 from alexnet_jax.model import sharding
 
 VECTORS = 1_000_000
+FIRST = 20  # answers to a label that are looked at
 RUNS = 3
 
 
@@ -49,9 +51,10 @@ def measure(
 
     Returns:
       Objects of benchmark.json: similar.accuracy.euclidean and .cosine (mean over classes, a fraction; the
-      peer is the shuffled net), similar.index (pictures/s; the peer is the time of a run over an index that
-      is there), similar.ask (questions/s of the folder's index; the peer is numpy),
-      similar.ask.synthetic (of the synthetic vectors).
+      peer is the shuffled net), similar.label (precision of the first `FIRST`, mean over the classes with as
+      many test pictures; the peer is the shuffled net), similar.index (pictures/s; the peer is the
+      time of a run over an index that is there), similar.ask (questions/s of the folder's index; the peer is
+      numpy), similar.ask.synthetic (of the synthetic vectors).
 
     Raises:
       UsageError: no such folders.
@@ -72,6 +75,7 @@ def measure(
         questions = similar.index(here, test)[0]
         right = {distance: accuracy(index, questions, distance) for distance in similar.DISTANCES}
         others = similar.index(control, train)[0], similar.index(control, test)[0]
+        named = precision(questions, trained.class_names), precision(others[1], trained.class_names)
         by_chance = {distance: accuracy(*others, distance) for distance in similar.DISTANCES}
         many = Path(place) / "vectors.npy"
         planted = _synthetic(many, vectors, index.vectors.shape[1])
@@ -99,6 +103,20 @@ def measure(
             )
             | {"train": len(index.files), "test": len(questions.files), "layer": index.layer}
             for distance in similar.DISTANCES
+        ),
+        *(
+            timing.row(
+                "similar.label",
+                "precision",
+                [statistics.mean(own.values())],
+                "weights shuffled",
+                [statistics.mean(chance.values())],
+                device,
+                versions,
+            )
+            | {"first": FIRST, "classes": len(own)}
+            for own, chance in [named]
+            if own
         ),
         timing.row(
             "similar.index",
@@ -136,6 +154,20 @@ def accuracy(index: similar.Index, questions: similar.Index, distance: str) -> f
             label = name.split("/")[0]
             found[label].append(index.files[row].split("/")[0] == label)
     return statistics.mean(statistics.mean(row) for row in found.values())
+
+
+def precision(index: similar.Index, class_names: Sequence[str], first: int = FIRST) -> dict[str, float]:
+    """What share of the `first` likeliest pictures of each class lies in the folder of its name.
+
+    Classes with fewer pictures are left out; {} for a net without classes.
+    """
+    labels = np.asarray([name.split("/")[0] for name in index.files])
+    found = {}
+    for column, name in enumerate(class_names):
+        if index.probabilities is not None and np.count_nonzero(labels == name) >= first:
+            likeliest = np.argsort(-index.probabilities[:, column], kind="stable")[:first]
+            found[name] = float(np.mean(labels[likeliest] == name))
+    return found
 
 
 def _shuffled(trained: Run) -> Run:

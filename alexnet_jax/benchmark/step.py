@@ -150,7 +150,10 @@ def measure(config: ConfigDict, torch: bool, runs: int) -> tuple[Rows, list[str]
         rows.append(timing.row(f"step.{name}", unit, ours, peer, theirs, device, versions))
 
     rows: Rows = []
-    forward = jax.jit(lambda params, x: sharding.forward(architecture, mesh, params, x)[architecture.logits])
+    forward = jax.jit(
+        lambda params, x: sharding.forward(architecture, mesh, params, x)[architecture.logits],
+        compiler_options=sharding.compiler_options(architecture, mesh),
+    )
     compiled: dict[str, Any] = {}
     seconds: dict[str, float] = {}
     for what, lowered in (

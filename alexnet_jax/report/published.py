@@ -16,6 +16,7 @@ PAPER: dict[str, Any] = {
     "activation": "relu",
     "lrn": True,
     "pool_size": 3,
+    "dropout": 0.5,
 }
 
 

@@ -35,7 +35,10 @@ def predictor(
 
     One compiled program serves all views, as their place is an argument.
     """
-    one = jax.jit(partial(step.view_probabilities, architecture, mesh, form))
+    one = jax.jit(
+        partial(step.view_probabilities, architecture, mesh, form),
+        compiler_options=sharding.compiler_options(architecture, mesh),
+    )
     places = views_of(views, size, architecture.crop)
     in_turn = runs_in_turn(mesh)
 

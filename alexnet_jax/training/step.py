@@ -156,6 +156,7 @@ def compiled_train_step(
         lambda state, batch, mean, rates: train_step(program, state, batch, mean, rates),
         donate_argnums=0,
         out_shardings=(state_shardings(program, state), sharding.replicated(program.mesh)),
+        compiler_options=sharding.compiler_options(program.architecture, program.mesh),
     )
 
 
@@ -165,14 +166,17 @@ def _step_in_parts(
     places = state_shardings(program, state)
     whole = sharding.replicated(program.mesh)
     out = (_trained(program, places), whole)
+    options = sharding.compiler_options(program.architecture, program.mesh)
     first = jax.jit(
-        lambda state, batch, mean, part: _gradients(program, state, batch, mean, part), out_shardings=out
+        lambda state, batch, mean, part: _gradients(program, state, batch, mean, part),
+        out_shardings=out,
+        compiler_options=options,
     )
 
     def add(total: Any, state: TrainState, batch: Batch, mean: jax.Array, part: jax.Array) -> Any:
         return jax.tree.map(jnp.add, total, _gradients(program, state, batch, mean, part))
 
-    further = jax.jit(add, donate_argnums=0, out_shardings=out)
+    further = jax.jit(add, donate_argnums=0, out_shardings=out, compiler_options=options)
 
     def apply(state: TrainState, gradients: Any, count: jax.Array, rates: Any) -> TrainState:
         return _apply(program, state, jax.tree.map(lambda g: g / count.astype(g.dtype), gradients), rates)

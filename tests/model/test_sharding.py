@@ -11,9 +11,10 @@ import pytest
 from jax.sharding import PartitionSpec as P
 
 from alexnet_jax.errors import UsageError
-from alexnet_jax.model import sharding
+from alexnet_jax.model import architectures, sharding
 from alexnet_jax.model.architectures import shapes
 from alexnet_jax.training import metrics, step
+from configs import cifar10
 from tests.model.helpers import TABLES, assert_close, batch, paper, program, random_params, rates, table
 
 MESHES = [(1, 1), (1, 2), (2, 1), (2, 2), (4, 1)]
@@ -216,3 +217,16 @@ def test_a_batch_in_parts_is_the_whole_batch(mesh):
         assert_close(results[1][0], results[0][0], 1e-9)
         assert results[1][1].count == 16
         assert results[1][1].loss == pytest.approx(results[0][1].loss, rel=1e-9)
+
+
+@pytest.mark.parametrize(("crop", "small"), [(32, True), (64, False)])
+def test_convolutions_of_small_pictures_are_not_ynnpacks(crop, small):
+    model = cifar10.get_config().model
+    net = architectures.build(model, crop, 3)
+    mesh = sharding.make_mesh(1, 1, net.towers, 8)
+    params = sharding.init_params(net, 0, mesh)
+    options = sharding.compiler_options(net, mesh)
+    forward = jax.jit(lambda params, x: sharding.forward(net, mesh, params, x), compiler_options=options)
+    text = forward.lower(params, jnp.zeros((8, crop, crop, 3))).compile().as_text()
+    fused = [line for line in text.splitlines() if "ynn_fusion" in line and " fusion(" in line]
+    assert any("conv_general_dilated" in line for line in fused) != small

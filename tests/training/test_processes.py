@@ -196,6 +196,14 @@ def wait_for_step(workdir, step):
         time.sleep(0.05)
 
 
+def wait_for_a_checkpoint(workdir):
+    """It is written beside the steps that follow it."""
+    deadline = time.monotonic() + 150
+    while not Checkpoints(workdir / "checkpoints").steps():
+        assert time.monotonic() < deadline, "no checkpoint"
+        time.sleep(0.05)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("killed", [0, 1])
 def test_the_death_of_one_ends_all_and_a_restart_goes_on(killed, whole, digits_folder, tmp_path):
@@ -216,7 +224,7 @@ def test_the_death_of_one_ends_all_and_a_restart_goes_on(killed, whole, digits_f
         for process in range(2)
     ]
     try:
-        wait_for_step(workdir, 3)
+        wait_for_a_checkpoint(workdir)
         running[killed].kill()
         died = time.monotonic()
         told = running[1 - killed].communicate(timeout=100)[1]
@@ -241,7 +249,7 @@ def test_the_launcher_ends_what_is_left_and_stops_all_at_one_step(whole, digits_
     flags = [f"--config.checkpoint.every_epochs={epochs(2)}", "--config.checkpoint.keep=9999"]
     long = [*command(digits_folder, tmp_path / "run", 4000, "2x1"), *flags]
     launched = launch(2, *long)
-    wait_for_step(tmp_path / "run", 3)
+    wait_for_a_checkpoint(tmp_path / "run")
     started = workers(launched)
     os.kill(started[1], signal.SIGKILL)
     told = finish(launched, 1)

@@ -1,0 +1,15 @@
+"""The small net that reads digits with twice the hidden units: 784-30-10, 23,860 parameters.
+
+python -m alexnet_jax.main prepare --config=configs/mnist.py --source=FOLDER_WITH_THE_IDX_FILES
+python -m alexnet_jax.main --config=configs/mnist_30.py
+"""
+
+from ml_collections import ConfigDict
+
+from configs import mnist
+
+
+def get_config() -> ConfigDict:
+    config = mnist.get_config()
+    config.model.hidden = (30,)
+    return config
