@@ -392,11 +392,17 @@ function shownValues(layer, index) {
   return values.map((x, i) => (mask[i] ? (layer.inverted ? x / (1 - layer.rate) : x) : 0));
 }
 
+/** The largest size in one channel's map. */
+function largestOf(values, channel, channels) {
+  let most = 1e-12;
+  for (let i = channel; i < values.length; i += channels) most = Math.max(most, Math.abs(values[i]));
+  return most;
+}
+
 /** Maps as tiles of `tile` pixels, each to its own largest value, with a pixel between them. */
 function mapsImage(layer, values, channels, columns, tile) {
   const [height, width, all] = layer.output;
-  const most = new Float32Array(all).fill(1e-12);
-  for (let i = 0; i < values.length; i++) most[i % all] = Math.max(most[i % all], Math.abs(values[i]));
+  const most = new Map(channels.map((channel) => [channel, largestOf(values, channel, all)]));
   const inside = tile - 1;
   return image(Math.ceil(channels.length / columns) * tile, columns * tile, (y, x) => {
     const channel = channels[((y / tile) | 0) * columns + ((x / tile) | 0)];
@@ -404,14 +410,13 @@ function mapsImage(layer, values, channels, columns, tile) {
     const w = x % tile;
     if (channel === undefined || v === inside || w === inside) return 0;
     const at = (((v * height) / inside) | 0) * width + (((w * width) / inside) | 0);
-    return values[at * all + channel] / most[channel];
+    return values[at * all + channel] / most.get(channel);
   });
 }
 
 function mapImage(layer, values, channel) {
   const [rows, columns, channels] = layer.output;
-  let most = 1e-12;
-  for (let i = channel; i < values.length; i += channels) most = Math.max(most, Math.abs(values[i]));
+  const most = largestOf(values, channel, channels);
   return image(rows, columns, (r, c) => values[(r * columns + c) * channels + channel] / most);
 }
 
@@ -426,7 +431,8 @@ function unitsImage(values, first, count, columns, most) {
 const STRIP = 4; // maps of a layer in the figure
 const TILE = 21;
 
-function drawFigure() {
+/** Draws the figure, a layer's tower at each step. */
+function* figureParts() {
   for (const button of $("figure").querySelectorAll("button")) {
     const index = +button.dataset.layer;
     const tower = +button.dataset.tower;
@@ -445,6 +451,7 @@ function drawFigure() {
       context.drawImage(mapsImage(layer, values, channels, STRIP, TILE), 0, 0);
     }
     button.setAttribute("aria-pressed", String(index === netPage.layer && tower === netPage.tower));
+    yield;
   }
   const context = sized($("figure-picture"), 84, 84);
   context.drawImage(pictureImage(netPage.cut, net.crop, net.channels), 0, 0, 84, 84);
@@ -452,6 +459,10 @@ function drawFigure() {
     const [label] = best(netPage.values.prob, 1);
     $("figure-answer").textContent = nameOf(label);
   }
+}
+
+function drawFigure() {
+  for (const _ of figureParts());
 }
 
 // One layer, one map, one value.
@@ -724,11 +735,22 @@ function block(values, columns, caption) {
   return make("figure", {}, make("figcaption", {}, caption), canvas);
 }
 
-/** Draws what a picture's values changed, in parts between which the page listens. */
+function* valueParts() {
+  drawGuesses();
+  yield;
+  yield* figureParts();
+  drawDetail();
+}
+
+const TURN = 8; // milliseconds of drawing, then the page listens
+
+/** Draws what a picture's values changed. */
 async function drawValues() {
-  for (const draw of [drawGuesses, drawFigure, drawDetail]) {
-    draw();
+  let started = performance.now();
+  for (const _ of valueParts()) {
+    if (performance.now() - started < TURN) continue;
     await new Promise((resolve) => setTimeout(resolve));
+    started = performance.now();
   }
 }
 

@@ -58,7 +58,9 @@ const ANSWERS = {
 self.onmessage = async ({ data }) => {
   try {
     const answer = await ANSWERS[data.kind](data);
-    self.postMessage({ id: data.id, answer });
+    // A picture's values are handed over: copied, their megabytes would hold the page up.
+    const handed = data.kind === "run" ? [answer.cut, answer.input, ...Object.values(answer.values)] : [];
+    self.postMessage({ id: data.id, answer }, [...new Set(handed.map((array) => array.buffer))]);
   } catch (error) {
     self.postMessage({ id: data.id, error: String(error && error.message ? error.message : error) });
   }
