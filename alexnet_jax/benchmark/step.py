@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -383,6 +384,7 @@ def _layers(bench: Bench, runs: int) -> Iterator[tuple[str, str, list[float]]]:
     table = architectures.shapes(architecture)
     dtype = jnp.dtype(architecture.compute_dtype)
     device = bench.program.mesh.devices.flat[0]
+    jit = partial(jax.jit, compiler_options=sharding.compiler_options(architecture, bench.program.mesh))
     params = jax.device_put(bench.state.params, device)
     draw = np.random.default_rng(0)
 
@@ -408,8 +410,8 @@ def _layers(bench: Bench, runs: int) -> Iterator[tuple[str, str, list[float]]]:
                 return jax.vjp(lambda weights: forward(weights, x), weights)[1]
             return jax.vjp(forward, weights, x)[1]
 
-        back = jax.jit(pull)(weights, x)
-        apply, gradient = jax.jit(forward), jax.jit(lambda back, g: back(g))
+        back = jit(pull)(weights, x)
+        apply, gradient = jit(forward), jit(lambda back, g: back(g))
         yield layer.name, "forward", _seconds(apply, weights, x, runs=runs)
         yield layer.name, "gradient", _seconds(gradient, back, g, runs=runs)
         seen, first = shape.output, first and not shape.kernel

@@ -203,18 +203,15 @@ def max_pool(x_BxHxWxC: jax.Array, size: int, stride: int, ceil: bool) -> jax.Ar
     """The largest value of each window of `size` x `size`, every `stride` (section 3.4).
 
     With `ceil` the last window may run over the edge. The gradient goes to a window's first maximum in
-    row order. It is written as one shifted copy a place in the window: XLA's own (select-and-scatter)
-    is several times slower on a CPU.
+    row order.
     """
-    return _max_pool_forward(x_BxHxWxC, size, stride, ceil)[0]
+    return _windows(x_BxHxWxC, -np.inf, lax.max, size, stride, ceil)
 
 
 def _max_pool_forward(
     x: jax.Array, size: int, stride: int, ceil: bool
 ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    y = lax.reduce_window(
-        x, -np.inf, lax.max, (1, size, size, 1), (1, stride, stride, 1), _pool_padding(x, size, stride, ceil)
-    )
+    y = max_pool(x, size, stride, ceil)
     return y, (x, y)
 
 
@@ -222,48 +219,94 @@ def _max_pool_backward(
     size: int, stride: int, ceil: bool, kept: tuple[jax.Array, jax.Array], g: jax.Array
 ) -> tuple[jax.Array]:
     x, y = kept
-    padding = _pool_padding(x, size, stride, ceil)
-    padded = lax.pad(x, jnp.asarray(-np.inf, x.dtype), [(low, high, 0) for low, high in padding])
-    rows, columns = y.shape[1:3]
-    open_ = jnp.ones_like(y, bool)
-    total = jnp.zeros_like(padded)
-    for i in range(size):
-        for j in range(size):
-            reach = (i + (rows - 1) * stride + 1, j + (columns - 1) * stride + 1)
-            here = lax.slice(padded, (0, i, j, 0), (x.shape[0], *reach, x.shape[3]), (1, stride, stride, 1))
-            first = (here == y) & open_
-            open_ &= ~first
-            total += lax.pad(
-                jnp.where(first, g, 0),
-                jnp.zeros((), g.dtype),
-                [
-                    (0, 0, 0),
-                    (i, padded.shape[1] - reach[0], stride - 1),
-                    (j, padded.shape[2] - reach[1], stride - 1),
-                    (0, 0, 0),
-                ],
-            )
-    return (total[:, : x.shape[1], : x.shape[2]],)
+    padded = lax.pad(x, jnp.asarray(-np.inf, x.dtype), [(*e, 0) for e in _edges(x, size, stride, ceil)])
+    rows, columns = ((n - 1) * stride + 1 for n in y.shape[1:3])
+    places = [(i, j) for i in range(size) for j in range(size)]
+    winner = jnp.full(y.shape, len(places), jnp.uint8)
+    for number, (i, j) in reversed(list(enumerate(places))):
+        here = padded[:, i : i + rows : stride, j : j + columns : stride]
+        winner = jnp.where(here == y, jnp.uint8(number), winner)
+    winner, g = lax.optimization_barrier((winner, g))  # once, not at each of its uses
+    given = {place: jnp.where(winner == number, g, 0) for number, place in enumerate(places)}
+    return (_gathered(given, x.shape, stride),)
 
 
 max_pool.defvjp(_max_pool_forward, _max_pool_backward)
 
 
+@partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3))
 def average_pool(x_BxHxWxC: jax.Array, size: int, stride: int, ceil: bool) -> jax.Array:
     """The mean of each window; one that runs over the edge (`ceil`) divides by the elements present."""
-    padding = _pool_padding(x_BxHxWxC, size, stride, ceil)
-    sums = lax.reduce_window(x_BxHxWxC, 0.0, lax.add, (1, size, size, 1), (1, stride, stride, 1), padding)
+    sums = _windows(x_BxHxWxC, 0.0, lax.add, size, stride, ceil)
+    return sums / _elements(x_BxHxWxC, sums, size, stride)
+
+
+def _average_pool_forward(x: jax.Array, size: int, stride: int, ceil: bool) -> tuple[jax.Array, jax.Array]:
+    return average_pool(x, size, stride, ceil), x
+
+
+def _average_pool_backward(
+    size: int, stride: int, ceil: bool, x: jax.Array, g: jax.Array
+) -> tuple[jax.Array]:
+    share = lax.optimization_barrier(g / _elements(x, g, size, stride))
+    given = {(i, j): share for i in range(size) for j in range(size)}
+    return (_gathered(given, x.shape, stride),)
+
+
+average_pool.defvjp(_average_pool_forward, _average_pool_backward)
+
+
+def _elements(x: jax.Array, y: jax.Array, size: int, stride: int) -> jax.Array:
+    """How many elements of `x` each window holds whose value is in `y`: (H', W', 1)."""
     # Counted in numpy: XLA would fold the constant window sums for many seconds at compile time.
-    counts = [
-        np.minimum(np.arange(n) * stride + size, side) - np.arange(n) * stride
-        for n, side in zip(sums.shape[1:3], x_BxHxWxC.shape[1:3], strict=True)
-    ]
-    return sums / jnp.asarray(np.outer(*counts)[:, :, None], sums.dtype)
+    first = [np.arange(n) * stride for n in y.shape[1:3]]
+    counts = [np.minimum(at + size, side) - at for at, side in zip(first, x.shape[1:3], strict=True)]
+    return jnp.asarray(np.outer(*counts)[:, :, None], y.dtype)
 
 
-def _pool_padding(x: jax.Array, size: int, stride: int, ceil: bool) -> list[tuple[int, int]]:
+def _windows(
+    x: jax.Array, start: float, how: Callable[..., jax.Array], size: int, stride: int, ceil: bool
+) -> jax.Array:
+    """Each window reduced to one value: (B, H', W', C)."""
+    edges = _edges(x, size, stride, ceil)
+    return lax.reduce_window(x, start, how, (1, size, size, 1), (1, stride, stride, 1), edges)
+
+
+def _edges(x: jax.Array, size: int, stride: int, ceil: bool) -> list[tuple[int, int]]:
+    """The places behind the edge that the last windows run over."""
     over = [-(side - size) % stride if ceil else 0 for side in x.shape[1:3]]
     return [(0, 0), (0, over[0]), (0, over[1]), (0, 0)]
+
+
+def _gathered(given: dict[tuple[int, int], jax.Array], shape: tuple[int, ...], stride: int) -> jax.Array:
+    """At each value that was pooled, (B, H, W, C), the sum of what the windows give to its place in them.
+
+    Values a multiple of the stride apart stand at the same places of their windows; each such phase is one
+    loop, and the phases are woven together. Scattered windows, summed, take two to three times as long on a
+    CPU, XLA's own gradients longer still.
+
+    Args:
+      given: what each window gives to its place (i, j): (B, H', W', C).
+      shape: of what was pooled.
+      stride: of the windows.
+    """
+    batch, height, width, channels = shape
+    high, wide = -(-height // stride), -(-width // stride)
+
+    def phase(row: int, column: int) -> jax.Array:
+        """The values at (row, column) and every `stride` from there."""
+        total = jnp.zeros((batch, high, wide, channels), given[0, 0].dtype)
+        for (i, j), piece in given.items():
+            if i % stride == row and j % stride == column:
+                down, right = i // stride, j // stride
+                below, beside = high - piece.shape[1] - down, wide - piece.shape[2] - right
+                edges = [(0, 0, 0), (down, below, 0), (right, beside, 0), (0, 0, 0)]
+                total += lax.pad(piece, jnp.zeros((), piece.dtype), edges)
+        return total
+
+    rows = [jnp.stack([phase(p, q) for q in range(stride)], axis=3) for p in range(stride)]
+    woven = jnp.stack(rows, axis=2).reshape(batch, high * stride, wide * stride, channels)
+    return woven[:, :height, :width]
 
 
 def adaptive_average_pool(x_BxHxWxC: jax.Array, side: int) -> jax.Array:

@@ -78,12 +78,15 @@ def test_lrn(towers, beta, alpha):
 
 
 @pytest.mark.parametrize("side", [9, 12, 13])
-@pytest.mark.parametrize(("size", "ceil"), [(3, False), (3, True), (2, False)])
-def test_max_pool(side, size, ceil):
+@pytest.mark.parametrize(
+    ("size", "stride", "ceil"),
+    [(3, 2, False), (3, 2, True), (2, 2, False), (3, 1, False), (3, 3, True), (2, 3, False), (5, 2, True)],
+)
+def test_max_pool(side, size, stride, ceil):
     # Few different values, so that most windows have ties; zeros as behind a ReLU among them.
     x = np.random.default_rng(0).integers(0, 3, (2, side, side, 4)).astype(np.float32)
-    y, g, (dx,) = gradients(lambda x: layers.max_pool(x, size, 2, ceil), x)
-    options = {"size": size, "stride": 2, "ceil": ceil}
+    y, g, (dx,) = gradients(lambda x: layers.max_pool(x, size, stride, ceil), x)
+    options = {"size": size, "stride": stride, "ceil": ceil}
     np.testing.assert_array_equal(y, plain.max_pool(x, **options))
     assert_close(dx, plain.max_pool_vjp(g, x, **options), 1e-6)
 
