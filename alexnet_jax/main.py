@@ -34,6 +34,7 @@ import json
 import os
 import signal
 import sys
+import threading
 import traceback
 from pathlib import Path
 
@@ -399,13 +400,26 @@ def _parse(argv: list[str]) -> list[str]:
 
 
 def _stop(number: int, frame: object) -> None:
-    """SIGINT and SIGTERM until a verb takes them: the exit code that a shell gives for them, in words."""
+    """SIGTERM until a verb takes it: the exit code that a shell gives for it."""
     raise SystemExit(128 + number)
+
+
+def _unraisable(what: "sys.UnraisableHookArgs") -> None:
+    """Sends a stop again that Python ignored, as it does with whatever a callback raises.
+
+    JAX has one that runs at each collection of garbage, thousands of times while a program starts.
+    """
+    numbers = {KeyboardInterrupt: signal.SIGINT, SystemExit: signal.SIGTERM}
+    if what.exc_type in numbers:
+        threading.Timer(0.05, os.kill, (os.getpid(), numbers[what.exc_type])).start()
+    else:
+        sys.__unraisablehook__(what)
 
 
 def entry() -> None:
     """What `python -m alexnet_jax.main` runs."""
     signal.signal(signal.SIGTERM, _stop)
+    sys.unraisablehook = _unraisable
     logging.set_verbosity(logging.ERROR)  # Orbax and TFDS report their every step
     app.run(main, flags_parser=_parse)
 

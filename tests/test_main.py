@@ -145,3 +145,29 @@ def test_what_may_change_in_a_workdir_and_what_not():
     given.optimizer.momentum = 0.8
     with pytest.raises(UsageError, match=r"runs/x holds a run with config.optimizer.momentum=0.9, not 0.8"):
         configuration.check_same_run(saved, given, "runs/x")
+
+
+@pytest.mark.parametrize(("number", "codes"), [("SIGTERM", (143,)), ("SIGINT", (130, -2))])
+def test_a_signal_in_a_callback_is_not_lost(number, codes):
+    """Python ignores what a callback raises, as jax's at each collection of garbage."""
+    script = f"""
+import gc, os, signal, time
+from alexnet_jax import main
+
+def told(phase, info):
+    gc.callbacks.remove(told)
+    os.kill(os.getpid(), signal.{number})
+    sum(range(10))
+
+def run(*arguments, **options):
+    gc.callbacks.append(told)
+    gc.collect()
+    time.sleep(60)
+
+main.app.run = run
+main.entry()
+"""
+    arguments = [sys.executable, "-c", script]
+    done = subprocess.run(arguments, capture_output=True, text=True, cwd=ROOT, timeout=50)
+    assert done.returncode in codes, done.stderr
+    assert "Exception ignored" not in done.stderr

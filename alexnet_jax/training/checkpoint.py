@@ -148,8 +148,9 @@ class Checkpoints:
         """What is wrong with the checkpoint at `step`, in words; None when it is as it was written."""
         folder = self.folder / str(step)
         try:
-            manifest = json.loads((folder / MANIFEST).read_text())
-            if manifest["progress_sha256"] != _digest(manifest["progress"]):
+            text = (folder / MANIFEST).read_text()
+            manifest = json.loads(text)
+            if manifest["progress_sha256"] != _digest(manifest["progress"]) or text != _written(manifest):
                 return f"{folder / MANIFEST} is not as it was written"
             found = checksums(folder)
             for name, written in manifest["files"].items():
@@ -240,7 +241,11 @@ def checksums(folder: Path) -> dict[str, list[Any]]:
 
 def _write_manifest(folder: Path, table: dict[str, list[Any]], progress: dict[str, Any]) -> None:
     manifest = {"progress": progress, "progress_sha256": _digest(progress), "files": table}
-    files.write_text(folder / MANIFEST, json.dumps(manifest, indent=1))
+    files.write_text(folder / MANIFEST, _written(manifest))
+
+
+def _written(manifest: dict[str, Any]) -> str:
+    return json.dumps(manifest, indent=1)
 
 
 def _digest(progress: dict[str, Any]) -> str:

@@ -106,7 +106,8 @@ def until_told(process: subprocess.Popen[bytes], errors: Path, words: bytes) -> 
     _until(process, lambda: words in errors.read_bytes())
 
 
-def _log(workdir: Path) -> str:
+def log(workdir: Path) -> str:
+    """What a run's log holds by now."""
     path = workdir / "metrics.jsonl"
     return path.read_text() if path.exists() else ""
 
@@ -124,8 +125,8 @@ def compiling(process: subprocess.Popen[bytes], workdir: Path, errors: Path) -> 
 
 def stepping(process: subprocess.Popen[bytes], workdir: Path, errors: Path) -> None:
     """Some steps after the first ones of this start."""
-    before = len(_log(workdir))
-    _until(process, lambda: b"workdir: " in errors.read_bytes() and len(_log(workdir)) > before)
+    before = len(log(workdir))
+    _until(process, lambda: b"workdir: " in errors.read_bytes() and len(log(workdir)) > before)
     time.sleep(_dice.uniform(0, 0.5))
 
 
@@ -133,17 +134,17 @@ def evaluating(process: subprocess.Popen[bytes], workdir: Path, errors: Path) ->
     """After the training line of an evaluation's step, before its own line."""
 
     def begun() -> bool:
-        lines = _log(workdir).splitlines()
+        lines = log(workdir).splitlines()
         return bool(lines) and '"train/loss"' in lines[-1] and json.loads(lines[-1])["step"] % 20 in (0, 1)
 
     until_told(process, errors, b"workdir: ")
-    before = len(_log(workdir))
-    _until(process, lambda: len(_log(workdir)) > before and _whole(workdir) and begun())
+    before = len(log(workdir))
+    _until(process, lambda: len(log(workdir)) > before and _whole(workdir) and begun())
     time.sleep(_dice.uniform(0, 0.05))
 
 
 def _whole(workdir: Path) -> bool:
-    return _log(workdir).endswith("\n")
+    return log(workdir).endswith("\n")
 
 
 def saving(process: subprocess.Popen[bytes], workdir: Path, errors: Path) -> None:
