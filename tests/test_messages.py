@@ -123,7 +123,7 @@ def places(tmp_path_factory: pytest.TempPathFactory, digits_folder: str) -> dict
     manifest = folder / "damaged/checkpoints/2/manifest.json"
     told = json.loads(manifest.read_text())
     told["files"] = {"state/a": [1, "0"]}
-    manifest.write_text(json.dumps(told))
+    manifest.write_text(json.dumps(told, indent=1))  # as the product writes it
     shutil.copytree(folder / "run", folder / "bare")
     shutil.rmtree(folder / "bare/checkpoints")
     for name, text in (("cut", '{"config": {'), ("list", "[]"), ("other", '{"config": {"seed": 1}}')):
