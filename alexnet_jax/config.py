@@ -58,6 +58,7 @@ _PER_LAYER = {
     "bias_weight_decay": _RATE,
     "kernel_steps": _PAIRS,
     "frozen_from": _RATE,
+    "trust_ratio": _FLAG,
 }
 
 SCHEMA: dict[str, Any] = {

@@ -34,7 +34,6 @@ import json
 import os
 import signal
 import sys
-import threading
 import traceback
 from pathlib import Path
 
@@ -59,6 +58,8 @@ VERBS = (
     "report",
     "benchmark",
 )
+
+AGAIN = 2.0  # seconds after which a signal that did not end the program comes again
 
 FLAGS = flags.FLAGS
 flags.DEFINE_multi_string(
@@ -400,28 +401,35 @@ def _parse(argv: list[str]) -> list[str]:
 
 
 def _stop(number: int, frame: object) -> None:
-    """SIGTERM until a verb takes it: the exit code that a shell gives for it."""
-    raise SystemExit(128 + number)
+    """SIGINT and SIGTERM until a verb takes them: ends the program with the exit code a shell gives for them.
+
+    What a handler raises is lost where it falls into a callback (JAX has one that runs at each collection of
+    garbage) or into an import's bare `except`: until the program has ended, the signal comes again.
+    """
+    signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(number))
+    signal.setitimer(signal.ITIMER_REAL, AGAIN)
+    raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
 
 
 def _unraisable(what: "sys.UnraisableHookArgs") -> None:
-    """Sends a stop again that Python ignored, as it does with whatever a callback raises.
-
-    JAX has one that runs at each collection of garbage, thousands of times while a program starts.
-    """
-    numbers = {KeyboardInterrupt: signal.SIGINT, SystemExit: signal.SIGTERM}
-    if what.exc_type in numbers:
-        threading.Timer(0.05, os.kill, (os.getpid(), numbers[what.exc_type])).start()
-    else:
+    """Is silent about a stop that fell into a callback: it comes again."""
+    if what.exc_type not in (KeyboardInterrupt, SystemExit):
         sys.__unraisablehook__(what)
 
 
 def entry() -> None:
     """What `python -m alexnet_jax.main` runs."""
-    signal.signal(signal.SIGTERM, _stop)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, _stop)
     sys.unraisablehook = _unraisable
     logging.set_verbosity(logging.ERROR)  # Orbax and TFDS report their every step
-    app.run(main, flags_parser=_parse)
+    try:
+        app.run(main, flags_parser=_parse)
+    except KeyboardInterrupt:  # before or after `main`, which has words for it
+        sys.exit(130)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 if __name__ == "__main__":

@@ -63,7 +63,8 @@ def get_config() -> ConfigDict:
     config.optimizer.bias_weight_decay = 0.0005  # the paper's formula has w for all; the 2012 source: 0
     config.optimizer.bias_rate_factor = 1.0  # the 2012 source: 2
     # {layer: {any of kernel_rate_factor, bias_rate_factor, kernel_weight_decay, bias_weight_decay;
-    #   kernel_steps: pairs (epoch, the kernel's own rate from there on); frozen_from: an epoch}}
+    #   kernel_steps: pairs (epoch, the kernel's own rate from there on); frozen_from: an epoch;
+    #   trust_ratio: whether LARS scales the kernel's steps by its norm}}
     config.optimizer.per_layer = ConfigDict()
 
     config.schedule = ConfigDict()

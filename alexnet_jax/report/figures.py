@@ -18,6 +18,7 @@ from alexnet_jax.report import runs
 if TYPE_CHECKING:
     from alexnet_jax.inference.findings import Confusions, Guess, Map, Neighbours, Picture
 
+Points = Sequence[Sequence[float]]  # pairs (epoch, value)
 TARGET = 0.25  # training error whose epoch the paper's figure 1 reads off
 COLOURS = ("#1f6fb4", "#d1640c", "#2c8a3c", "#b3282d", "#7553a8", "#7a5244", "#b0428c", "#5c5c5c")
 RIGHT, OTHER = "#f0938a", "#9ecae1"  # bars of the right class, as in the paper's figure 4, and of others
@@ -44,6 +45,28 @@ def encoded(figure: Figure) -> dict[str, bytes]:
             figure.savefig(file, format=form, dpi=DPI, metadata={"Date": None} if form == "svg" else None)
             found[form] = file.getvalue()
     return found
+
+
+def figure_1(relu: Sequence[Points], tanh: Sequence[Points]) -> Figure:
+    """The paper's figure 1: training error against epochs with ReLU (solid) and with tanh (dashed).
+
+    A line for each run, of (epoch, error); the dashed level is 25 %.
+    """
+    figure = Figure(figsize=(6.2, 4.2), layout="constrained")
+    place = figure.subplots()
+    for curves_of, style, colour, name in ((relu, "-", COLOURS[0], "ReLU"), (tanh, "--", COLOURS[1], "tanh")):
+        for number, points in enumerate(curves_of):
+            label = None if number else name
+            place.plot(*zip(*points, strict=True), style, color=colour, linewidth=1.4, label=label)
+    place.axhline(TARGET, color=GREY, linestyle=":", linewidth=1)
+    place.set_ylim(0, 0.8)
+    place.set_xlabel("epoch")
+    place.set_ylabel("training error")
+    place.yaxis.set_major_formatter(matplotlib.ticker.PercentFormatter(1, decimals=None))
+    place.grid(color="#e4e6ea", linewidth=0.6)
+    place.spines[["top", "right"]].set_visible(False)
+    place.legend(frameon=False)
+    return figure
 
 
 def curves(all_runs: Sequence[runs.RunFiles], names: Sequence[str]) -> Figure:

@@ -21,10 +21,16 @@ from alexnet_jax import config as configuration
 from alexnet_jax import files
 from alexnet_jax.errors import RunFailure, UsageError
 from alexnet_jax.progress import printable
-from alexnet_jax.report import published, runs
+from alexnet_jax.report import figures, published, runs
 
 FOLDER, PAGE = Path("docs/results"), Path("docs/RESULTS.md")
-ROW = ("experiment", "config", "seed", "values", "hardware", "versions", "seconds", "command", "published")
+FIGURE_1 = "figure_1.svg"
+ROW = (
+    *("experiment", "config", "seed", "values", "curve", "hardware", "versions", "seconds", "command"),
+    "published",
+)
+Rows = Sequence[Mapping[str, Any]]
+POINTS = 200  # of a curve in a row, at most
 TARGET = 0.25  # training error up to which the paper's figure 1 counts epochs
 # What the table calls a value, and whether it is a share.
 VALUES = {
@@ -69,7 +75,8 @@ def row_of(run: runs.RunFiles) -> dict[str, Any]:
     """What a run's files say about it, with the keys of `ROW`.
 
     `values`: errors as fractions of `evaluation.json`, the last training error, epochs to 25 % of it;
-    `evaluation`: over how many pictures and views; `seconds`: of training steps, None where nobody knows.
+    `curve`: [epoch, training error] from the first to the last, thinned; `evaluation`: over how many
+    pictures and views; `seconds`: of training steps, None where nobody knows.
 
     Raises:
       RunFailure: there is nothing to say.
@@ -78,8 +85,8 @@ def row_of(run: runs.RunFiles) -> dict[str, Any]:
     values = {
         name: runs.number(evaluation.get(name)) for name in ("top1_error", "top5_error", "mean_class_error")
     }
-    training = runs.curve(run.metrics, "train/top1_error")[1]
-    values["train_top1_error"] = training[-1] if training else None
+    training = list(zip(*runs.curve(run.metrics, "train/top1_error"), strict=True))
+    values["train_top1_error"] = training[-1][1] if training else None
     values["epochs_to_25_percent"] = runs.epochs_to(run.metrics, TARGET)
     values["specialisation"] = _of_page(run.workdir).get("specialisation")
     values = {name: value for name, value in values.items() if value is not None}
@@ -98,6 +105,7 @@ def row_of(run: runs.RunFiles) -> dict[str, Any]:
         "seed": int(run.config.seed),
         "activation": run.config.model.get("activation"),
         "values": values,
+        "curve": [[round(epoch, 3), round(error, 4)] for epoch, error in _thinned(training)],
         "evaluation": {key: evaluation[key] for key in ("split", "views", "examples") if key in evaluation},
         "epochs": max(runs.curve(run.metrics, "learning_rate")[0], default=None),
         "hardware": str(run.beside.get("hardware", "not recorded")),
@@ -111,6 +119,12 @@ def row_of(run: runs.RunFiles) -> dict[str, Any]:
             if value is not None
         },
     }
+
+
+def _thinned(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Every n-th point up to the last, at most `POINTS`."""
+    every = -(-len(points) // POINTS)
+    return list(points[::-every][::-1]) if points else []
 
 
 def _of_page(workdir: Path) -> dict[str, Any]:
@@ -166,7 +180,8 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
             missing = [key for key in ROW if key not in row]
             if missing:
                 raise ValueError(f"it has no {missing[0]}")
-            if not all(runs.number(value) is not None for value in row["values"].values()):
+            numbers = [*row["values"].values(), *(x for epoch, error in row["curve"] for x in (epoch, error))]
+            if not all(runs.number(value) is not None for value in numbers):
                 raise ValueError("a value is not a number")
         except (ValueError, TypeError, AttributeError) as error:
             raise RunFailure(f"{path}, line {place}, is not a recorded result: {error}") from None
@@ -175,7 +190,7 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 
 
 def write_page(folder: Path = FOLDER, page: Path = PAGE) -> str:
-    """Makes the page of all rows in `folder`; returns a line that says so.
+    """Makes the page of all rows in `folder`, and its figure beside them; returns a line that says so.
 
     Raises:
       UsageError: no rows. RunFailure: a damaged one.
@@ -184,11 +199,15 @@ def write_page(folder: Path = FOLDER, page: Path = PAGE) -> str:
     rows = [row for path in found for row in read_rows(path)]
     if not rows:
         raise UsageError(f"{folder} holds no results: report --results --workdir=DIR writes a run's")
+    compared = _figure_1(_experiments(rows))
+    if compared:
+        drawn = figures.figure_1(*([row["curve"] for row in group] for group in compared[1:]))
+        files.write_text(folder / FIGURE_1, figures.encoded(drawn)["svg"].decode())
     files.write_text(page, table(rows, Path(os.path.relpath(folder, page.parent))))
     return f"{page}: {len(rows)} runs of {len(_experiments(rows))} experiments"
 
 
-def table(rows: Sequence[Mapping[str, Any]], folder: Path) -> str:
+def table(rows: Rows, folder: Path) -> str:
     """The page: what was found beside what was published, then how each was run."""
     made = (
         f"Made by `python -m alexnet_jax.main report --results` from the files in `{folder}/`, a line for "
@@ -221,7 +240,9 @@ def table(rows: Sequence[Mapping[str, Any]], folder: Path) -> str:
                 f"{_time(group) if first else ''} |"
             )
             first = False
-    lines += _figure_1(groups)
+    compared = _figure_1(groups)
+    if compared:
+        lines += ["", compared[0], "", f"![Training error against epochs]({folder / FIGURE_1})"]
     lines += ["", "## How", ""]
     for group in groups:
         seeds = ", ".join(str(row["seed"]) for row in group)
@@ -235,9 +256,9 @@ def table(rows: Sequence[Mapping[str, Any]], folder: Path) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _figure_1(groups: Sequence[Sequence[Mapping[str, Any]]]) -> list[str]:
-    """A line for each net that was trained with ReLU and with tanh, each at the best rate of those tried."""
-    best: dict[str, dict[str, tuple[float, str, int]]] = {}
+def _figure_1(groups: Sequence[Rows]) -> tuple[str, Rows, Rows] | None:
+    """The net trained with ReLU and with tanh, if any: a line, and the runs of each at its best rate."""
+    best: dict[str, dict[str, tuple[float, str, Rows]]] = {}
     for group in groups:
         epochs = [row["values"].get("epochs_to_25_percent") for row in group]
         if None in epochs or group[0].get("activation") not in ("relu", "tanh"):
@@ -245,23 +266,24 @@ def _figure_1(groups: Sequence[Sequence[Mapping[str, Any]]]) -> list[str]:
         words = group[0]["experiment"].split(" ")
         apart = ("model.activation=", "schedule.learning_rate=")
         net = " ".join(word for word in words if not word.startswith(apart))
-        here = statistics.mean(epochs), group[0]["experiment"], len(group)
+        here = statistics.mean(epochs), group[0]["experiment"], group
         own = best.setdefault(net, {})
-        own[group[0]["activation"]] = min(here, own.get(group[0]["activation"], here))
-    lines = []
+        own[group[0]["activation"]] = min(
+            here, own.get(group[0]["activation"], here), key=lambda found: found[0]
+        )
     for found in best.values():
         if len(found) == 2:
-            (relu, name, n), (tanh, other, m) = found["relu"], found["tanh"]
+            (relu, name, rows), (tanh, other, others) = found["relu"], found["tanh"]
             said = (
                 f"Figure 1: {_code(other)} needs {tanh / relu:.2g} times the epochs of {_code(name)} to 25 % "
-                f"training error ({tanh:.3g}, n {m}, and {relu:.3g}, n {n}; the best rate of those tried for "
-                "each). Published: 6 times (paper, figure 1)."
+                f"training error ({tanh:.3g}, n {len(others)}, and {relu:.3g}, n {len(rows)}; the best rate "
+                "of those tried for each). Published: 6 times (paper, figure 1)."
             )
-            lines += ["", said]
-    return lines
+            return said, rows, others
+    return None
 
 
-def _experiments(rows: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
+def _experiments(rows: Rows) -> list[Rows]:
     """Rows of one experiment on one kind of hardware together, with the same number of views."""
     groups: dict[Any, list[Mapping[str, Any]]] = {}
     for row in rows:

@@ -86,7 +86,7 @@ class Stop:
 
     def _listen(self, hear: int) -> None:
         while got := os.read(hear, 1):
-            if got[0] in self._before:
+            if got[0] in (signal.SIGINT, signal.SIGTERM):
                 self._handle(got[0])
         os.close(hear)
 

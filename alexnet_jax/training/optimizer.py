@@ -41,11 +41,15 @@ class LeafRule:
 
 @dataclass(frozen=True)
 class LayerRule:
-    """How a layer is updated, and the epoch from which it is not."""
+    """How a layer is updated, and the epoch from which it is not.
+
+    `trust_ratio`: whether LARS scales the kernel's steps by its norm.
+    """
 
     kernel: LeafRule
     bias: LeafRule
     frozen_from: float = math.inf
+    trust_ratio: bool = True
 
 
 def layer_rules(
@@ -71,11 +75,13 @@ def layer_rules(
             "bias_weight_decay": optimizer.bias_weight_decay,
             "kernel_steps": (),
             "frozen_from": math.inf,
+            "trust_ratio": True,
         } | (dict(optimizer.per_layer[name]) if name in optimizer.per_layer else {})
         rules[name] = LayerRule(
             LeafRule(given["kernel_rate_factor"], given["kernel_weight_decay"], given["kernel_steps"]),
             LeafRule(given["bias_rate_factor"], given["bias_weight_decay"], schedule.bias_steps),
             given["frozen_from"],
+            given["trust_ratio"],
         )
     if all(rule.frozen_from <= 0 for rule in rules.values()):
         raise UsageError("config.optimizer.per_layer freezes all layers: nothing is left to train")
@@ -102,8 +108,9 @@ def momentum(
 
     With a `trust_coefficient` it is LARS (You, Gitman, Ginsburg 2017, arXiv:1708.03888) in optax's form
     (`optax.scale_by_trust_ratio`): what goes into a kernel's velocity is scaled to that share of the kernel's
-    norm, times the rate. A layer's towers count as one kernel. For biases, which may start at 0, the ratio of
-    the norms is taken as 1: they go by the rate times the coefficient.
+    norm, times the rate. A layer's towers count as one kernel. For biases, which may start at 0, and kernels
+    whose rule has no `trust_ratio`, the ratio of the norms is taken as 1: they go by the rate times the
+    coefficient.
 
     Its `update` takes `learning_rates` {layer: {'kernel', 'bias'}}, and gradients, parameters and rates
     of the layers that are trained alone: a frozen layer keeps its value and its velocity, where a rate of
@@ -122,7 +129,7 @@ def momentum(
             weight_decay = getattr(rules[layer], leaf).weight_decay
             decayed = g + weight_decay * w if weight_decay else g
             if trust is not None:
-                if leaf == "kernel":
+                if leaf == "kernel" and rules[layer].trust_ratio:
                     decayed, _ = trust.update(decayed, trust.init(w), w)
                 else:
                     decayed = trust_coefficient * decayed

@@ -50,6 +50,7 @@ def test_a_row_says_what_the_files_say(tmp_path):
     assert row["values"]["top1_error"] == 0.255
     assert row["values"]["train_top1_error"] == 0.2
     assert row["values"]["epochs_to_25_percent"] == pytest.approx(2 + 0.15 / 0.2)  # between 0.4 and 0.2
+    assert row["curve"] == [[1.0, 0.8], [2.0, 0.4], [3.0, 0.2]]
     assert row["seconds"] == pytest.approx(300 * 128 / 200)
     assert (row["experiment"], row["config"], row["seed"]) == ("cifar10", "cifar10", 7)
     assert row["command"] == "python -m alexnet_jax.main --config=configs/cifar10.py --config.seed=7"
@@ -144,6 +145,28 @@ def test_figure_1_is_of_the_best_rates(tmp_path):
     assert "`cifar10_19 schedule.learning_rate=0.002`" in line
     assert "(8, n 1, and 1.6, n 2;" in line
     assert "Figure 1" not in results.table(rows[:3], Path("results"))
+
+    folder = tmp_path / "docs" / "results"
+    folder.mkdir(parents=True)
+    (folder / "cifar10_19.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    results.write_page(folder, tmp_path / "docs" / "RESULTS.md")
+    drawn = (folder / "figure_1.svg").read_text()
+    assert "(results/figure_1.svg)" in (tmp_path / "docs" / "RESULTS.md").read_text()
+    lines = re.findall(r'<path d="(M[^"]*)"[^>]*clip-path[^>]*stroke: (#\w+)', drawn)
+    assert [path.count("L") for path, colour in lines if colour == "#1f6fb4"] == [2, 2]  # three points, n 2
+    assert [path.count("L") for path, colour in lines if colour == "#d1640c"] == [2]
+    results.write_page(folder, tmp_path / "docs" / "RESULTS.md")
+    assert (folder / "figure_1.svg").read_text() == drawn
+
+
+def test_a_long_curve_is_thinned(tmp_path):
+    workdir = write_run(tmp_path / "a", 7, 0.255)
+    lines = [{"step": n, "epoch": n / 10, "train/top1_error": 1 / n} for n in range(1, 1002)]
+    (workdir / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    curve = results.row_of(runs.read(workdir))["curve"]
+    assert len(curve) == 167  # every sixth, the last among them
+    assert curve[0] == [0.5, 0.2]
+    assert curve[-2:] == [[99.5, 0.001], [100.1, 0.001]]
 
 
 def test_the_page_in_the_repository_is_what_its_files_give():

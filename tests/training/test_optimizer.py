@@ -169,10 +169,17 @@ def test_plateau_by_hand():
 
 
 def test_lars_against_an_independent_form():
-    """Each layer's update in numpy: v <- 0.9 v - e c |w| / |g + d w| (g + d w) for a kernel of two towers."""
+    """Each layer's update in numpy: v <- 0.9 v - e c |w| / |g + d w| (g + d w) for a kernel of two towers;
+    conv1 and the biases with c alone.
+    """
     draw = np.random.default_rng(0)
-    shape = {"conv2": ((2, 5, 5, 3, 4), (2, 4)), "fc8": ((2, 6, 10), (10,))}
+    shape = {
+        "conv1": ((2, 11, 11, 3, 4), (2, 4)),
+        "conv2": ((2, 5, 5, 3, 4), (2, 4)),
+        "fc8": ((2, 6, 10), (10,)),
+    }
     rules = {
+        "conv1": LayerRule(LeafRule(2.0, 0.004), LeafRule(1.0, 0.0), trust_ratio=False),
         "conv2": LayerRule(LeafRule(1.0, 0.0005), LeafRule(2.0, 0.0)),
         "fc8": LayerRule(LeafRule(0.5, 0.03), LeafRule(1.0, 0.0)),
     }
@@ -198,10 +205,15 @@ def test_lars_against_an_independent_form():
         live = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), gradients)
         update, state = tx.update(live, state, ours, learning_rates=rates)
         ours = jax.tree.map(jnp.add, ours, update)
-        for name, decay, kernel_rate, bias_rate in (("conv2", 0.0005, 6.0, 12.0), ("fc8", 0.03, 3.0, 6.0)):
+        for name, decay, kernel_rate, bias_rate in (
+            ("conv1", 0.004, 12.0, 6.0),
+            ("conv2", 0.0005, 6.0, 12.0),
+            ("fc8", 0.03, 3.0, 6.0),
+        ):
             w, g = weights[name]["kernel"], gradients[name]["kernel"]
             inside = g + decay * w
-            local = 0.001 * np.sqrt((w**2).sum()) / np.sqrt((inside**2).sum())
+            ratio = 1 if name == "conv1" else np.sqrt((w**2).sum()) / np.sqrt((inside**2).sum())
+            local = 0.001 * ratio
             velocity[name]["kernel"] = 0.9 * velocity[name]["kernel"] - kernel_rate * local * inside
             velocity[name]["bias"] = (
                 0.9 * velocity[name]["bias"] - bias_rate * 0.001 * gradients[name]["bias"]
