@@ -264,7 +264,7 @@ def _figure_1(groups: Sequence[Rows]) -> tuple[str, Rows, Rows] | None:
         if None in epochs or group[0].get("activation") not in ("relu", "tanh"):
             continue
         words = group[0]["experiment"].split(" ")
-        apart = ("model.activation=", "schedule.learning_rate=")
+        apart = ("model.activation=", "schedule.learning_rate=", "train.epochs=")
         net = " ".join(word for word in words if not word.startswith(apart))
         here = statistics.mean(epochs), group[0]["experiment"], group
         own = best.setdefault(net, {})
