@@ -32,10 +32,14 @@ Verbs:
 
 import json
 import os
-import signal
 import sys
 import traceback
 from pathlib import Path
+
+from alexnet_jax import signals
+
+if __name__ == "__main__":
+    signals.catch()  # the imports below take a while
 
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
@@ -58,8 +62,6 @@ VERBS = (
     "report",
     "benchmark",
 )
-
-AGAIN = 2.0  # seconds after which a signal that did not end the program comes again
 
 FLAGS = flags.FLAGS
 flags.DEFINE_multi_string(
@@ -400,36 +402,15 @@ def _parse(argv: list[str]) -> list[str]:
     raise SystemExit(2)
 
 
-def _stop(number: int, frame: object) -> None:
-    """SIGINT and SIGTERM until a verb takes them: ends the program with the exit code a shell gives for them.
-
-    What a handler raises is lost where it falls into a callback (JAX has one that runs at each collection of
-    garbage) or into an import's bare `except`: until the program has ended, the signal comes again.
-    """
-    signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(number))
-    signal.setitimer(signal.ITIMER_REAL, AGAIN)
-    raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
-
-
-def _unraisable(what: "sys.UnraisableHookArgs") -> None:
-    """Is silent about a stop that fell into a callback: it comes again."""
-    if what.exc_type not in (KeyboardInterrupt, SystemExit):
-        sys.__unraisablehook__(what)
-
-
 def entry() -> None:
     """What `python -m alexnet_jax.main` runs."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        if signal.getsignal(number) != signal.SIG_IGN:
-            signal.signal(number, _stop)
-    sys.unraisablehook = _unraisable
     logging.set_verbosity(logging.ERROR)  # Orbax and TFDS report their every step
     try:
         app.run(main, flags_parser=_parse)
     except KeyboardInterrupt:  # before or after `main`, which has words for it
         sys.exit(130)
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        signals.end()
 
 
 if __name__ == "__main__":

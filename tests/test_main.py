@@ -169,8 +169,8 @@ LOSSES = {
 @pytest.mark.parametrize("loss", LOSSES)
 def test_a_signal_at_start_up_is_not_lost(loss, number, code):
     script = f"""
-import gc, os, signal, time
-from alexnet_jax import main
+import gc, os, runpy, signal, time
+from absl import app
 
 def hit():
     os.kill(os.getpid(), signal.{number})
@@ -180,10 +180,60 @@ def run(*arguments, **options):
 {LOSSES[loss]}
     time.sleep(60)
 
-main.app.run = run
-main.entry()
+app.run = run
+runpy.run_module("alexnet_jax.main", run_name="__main__")
 """
     arguments = [sys.executable, "-c", script]
     done = subprocess.run(arguments, capture_output=True, text=True, cwd=ROOT, timeout=50)
     assert done.returncode == code, done.stderr
     assert not done.stderr
+
+
+@pytest.mark.parametrize(("number", "code"), [("SIGTERM", 143), ("SIGINT", 130)])
+def test_a_signal_amid_an_import_ends_the_program_at_once(number, code, tmp_path):
+    """By an exception jaxlib would end the process with std::terminate; numpy makes an ImportError of it."""
+    (tmp_path / "slow.py").write_text(f"""
+import os, signal
+try:
+    os.kill(os.getpid(), signal.{number})
+    sum(range(10))
+except BaseException as error:
+    raise ImportError("initialising the extension") from error
+""")
+    script = """
+import runpy
+from absl import app
+
+def run(*arguments, **options):
+    import slow
+
+app.run = run
+runpy.run_module("alexnet_jax.main", run_name="__main__")
+"""
+    arguments = [sys.executable, "-c", script]
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}"}
+    done = subprocess.run(arguments, capture_output=True, text=True, cwd=ROOT, timeout=50, env=environment)
+    assert done.returncode == code
+    assert done.stderr == "alexnet_jax: interrupted\n"
+
+
+def test_an_ignored_signal_stays_ignored():
+    """A shell without job control lets what it starts in the background ignore SIGINT."""
+    script = """
+import os, runpy, signal
+from absl import app
+from alexnet_jax.distributed import Group
+from alexnet_jax.training.loop import Stop
+
+def run(*arguments, **options):
+    os.kill(os.getpid(), signal.SIGINT)
+    with Stop(Group()) as stop:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert not stop.now()
+
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+app.run = run
+runpy.run_module("alexnet_jax.main", run_name="__main__")
+"""
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, timeout=50)
+    assert done.returncode == 0

@@ -24,7 +24,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from alexnet_jax import config as configuration
-from alexnet_jax import files, runtime
+from alexnet_jax import files, runtime, signals
 from alexnet_jax.data import pipeline
 from alexnet_jax.data.statistics import Statistics
 from alexnet_jax.distributed import Group
@@ -68,7 +68,7 @@ class Stop:
         os.set_blocking(self._tell, False)
         threading.Thread(target=self._listen, args=(hear,), daemon=True).start()
         self._before_tell = signal.set_wakeup_fd(self._tell, warn_on_full_buffer=False)
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in signals.heeded():
             self._before[number] = signal.signal(number, lambda *_: None)
         return self
 
