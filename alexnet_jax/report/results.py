@@ -7,6 +7,7 @@ run differs from it, without the seed and what changes no result.
 
 import importlib
 import json
+import math
 import os
 import pkgutil
 import statistics
@@ -32,6 +33,7 @@ ROW = (
 Rows = Sequence[Mapping[str, Any]]
 POINTS = 200  # of a curve in a row, at most
 TARGET = 0.25  # training error up to which the paper's figure 1 counts epochs
+LEFT = 0.95  # of ln(classes), below which the training loss has left it
 # What the table calls a value, and whether it is a share.
 VALUES = {
     "top1_error": ("top-1 error", True),
@@ -39,6 +41,7 @@ VALUES = {
     "mean_class_error": ("error, mean over classes", True),
     "train_top1_error": ("training error at the end", True),
     "epochs_to_25_percent": ("epochs to 25 % training error", False),
+    "epochs_to_learn": ("epochs until the loss leaves ln(classes)", False),
     "specialisation": ("specialisation of the towers", False),
 }
 # Keys that change no result, beside those that say where things lie.
@@ -74,7 +77,8 @@ def _key(row: Mapping[str, Any]) -> tuple[str, int, str]:
 def row_of(run: runs.RunFiles) -> dict[str, Any]:
     """What a run's files say about it, with the keys of `ROW`.
 
-    `values`: errors as fractions of `evaluation.json`, the last training error, epochs to 25 % of it;
+    `values`: errors as fractions of `evaluation.json`, the last training error, epochs to 25 % of it and
+    until the training loss is 5 % below ln(classes);
     `curve`: [epoch, training error] from the first to the last, thinned; `evaluation`: over how many
     pictures and views; `seconds`: of training steps, None where nobody knows.
 
@@ -88,6 +92,8 @@ def row_of(run: runs.RunFiles) -> dict[str, Any]:
     training = list(zip(*runs.curve(run.metrics, "train/top1_error"), strict=True))
     values["train_top1_error"] = training[-1][1] if training else None
     values["epochs_to_25_percent"] = runs.epochs_to(run.metrics, TARGET)
+    left = LEFT * math.log(max(run.config.model.classes, 1))
+    values["epochs_to_learn"] = runs.epochs_to(run.metrics, left, "train/loss")
     values["specialisation"] = _of_page(run.workdir).get("specialisation")
     values = {name: value for name, value in values.items() if value is not None}
     if not values:
@@ -211,8 +217,9 @@ def table(rows: Rows, folder: Path) -> str:
     """The page: what was found beside what was published, then how each was run."""
     made = (
         f"Made by `python -m alexnet_jax.main report --results` from the files in `{folder}/`, a line for "
-        "each run. n: runs, each with its own seed; spread: their standard deviation (n - 1), and the "
-        "smallest to the largest; time: of the training steps of one run, the mean."
+        "each run. n: runs, each with its own seed ('2 of 3': the third never came to it); spread: their "
+        "standard deviation (n - 1), and the smallest to the largest; time: of the training steps of one run, "
+        "the mean. The loss has left ln(classes) when it is 5 % below; told where that took an epoch or more."
     )
     lines = [
         "# Results",
@@ -227,17 +234,18 @@ def table(rows: Rows, folder: Path) -> str:
         first = True
         for name, (words, share) in VALUES.items():
             values = [float(row["values"][name]) for row in group if name in row["values"]]
-            if not values:
+            slow = name == "epochs_to_learn" and _slow_to_learn(values, group)
+            if not slow and (not values or name == "epochs_to_learn"):
                 continue
             known = group[0]["published"].get(name)
             beside = f"{_number(known['value'], share)} ({_cell(known['source'])})" if known else ""
+            mean = _number(statistics.mean(values), share) if values else "never"
             views = group[0].get("evaluation", {}).get("views")
             if name in ("top1_error", "top5_error") and views:
                 words += ", ten views" if views == 10 else ", centre view"
             lines.append(
-                f"| {_code(group[0]['experiment']) if first else ''} | {words} | {len(values)} | "
-                f"{_number(statistics.mean(values), share)} | {_spread(values, share)} | {beside} | "
-                f"{_time(group) if first else ''} |"
+                f"| {_code(group[0]['experiment']) if first else ''} | {words} | {_count(values, group)} | "
+                f"{mean} | {_spread(values, share)} | {beside} | {_time(group) if first else ''} |"
             )
             first = False
     compared = _figure_1(groups)
@@ -290,6 +298,16 @@ def _experiments(rows: Rows) -> list[Rows]:
         key = row["experiment"], row["hardware"], row.get("evaluation", {}).get("views")
         groups.setdefault(key, []).append(row)
     return list(groups.values())
+
+
+def _slow_to_learn(epochs: Sequence[float], group: Rows) -> bool:
+    """Whether a run needed an epoch to learn anything, or never did: no other's is worth a line."""
+    trained = sum("train_top1_error" in row["values"] for row in group)
+    return len(epochs) < trained or max(epochs, default=0) >= 1
+
+
+def _count(values: Sequence[float], group: Rows) -> str:
+    return str(len(group)) if len(values) == len(group) else f"{len(values)} of {len(group)}"
 
 
 def _number(value: float, share: bool) -> str:

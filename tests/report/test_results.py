@@ -1,6 +1,7 @@
 """`report --results`: rows say what a run's files say, and the table what the rows say."""
 
 import json
+import math
 import re
 import shlex
 import statistics
@@ -34,8 +35,8 @@ def write_run(workdir, seed, top1, change=None, made_by=cifar10):
     )
     lines = [
         {"step": 100 * n, "epoch": float(n), "train/top1_error": error, "learning_rate": 0.001}
-        | {"perf/images_per_second": 200.0}
-        for n, error in ((1, 0.8), (2, 0.4), (3, 0.2))
+        | {"perf/images_per_second": 200.0, "train/loss": loss}
+        for n, error, loss in ((1, 0.8, 2.3), (2, 0.4, 2.0), (3, 0.2, 1.0))
     ]
     (workdir / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines) + '{"step": 4')
     evaluation = {"split": "test", "views": 1, "examples": 10_000, "top1_error": top1, "top5_error": 0.02}
@@ -50,6 +51,7 @@ def test_a_row_says_what_the_files_say(tmp_path):
     assert row["values"]["top1_error"] == 0.255
     assert row["values"]["train_top1_error"] == 0.2
     assert row["values"]["epochs_to_25_percent"] == pytest.approx(2 + 0.15 / 0.2)  # between 0.4 and 0.2
+    assert row["values"]["epochs_to_learn"] == pytest.approx(1 + (2.3 - 0.95 * math.log(10)) / 0.3)
     assert row["curve"] == [[1.0, 0.8], [2.0, 0.4], [3.0, 0.2]]
     assert row["seconds"] == pytest.approx(300 * 128 / 200)
     assert (row["experiment"], row["config"], row["seed"]) == ("cifar10", "cifar10", 7)
@@ -110,6 +112,8 @@ def test_the_table_is_what_the_files_give(tmp_path):
     assert row[5:] == ["26.00% (cuda-convnet)", "3.2 min"]
     alone = next(line for line in cells if line[0] == "`cifar10 train.epochs=3.0`")
     assert alone[2:5] == ["1", "50.00%", ""]
+    reached = next(line for line in cells if line[1].startswith("epochs to 25 %"))
+    assert reached[2:4] == ["3", "2.75"]
     assert "seeds 1, 2, 3; errors over 10,000 pictures" in text
     assert "a processor, 2 cores" in text
     assert "python 3.11.1, jax 0.10.2" in text
@@ -117,6 +121,18 @@ def test_the_table_is_what_the_files_give(tmp_path):
     before = text
     results.write_page(folder, page)
     assert page.read_text() == before
+    metrics = workdirs[2] / "metrics.jsonl"
+    metrics.write_text("".join(metrics.read_text().splitlines(keepends=True)[:2]))  # up to 40 %
+    results.record(workdirs[2:], folder)
+    results.write_page(folder, page)
+    assert "| epochs to 25 % training error | 2 of 3 | 2.75 |" in page.read_text()
+    assert "| epochs until the loss leaves ln(classes) | 3 | 1.38 |" in page.read_text()
+    for workdir in workdirs:
+        metrics = workdir / "metrics.jsonl"
+        metrics.write_text(metrics.read_text().splitlines(keepends=True)[0])  # a loss of 2.3 alone
+    results.record(workdirs, folder)
+    results.write_page(folder, page)
+    assert "| epochs until the loss leaves ln(classes) | 0 of 3 | never |" in page.read_text()
 
 
 def test_figure_1_is_of_the_best_rates(tmp_path):
