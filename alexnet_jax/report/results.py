@@ -218,7 +218,7 @@ def table(rows: Rows, folder: Path) -> str:
     made = (
         f"Made by `python -m alexnet_jax.main report --results` from the files in `{folder}/`, a line for "
         "each run. n: runs, each with its own seed ('2 of 3': the third never came to it); spread: their "
-        "standard deviation (n - 1), and the smallest to the largest; time: of the training steps of one run, "
+        "standard deviation (n - 1), and the smallest to the largest; time: of one run's training steps, "
         "the mean. The loss has left ln(classes) when it is 5 % below; told where that took an epoch or more."
     )
     lines = [
