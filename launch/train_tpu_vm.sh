@@ -38,5 +38,5 @@ run tar -czf "$archive" alexnet_jax configs launch requirements.txt
 run gcloud compute tpus tpu-vm scp "$archive" "$TPU:alexnet.tar.gz" --zone="$ZONE" --worker=all
 everywhere "mkdir -p alexnet && tar -xzf alexnet.tar.gz -C alexnet"
 everywhere ". alexnet/launch/environment.sh && PYTHON=${PYTHON:-python3} prepare_environment requirements.txt && \
-.venv/bin/python -m pip install --quiet 'jax[tpu]>=0.10.0,<0.13'"
+.venv/bin/python -m pip install --quiet 'jax[tpu]>=0.10.1,<0.13'"
 everywhere "cd alexnet && exec .venv/bin/python$train"

@@ -106,10 +106,12 @@ def test_kills_do_not_change_a_byte(
             else:
                 os.killpg(process.pid, sent)  # as a terminal does
         errors = process.communicate(timeout=60)[1]
-        if (data / "imagenet2012_256" / "1.0.0").exists():  # it is visible only when it is whole
+        ready = (data / "imagenet2012_256" / "1.0.0").exists()  # it is visible only when it is whole
+        if ready:
             assert content(data) == expected
         if sent == signal.SIGINT and process.returncode:
-            assert process.returncode == 130, errors
+            # While Python itself ends, after all is done, the signal ends the process as it ends any.
+            assert process.returncode == 130 or (ready and process.returncode == -sent), errors
             assert "Traceback" not in errors
         until = time.monotonic() + 20
         while time.monotonic() < until and alive(process.pid):
