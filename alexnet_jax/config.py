@@ -16,6 +16,8 @@ from ml_collections import ConfigDict
 from alexnet_jax.errors import UsageError
 from alexnet_jax.files import write_text
 
+FLAT = 0.02  # a training loss that is not this share below ln(classes) is no better than guessing
+
 
 @dataclass(frozen=True)
 class Key:

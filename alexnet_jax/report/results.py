@@ -33,7 +33,6 @@ ROW = (
 Rows = Sequence[Mapping[str, Any]]
 POINTS = 200  # of a curve in a row, at most
 TARGET = 0.25  # training error up to which the paper's figure 1 counts epochs
-LEFT = 0.95  # of ln(classes), below which the training loss has left it
 # What the table calls a value, and whether it is a share.
 VALUES = {
     "top1_error": ("top-1 error", True),
@@ -78,7 +77,7 @@ def row_of(run: runs.RunFiles) -> dict[str, Any]:
     """What a run's files say about it, with the keys of `ROW`.
 
     `values`: errors as fractions of `evaluation.json`, the last training error, epochs to 25 % of it and
-    until the training loss is 5 % below ln(classes);
+    until the training loss is 2 % below ln(classes);
     `curve`: [epoch, training error] from the first to the last, thinned; `evaluation`: over how many
     pictures and views; `seconds`: of training steps, None where nobody knows.
 
@@ -92,7 +91,7 @@ def row_of(run: runs.RunFiles) -> dict[str, Any]:
     training = list(zip(*runs.curve(run.metrics, "train/top1_error"), strict=True))
     values["train_top1_error"] = training[-1][1] if training else None
     values["epochs_to_25_percent"] = runs.epochs_to(run.metrics, TARGET)
-    left = LEFT * math.log(max(run.config.model.classes, 1))
+    left = (1 - configuration.FLAT) * math.log(max(run.config.model.classes, 1))
     values["epochs_to_learn"] = runs.epochs_to(run.metrics, left, "train/loss")
     values["specialisation"] = _of_page(run.workdir).get("specialisation")
     values = {name: value for name, value in values.items() if value is not None}
@@ -219,7 +218,7 @@ def table(rows: Rows, folder: Path) -> str:
         f"Made by `python -m alexnet_jax.main report --results` from the files in `{folder}/`, a line for "
         "each run. n: runs, each with its own seed ('2 of 3': the third never came to it); spread: their "
         "standard deviation (n - 1), and the smallest to the largest; time: of one run's training steps, "
-        "the mean. The loss has left ln(classes) when it is 5 % below; told where that took an epoch or more."
+        "the mean. The loss has left ln(classes) when it is 2 % below; told where that took an epoch or more."
     )
     lines = [
         "# Results",

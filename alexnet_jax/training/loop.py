@@ -41,7 +41,6 @@ STATISTICS = "statistics.npz"
 SHARED_SECONDS = 30.0  # after which a file that another machine wrote must show itself
 SHOWN_PROCESSES = 64  # in the banner
 NOT_FINITE = "not_finite.txt"  # the records of the step that was not, and of the one before it
-FLAT = 0.02  # a loss that is not this share below ln(classes) is no better than guessing
 
 
 class Stop:
@@ -588,7 +587,7 @@ class _Run:
     def _report_flat_loss(self, window: "_Window", progress: Progress, state: step.TrainState) -> None:
         classes, steps = self.config.model.classes, self.config.train.flat_loss_steps
         guessing = math.log(classes)
-        if window.mean_loss > (1 - FLAT) * guessing:
+        if window.mean_loss > (1 - configuration.FLAT) * guessing:
             silent = diagnosis.silent_layers(
                 self.architecture,
                 self.mesh,

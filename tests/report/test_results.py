@@ -51,7 +51,7 @@ def test_a_row_says_what_the_files_say(tmp_path):
     assert row["values"]["top1_error"] == 0.255
     assert row["values"]["train_top1_error"] == 0.2
     assert row["values"]["epochs_to_25_percent"] == pytest.approx(2 + 0.15 / 0.2)  # between 0.4 and 0.2
-    assert row["values"]["epochs_to_learn"] == pytest.approx(1 + (2.3 - 0.95 * math.log(10)) / 0.3)
+    assert row["values"]["epochs_to_learn"] == pytest.approx(1 + (2.3 - 0.98 * math.log(10)) / 0.3)
     assert row["curve"] == [[1.0, 0.8], [2.0, 0.4], [3.0, 0.2]]
     assert row["seconds"] == pytest.approx(300 * 128 / 200)
     assert (row["experiment"], row["config"], row["seed"]) == ("cifar10", "cifar10", 7)
@@ -126,7 +126,7 @@ def test_the_table_is_what_the_files_give(tmp_path):
     results.record(workdirs[2:], folder)
     results.write_page(folder, page)
     assert "| epochs to 25 % training error | 2 of 3 | 2.75 |" in page.read_text()
-    assert "| epochs until the loss leaves ln(classes) | 3 | 1.38 |" in page.read_text()
+    assert "| epochs until the loss leaves ln(classes) | 3 | 1.14 |" in page.read_text()
     for workdir in workdirs:
         metrics = workdir / "metrics.jsonl"
         metrics.write_text(metrics.read_text().splitlines(keepends=True)[0])  # a loss of 2.3 alone
