@@ -233,8 +233,7 @@ def table(rows: Rows, folder: Path) -> str:
         first = True
         for name, (words, share) in VALUES.items():
             values = [float(row["values"][name]) for row in group if name in row["values"]]
-            slow = name == "epochs_to_learn" and _slow_to_learn(values, group)
-            if not slow and (not values or name == "epochs_to_learn"):
+            if not _worth_a_line(name, values, group):
                 continue
             known = group[0]["published"].get(name)
             beside = f"{_number(known['value'], share)} ({_cell(known['source'])})" if known else ""
@@ -299,10 +298,12 @@ def _experiments(rows: Rows) -> list[Rows]:
     return list(groups.values())
 
 
-def _slow_to_learn(epochs: Sequence[float], group: Rows) -> bool:
-    """Whether a run needed an epoch to learn anything, or never did: no other's is worth a line."""
+def _worth_a_line(name: str, values: Sequence[float], group: Rows) -> bool:
+    """Whether there is a value; when a loss left ln(classes) is told if it took an epoch, or never came."""
+    if name != "epochs_to_learn":
+        return bool(values)
     trained = sum("train_top1_error" in row["values"] for row in group)
-    return len(epochs) < trained or max(epochs, default=0) >= 1
+    return len(values) < trained or max(values, default=0) >= 1
 
 
 def _count(values: Sequence[float], group: Rows) -> str:

@@ -114,6 +114,7 @@ def test_what_we_write_is_what_we_read(tmp_path):
             np.testing.assert_array_equal(found.arrays[key], array, strict=True)
 
 
+@pytest.mark.slow
 def test_our_safetensors_by_the_library(tmp_path):
     library = pytest.importorskip("safetensors.numpy", reason="the safetensors package is not installed")
     arrays = {"x": np.arange(6, dtype=np.float32).reshape(2, 3), "y": np.float32([1])}
