@@ -28,9 +28,8 @@ def run(trained: Run, source: str, layers: list[str], output: Path) -> None:
     timing.write(output, rows)
     print(timing.table(rows))
     for row in rows:
-        few, all_ = row["peak_memory"]
-        print(f"peak memory: {few['mb']:,.0f} MB at {few['pictures']:,} pictures, {all_['mb']:,.0f} MB at "
-              f"{all_['pictures']:,}")  # fmt: skip
+        peaks = (f"{peak['mb']:,.0f} MB at {peak['pictures']:,}" for peak in row["peak_memory"])
+        print(f"peak memory: {', '.join(peaks)} pictures")
     print(f"written to {output}")
 
 
@@ -49,7 +48,7 @@ def measure(
 
     Returns:
       One object of benchmark.json: features.vs_forward, with `peak_memory` of the process after a tenth of
-      the pictures and after all of them, before the alternating runs.
+      the pictures, after half and after all of them, before the alternating runs.
 
     Raises:
       UsageError: no pictures in `source`, or an unknown layer.
@@ -68,7 +67,7 @@ def measure(
             return count / (time.perf_counter() - started)
 
     peaks = []
-    for count in (pictures // 10, pictures):
+    for count in (pictures // 10, pictures // 2, pictures):
         verb(count)
         peaks.append({"pictures": count, "mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024})
     size = features.batch_size(trained, pictures)

@@ -28,7 +28,7 @@ from alexnet_jax.model import inputs, sharding
 from alexnet_jax.model.architectures import Architecture, Dropout, shapes
 from alexnet_jax.progress import Progress, printable
 from alexnet_jax.training import step
-from alexnet_jax.training.evaluation import padded_batch_size, runs_in_turn, views_of
+from alexnet_jax.training.evaluation import padded_batch_size, views_of
 
 # torchvision's modules, as its users, Brain-Score and thingsvision name them. At use its dropouts change
 # nothing, nor does its average pooling of 6 x 6 maps, so that both have a place in nets without them. Its
@@ -57,7 +57,7 @@ OTHER_NAMES = {
     "classifier.6": "fc8",
 }
 PROBABILITIES = "prob"
-IN_FLIGHT = 1  # batches that the device computes while the host writes the one before
+IN_FLIGHT = 1  # batches that an accelerator computes while the host writes the one before
 
 
 def names(architecture: Architecture) -> tuple[str, ...]:
@@ -140,7 +140,7 @@ def activations(run: Run, images: np.ndarray, layers: Sequence[str]) -> dict[str
 def stream(
     run: Run, files: Sequence[Path], layers: Sequence[str]
 ) -> Iterator[tuple[reading.Batch, dict[str, np.ndarray]]]:
-    """The values of layers for files, batch by batch: decoded ahead, and computed one batch ahead.
+    """The values of layers for files, batch by batch: decoded ahead, and on an accelerator computed ahead.
 
     Memory does not grow with the number of files.
 
@@ -149,7 +149,8 @@ def stream(
     """
     compute = program(run, layers)
     waiting: deque[tuple[reading.Batch, dict[str, jax.Array]]] = deque()
-    ahead = 0 if runs_in_turn(run.mesh) else IN_FLIGHT
+    # Two forward passes at once on a CPU gain nothing and take their temporary memory twice.
+    ahead = 0 if run.mesh.devices.flat[0].platform == "cpu" else IN_FLIGHT
     for batch in reading.batches(files, run.config.data, batch_size(run, len(files))):
         waiting.append((batch, compute(placed(run, batch.images))))
         if len(waiting) > ahead:
