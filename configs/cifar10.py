@@ -28,6 +28,7 @@ def get_config() -> ConfigDict:
     config.model = ConfigDict()
     config.model.architecture = "cifar10_26"
     config.model.classes = 10
+    config.model.width = 1.0
     config.model.activation = "relu"
     config.model.compute_dtype = "float32"
 

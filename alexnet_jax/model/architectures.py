@@ -557,7 +557,7 @@ def torchvision(*, crop: int, channels: int, classes: int, width: float, dropout
     return Table(rows)
 
 
-def _cifar10(activation: str, lrn: bool, head: tuple[Layer, ...]) -> Table:
+def _cifar10(scale: _Scale, activation: str, lrn: bool, head: tuple[Layer, ...]) -> Table:
     """cuda-convnet's nets of three convolutions; conv1's activation stands after its pooling.
 
     Pools round up, and an average divides by the elements present.
@@ -568,72 +568,76 @@ def _cifar10(activation: str, lrn: bool, head: tuple[Layer, ...]) -> Table:
         return SameMapLRN(f"norm{number}", size=3, alpha=alpha, beta=0.75, k=1.0) if lrn else None
 
     rows = _rows(
-        Conv("conv1", 32, 5, 1e-4, 0.0, "both", pad=(2, 2)),
+        Conv("conv1", scale.features(32), 5, 1e-4, 0.0, "both", pad=(2, 2)),
         Pool("pool1", "max", 3, 2, ceil=True),
         Activation("relu1", activation),
         norm(1),
-        Conv("conv2", 32, 5, 0.01, 0.0, pad=(2, 2)),
+        Conv("conv2", scale.features(32), 5, scale.std(0.01), 0.0, pad=(2, 2)),
         Activation("relu2", activation),
         Pool("pool2", "average", 3, 2, ceil=True),
         norm(2),
-        Conv("conv3", 64, 5, 0.01, 0.0, pad=(2, 2)),
+        Conv("conv3", scale.features(64), 5, scale.std(0.01), 0.0, pad=(2, 2)),
         Activation("relu3", activation),
         Pool("pool3", "average", 3, 2, ceil=True),
     )
     return Table(rows + head)
 
 
-def cifar10_26(*, crop: int, channels: int, classes: int, activation: str) -> Table:
+def cifar10_26(*, crop: int, channels: int, classes: int, width: float, activation: str) -> Table:
     """cuda-convnet's '26 %' net: conv 32 max, 32 average, 64 average, fc64, fc10 (layers-80sec.cfg)."""
-    fc4 = (Dense("fc4", 64, 0.1, 0.0), Activation("relu4", activation))
-    return _cifar10(activation, False, (*fc4, Dense("fc5", classes, 0.1, 0.0, "sum")))
+    scale = _Scale(width, 1)
+    fc4 = (Dense("fc4", scale.features(64), scale.std(0.1), 0.0), Activation("relu4", activation))
+    return _cifar10(scale, activation, False, (*fc4, Dense("fc5", classes, scale.std(0.1), 0.0, "sum")))
 
 
-def cifar10_19(*, crop: int, channels: int, classes: int, activation: str) -> Table:
+def cifar10_19(*, crop: int, channels: int, classes: int, width: float, activation: str) -> Table:
     """Its '19 %' net, the same without fc64 (layers-19pct.cfg); with random 24 x 24 crops the '14 %' net.
 
     With ReLU and with tanh it is what the paper's figure 1 is taken to show.
     """
-    return _cifar10(activation, False, (Dense("fc4", classes, 0.01, 0.0, "sum"),))
+    scale = _Scale(width, 1)
+    return _cifar10(scale, activation, False, (Dense("fc4", classes, scale.std(0.01), 0.0, "sum"),))
 
 
-def cifar10_18(*, crop: int, channels: int, classes: int, activation: str) -> Table:
+def cifar10_18(*, crop: int, channels: int, classes: int, width: float, activation: str) -> Table:
     """Its '18 %' net: same-map normalisation over 3 x 3 after pool1 and pool2 (layers-18pct.cfg)."""
-    return _cifar10(activation, True, (Dense("fc4", classes, 0.01, 0.0, "sum"),))
+    scale = _Scale(width, 1)
+    return _cifar10(scale, activation, True, (Dense("fc4", classes, scale.std(0.01), 0.0, "sum"),))
 
 
-def _cifar10_local(classes: int, activation: str, lrn: bool, local3: int) -> Table:
+def _cifar10_local(classes: int, width: float, activation: str, lrn: bool, local3: int) -> Table:
     """cuda-convnet's nets of two convolutions and two locally connected layers."""
+    scale = _Scale(width, 1)
 
     def norm(number: int) -> Layer | None:
         return LRN(f"norm{number}", size=9, alpha=1e-3 / 9, beta=0.75, k=1.0) if lrn else None
 
     rows = _rows(
-        Conv("conv1", 64, 5, 1e-4, 0.0, "both", pad=(2, 2)),
+        Conv("conv1", scale.features(64), 5, 1e-4, 0.0, "both", pad=(2, 2)),
         Activation("relu1", activation),
         Pool("pool1", "max", 3, 2, ceil=True),
         norm(1),
-        Conv("conv2", 64, 5, 0.01, 0.0, pad=(2, 2)),
+        Conv("conv2", scale.features(64), 5, scale.std(0.01), 0.0, pad=(2, 2)),
         Activation("relu2", activation),
         norm(2),
         Pool("pool2", "max", 3, 2, ceil=True),
-        Local("local3", local3, 3, 0.04, 0.0, pad=1),
+        Local("local3", scale.features(local3), 3, scale.std(0.04), 0.0, pad=1),
         Activation("relu3", activation),
-        Local("local4", 32, 3, 0.04, 0.0, pad=1),
+        Local("local4", scale.features(32), 3, scale.std(0.04), 0.0, pad=1),
         Activation("relu4", activation),
-        Dense("fc5", classes, 0.01, 0.0, "sum"),
+        Dense("fc5", classes, scale.std(0.01), 0.0, "sum"),
     )
     return Table(rows)
 
 
-def cifar10_13(*, crop: int, channels: int, classes: int, activation: str) -> Table:
+def cifar10_13(*, crop: int, channels: int, classes: int, width: float, activation: str) -> Table:
     """cuda-convnet's '13 %' net: conv 64, 64, local 32, 32, fc10 (layers-conv-local-13pct.cfg)."""
-    return _cifar10_local(classes, activation, lrn=False, local3=32)
+    return _cifar10_local(classes, width, activation, lrn=False, local3=32)
 
 
-def cifar10_11(*, crop: int, channels: int, classes: int, activation: str) -> Table:
+def cifar10_11(*, crop: int, channels: int, classes: int, width: float, activation: str) -> Table:
     """Its '11 %' net: normalisation over 9 maps, local 64, 32 (layers-conv-local-11pct.cfg)."""
-    return _cifar10_local(classes, activation, lrn=True, local3=64)
+    return _cifar10_local(classes, width, activation, lrn=True, local3=64)
 
 
 def fully_connected(

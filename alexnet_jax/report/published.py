@@ -6,8 +6,8 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-RELU: dict[str, Any] = {"activation": "relu"}
 WHOLE: dict[str, Any] = {"width": 1.0}
+RELU: dict[str, Any] = WHOLE | {"activation": "relu"}
 PAPER: dict[str, Any] = {
     "width": 1.0,
     "towers": 2,
@@ -22,7 +22,7 @@ PAPER: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Published:
-    """One published result, errors as fractions; `model` and `data` are what a config must say to be it."""
+    """One published result, errors as fractions; the mappings are what a config must say to be it."""
 
     architecture: str
     dataset: str
@@ -32,10 +32,12 @@ class Published:
     source: str
     model: Mapping[str, Any] = field(default_factory=dict)
     data: Mapping[str, Any] = field(default_factory=dict)
+    optimizer: Mapping[str, Any] = field(default_factory=dict)
 
 
 _CUDA_CONVNET, _LOG = "cuda-convnet", "2012 source, its log"
 _WHOLE_PICTURE = {"crop": 32}
+_DECAY = {"weight_decay": 0.004}  # without it the 19 % net is that of figure 1
 TABLE = (
     Published("alexnet_2012", "imagenet2012", 10, 0.407, 0.182, "paper, table 2", PAPER),
     Published("alexnet_2012", "imagenet2010", 10, 0.375, 0.170, "paper, table 1", PAPER),
@@ -48,10 +50,10 @@ TABLE = (
     Published("source_150", "imagenet2012", 10, 0.4183, 0.1933, _LOG, WHOLE),
     Published("caffe", "imagenet2012", 1, 0.429, 0.198, "BVLC, its readme", WHOLE),
     Published("torchvision", "imagenet2012", 1, 0.43478, 0.20934, "torchvision, its documentation", WHOLE),
-    Published("cifar10_26", "cifar10", 1, 0.26, None, _CUDA_CONVNET, RELU, _WHOLE_PICTURE),
-    Published("cifar10_19", "cifar10", 1, 0.19, None, _CUDA_CONVNET, RELU, _WHOLE_PICTURE),
+    Published("cifar10_26", "cifar10", 1, 0.26, None, _CUDA_CONVNET, RELU, _WHOLE_PICTURE, _DECAY),
+    Published("cifar10_19", "cifar10", 1, 0.19, None, _CUDA_CONVNET, RELU, _WHOLE_PICTURE, _DECAY),
     Published("cifar10_19", "cifar10", 10, 0.142, None, _CUDA_CONVNET, RELU, {"crop": 24}),
-    Published("cifar10_18", "cifar10", 1, 0.18, None, _CUDA_CONVNET, RELU, _WHOLE_PICTURE),
+    Published("cifar10_18", "cifar10", 1, 0.18, None, _CUDA_CONVNET, RELU, _WHOLE_PICTURE, _DECAY),
     Published("cifar10_13", "cifar10", 10, 0.13, None, _CUDA_CONVNET, RELU, {"crop": 24}),
     Published("cifar10_11", "cifar10", 10, 0.11, None, _CUDA_CONVNET, RELU, {"crop": 24}),
 )
@@ -71,4 +73,5 @@ def find(config: ConfigDict, views: int | None = None) -> tuple[Published, ...]:
         and (views is None or row.views == views)
         and agrees(config.model, row.model)
         and agrees(config.data, row.data)
+        and agrees(config.optimizer, row.optimizer)
     )

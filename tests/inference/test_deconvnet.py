@@ -170,7 +170,7 @@ def test_receptive_fields_are_what_pixels_reach(layer):
 
 def test_same_map_normalisation_and_other_pools_count():
     config = digits.get_config()
-    config.model = {"architecture": "cifar10_18", "classes": 10, "activation": "relu"}
+    config.model = {"architecture": "cifar10_18", "classes": 10, "width": 1.0, "activation": "relu"}
     config.model.compute_dtype = "float32"
     net = architectures.build(config.model, 32, 3)
     # conv1 5, pool1 3/2, norm1 3, conv2 5: back from 1: 5, 7, 15, 19

@@ -19,7 +19,7 @@ def paper(crop: int = 64, **arguments: Any) -> architectures.Architecture:
 
 
 IMAGENET = {"classes": 10, "width": 0.125, "dropout": 0.5}
-CIFAR10 = {"classes": 10, "activation": "relu"}
+CIFAR10 = {"classes": 10, "width": 1.0, "activation": "relu"}
 
 # Every table but the paper's own, which `paper` makes: its arguments in a test, and a crop for it.
 TABLES: dict[str, tuple[dict[str, Any], int]] = {

@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 
 from alexnet_jax.errors import UsageError
@@ -104,6 +105,35 @@ def test_a_middle_layer_is_left_out_and_the_towers_still_meet(layer):
         place = expected.index(layer)
         expected[place : place + 1] = instead[layer]
     assert meets == ["conv1", *dict.fromkeys(expected)]
+
+
+@pytest.mark.parametrize(
+    ("name", "crop", "parameters"),
+    [
+        (
+            "cifar10_26",
+            32,
+            3 * 25 * 16 + 16 + 16 * 25 * 16 + 16 + 16 * 25 * 32 + 32 + 512 * 32 + 32 + 32 * 10 + 10,
+        ),
+        ("cifar10_19", 24, 3 * 25 * 16 + 16 + 16 * 25 * 16 + 16 + 16 * 25 * 32 + 32 + 288 * 10 + 10),
+        ("cifar10_18", 32, 3 * 25 * 16 + 16 + 16 * 25 * 16 + 16 + 16 * 25 * 32 + 32 + 512 * 10 + 10),
+        (
+            "cifar10_11",
+            24,  # 6 x 6 places of 3 x 3 kernels with a bias each
+            3 * 25 * 32 + 32 + 32 * 25 * 32 + 32
+            + 36 * (9 * 32 * 32 + 32) + 36 * (9 * 32 * 16 + 16) + 36 * 16 * 10 + 10,
+        ),
+    ],
+)  # fmt: skip
+def test_a_cifar10_net_of_half_the_width_starts_with_as_large_signals(name, crop, parameters):
+    whole, half = table(name, crop), table(name, crop, width=0.5)
+    assert sum(shape.parameters for shape in shapes(half).values()) == parameters
+    deviations = [
+        [layer.std for layer in net.layers if getattr(layer, "std", None) is not None]
+        for net in (whole, half)
+    ]
+    assert deviations[1][0] == deviations[0][0] == 1e-4  # it reads the picture
+    np.testing.assert_allclose(np.square(deviations[1][1:]), 2 * np.square(deviations[0][1:]), rtol=1e-12)
 
 
 def test_227_pixels_need_no_padding():
