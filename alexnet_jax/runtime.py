@@ -97,7 +97,7 @@ def host() -> str:
                 break
     except OSError:
         pass  # not Linux: the platform's own word stands
-    return f"{model}, {cores()} cores"
+    return f"{model}, {cores()} core{'s' if cores() > 1 else ''}"
 
 
 def cores() -> int:

@@ -165,7 +165,9 @@ def at_a_glance(run: runs.RunFiles, findings: Findings) -> list[tuple[str, str, 
         rows.append(("training images/s (median)", f"{rate:,.0f}", f"paper: about {PAPER_RATE}"))
     if seconds:
         share = [seconds / (days * 86_400) for days in (6, 5)]
-        here = f"{duration(seconds)}: {share[0]:.2g} to {share[1]:.2g} of the paper's"
+        here = duration(seconds)
+        if share[0] >= 0.01:  # of a small experiment it says nothing
+            here += f": {share[0]:.2g} to {share[1]:.2g} of the paper's"
         rows.append(("time in training steps", here, "paper: 5 to 6 days"))
     return rows
 

@@ -10,6 +10,7 @@ import json
 import math
 import os
 import pkgutil
+import re
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -48,7 +49,7 @@ _FREE = ("seed", *(key for key in configuration.MAY_CHANGE if key != "train.epoc
 
 
 def record(workdirs: Sequence[Path], folder: Path = FOLDER) -> list[str]:
-    """Writes the row of each run, over an older one of the same experiment, seed and hardware.
+    """Writes the row of each run, over an older one of the same experiment, seed and kind of hardware.
 
     Returns:
       A line for each run.
@@ -70,7 +71,12 @@ def record(workdirs: Sequence[Path], folder: Path = FOLDER) -> list[str]:
 
 
 def _key(row: Mapping[str, Any]) -> tuple[str, int, str]:
-    return row["experiment"], row["seed"], row["hardware"]
+    return row["experiment"], row["seed"], _kind(row)
+
+
+def _kind(row: Mapping[str, Any]) -> str:
+    """The hardware without the number of its cores, which changes the time of a run and not its result."""
+    return re.sub(r", \d+ cores?$", "", str(row["hardware"]))
 
 
 def row_of(run: runs.RunFiles) -> dict[str, Any]:
@@ -256,7 +262,8 @@ def table(rows: Rows, folder: Path) -> str:
         over = f"; errors over {', '.join(f'{n:,}' for n in sorted(pictures))} pictures" if pictures else ""
         versions = ", ".join(f"{name} {version}" for name, version in group[0]["versions"].items())
         command = group[0]["command"].rpartition(" --config.seed=")[0]
-        on = f"{_cell(group[0]['hardware'])}; {_cell(versions) or 'versions not recorded'}"
+        hardware = " or ".join(dict.fromkeys(_cell(row["hardware"]) for row in group))
+        on = f"{hardware}; {_cell(versions) or 'versions not recorded'}"
         lines.append(f"- {_code(group[0]['experiment'])}: {on}; seeds {seeds}{over}.")
         lines.append(f"  {_code(command + ' --config.seed=SEED')}")
     return "\n".join(lines) + "\n"
@@ -293,7 +300,7 @@ def _experiments(rows: Rows) -> list[Rows]:
     """Rows of one experiment on one kind of hardware together, with the same number of views."""
     groups: dict[Any, list[Mapping[str, Any]]] = {}
     for row in rows:
-        key = row["experiment"], row["hardware"], row.get("evaluation", {}).get("views")
+        key = row["experiment"], _kind(row), row.get("evaluation", {}).get("views")
         groups.setdefault(key, []).append(row)
     return list(groups.values())
 

@@ -45,9 +45,9 @@ NETS = {
     "alexnet_2012_source": {"width": 0.0625, "dropout": 0.5},
     "caffe": {"width": 0.0625, "dropout": 0.5},
     "torchvision": {"width": 0.0625, "dropout": 0.5},
-    "cifar10_26": {"activation": "tanh"},
-    "cifar10_18": {"activation": "relu"},
-    "cifar10_11": {"activation": "relu"},
+    "cifar10_26": {"width": 0.5, "activation": "tanh"},
+    "cifar10_18": {"width": 1.0, "activation": "relu"},
+    "cifar10_11": {"width": 1.0, "activation": "relu"},
     "fully_connected": {"hidden": (15,), "activation": "sigmoid"},
 }
 

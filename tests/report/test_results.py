@@ -14,7 +14,7 @@ from ml_collections import ConfigDict, config_flags
 from alexnet_jax import config as configuration
 from alexnet_jax.errors import RunFailure, UsageError
 from alexnet_jax.report import published, results, runs
-from configs import cifar10, cifar10_19, finetune, imagenet
+from configs import cifar10, cifar10_19, cifar10_figure_1, finetune, imagenet
 
 
 def write_run(workdir, seed, top1, change=None, made_by=cifar10):
@@ -121,6 +121,12 @@ def test_the_table_is_what_the_files_give(tmp_path):
     before = text
     results.write_page(folder, page)
     assert page.read_text() == before
+    saved = workdirs[1] / "config.json"
+    saved.write_text(saved.read_text().replace("a processor, 2 cores", "a processor, 1 core"))
+    results.record(workdirs[1:2], folder)  # the same seed on fewer cores: the same result
+    results.write_page(folder, page)
+    assert row in [[cell.strip() for cell in line.split("|")[1:-1]] for line in page.read_text().splitlines()]
+    assert re.search("a processor, [12] cores? or a processor, [12] cores?;", page.read_text())
     metrics = workdirs[2] / "metrics.jsonl"
     metrics.write_text("".join(metrics.read_text().splitlines(keepends=True)[:2]))  # up to 40 %
     results.record(workdirs[2:], folder)
@@ -236,3 +242,5 @@ def test_published_is_of_the_same_net_and_data():
     assert [row.top1_error for row in published.find(config, 10)] == [0.407]
     config.model.lrn = False
     assert published.find(config) == ()
+    assert [row.top1_error for row in published.find(cifar10_19.get_config())] == [0.19]
+    assert published.find(cifar10_figure_1.get_config()) == ()  # the 19 % net without weight decay
