@@ -603,11 +603,13 @@ class _Run:
                     f"what comes before. The run cannot recover: start another with a lower "
                     f"config.schedule.learning_rate than {self.config.schedule.learning_rate}."
                 )
+            # README, "A loss that stands still": the paper's initial values and biases stand twice as long.
+            sooner = "the recipe of configs/imagenet_2012_source.py, which learns sooner, "
             progress.say(
                 f"the loss stands still: {window.mean_loss:.3f} after {steps} steps is no better than "
-                f"guessing, ln({classes}) = {guessing:.3f}. Try a higher config.schedule.learning_rate, more "
-                "patience (some thousand steps are not rare), another config.seed, or look whether the "
-                "labels are right."
+                f"guessing, ln({classes}) = {guessing:.3f}. Try more patience (some thousand steps are not "
+                f"rare), {sooner if self.architecture.name == 'alexnet_2012' else ''}a higher "
+                "config.schedule.learning_rate, or look whether the labels are right."
             )
 
     def _banner(self, number: int) -> None:

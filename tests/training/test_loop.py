@@ -245,13 +245,19 @@ def test_a_number_that_is_not_finite_stops_the_run(digits_config, tmp_path):
     assert Checkpoints(tmp_path / "checkpoints").steps() == []
 
 
-def test_a_loss_that_stands_still_is_reported(digits_config, tmp_path, capfd):
+@pytest.mark.parametrize("architecture", ["alexnet_2012", "alexnet_2012_source"])
+def test_a_loss_that_stands_still_is_reported(digits_config, tmp_path, capfd, architecture):
+    if architecture != digits_config.model.architecture:
+        kept = ("classes", "width", "dropout", "compute_dtype")
+        model = {key: digits_config.model[key] for key in kept}
+        digits_config.model = ConfigDict(model | {"architecture": architecture})
     digits_config.schedule.learning_rate = 1e-9
     digits_config.train.flat_loss_steps = 8
     loop.train(digits_config, tmp_path)
     errors = capfd.readouterr().err
     assert "the loss stands still: 2." in errors
     assert "ln(10) = 2.303" in errors
+    assert ("configs/imagenet_2012_source.py" in errors) == (architecture == "alexnet_2012")
 
 
 @pytest.mark.parametrize(
