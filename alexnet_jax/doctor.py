@@ -21,7 +21,7 @@ from packaging.requirements import Requirement
 from alexnet_jax.data import pipeline
 from alexnet_jax.errors import RunFailure, UsageError
 from alexnet_jax.model import architectures
-from alexnet_jax.report.published import PAPER, RELU
+from alexnet_jax.report.published import LRN, PAPER, RELU
 from alexnet_jax.training import loop
 from alexnet_jax.training.checkpoint import Checkpoints
 
@@ -64,7 +64,7 @@ NETS = (
     Net("cifar10_19", 24, 3, 10, RELU),
     Net("cifar10_18", 32, 3, 10, RELU),
     Net("cifar10_13", 24, 3, 10, RELU),
-    Net("cifar10_11", 24, 3, 10, RELU),
+    Net("cifar10_11", 24, 3, 10, RELU | LRN),
     Net("fully_connected", 28, 1, 10, {"hidden": (15,), "activation": "sigmoid"}, "11,935 parameters"),
 )
 

@@ -23,8 +23,8 @@ def get_config() -> ConfigDict:
     config.data.test_split = "test"
     config.data.batch_size = 128
     config.data.exif_rotation = True
-    # Under convolutions that stay as they are, crops and mirror images cost 1.5 to 1.9 points on Caltech-101 in
-    # each of three seeds (README.md). Where convolutions are trained, turn them on.
+    # Under convolutions that stay as they are, crops and mirror images cost 1.5 to 1.9 points on Caltech-101
+    # in each of three seeds (README.md). Where convolutions are trained, turn them on.
     config.data.random_crop = False
     config.data.flip = False
     config.model.classes = 0

@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 
 WHOLE: dict[str, Any] = {"width": 1.0}
 RELU: dict[str, Any] = WHOLE | {"activation": "relu"}
+LRN: dict[str, Any] = {"lrn": True}
 PAPER: dict[str, Any] = {
     "width": 1.0,
     "towers": 2,
@@ -55,7 +56,7 @@ TABLE = (
     Published("cifar10_19", "cifar10", 10, 0.142, None, _CUDA_CONVNET, RELU, {"crop": 24}),
     Published("cifar10_18", "cifar10", 1, 0.18, None, _CUDA_CONVNET, RELU, _WHOLE_PICTURE, _DECAY),
     Published("cifar10_13", "cifar10", 10, 0.13, None, _CUDA_CONVNET, RELU, {"crop": 24}),
-    Published("cifar10_11", "cifar10", 10, 0.11, None, _CUDA_CONVNET, RELU, {"crop": 24}),
+    Published("cifar10_11", "cifar10", 10, 0.11, None, _CUDA_CONVNET, RELU | LRN, {"crop": 24}),
 )
 
 

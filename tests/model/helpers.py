@@ -37,7 +37,7 @@ TABLES: dict[str, tuple[dict[str, Any], int]] = {
     "cifar10_19": (CIFAR10, 32),
     "cifar10_18": (CIFAR10, 32),
     "cifar10_13": (CIFAR10, 24),
-    "cifar10_11": (CIFAR10, 24),
+    "cifar10_11": (CIFAR10 | {"lrn": True}, 24),
     "fully_connected": ({"classes": 10, "hidden": (15,), "activation": "sigmoid"}, 8),
 }
 

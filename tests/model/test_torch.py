@@ -124,3 +124,7 @@ def test_torchvision_takes_pictures_of_any_size_and_one_channel(crop):
 
 def test_the_cifar10_nets_with_tanh():
     compare(table("cifar10_19", activation="tanh"), 1, torch_nets.cifar10_19, 4, activation="tanh")
+
+
+def test_the_cifar10_net_of_11_percent_without_normalisation():
+    compare(table("cifar10_11", lrn=False), 1, torch_nets.cifar10_13, 4)

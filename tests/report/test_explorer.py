@@ -47,7 +47,7 @@ NETS = {
     "torchvision": {"width": 0.0625, "dropout": 0.5},
     "cifar10_26": {"width": 0.5, "activation": "tanh"},
     "cifar10_18": {"width": 1.0, "activation": "relu"},
-    "cifar10_11": {"width": 1.0, "activation": "relu"},
+    "cifar10_11": {"width": 1.0, "activation": "relu", "lrn": True},
     "fully_connected": {"hidden": (15,), "activation": "sigmoid"},
 }
 
