@@ -49,7 +49,7 @@ WRONG: list[tuple[str, int, str]] = [
     (TRAIN + " --config.mesh.data=3", 2, "a batch of 64 pictures does not divide over config.mesh.data=3"),
     (TRAIN + " --config.mesh.model=2 --config.model.towers=1", 2, "config.mesh.model=2: this net has 1 tower, set config.mesh.model=1"),
     (TRAIN + " --config.model.classes=9", 2, "{data}/digits_72/1.0.0 has 10 classes and the net 9: set --config.model.classes=10"),
-    (TRAIN + " --config.data.batch_size=1400", 2, "config.data.batch_size=1400 is more than the 1350 pictures of 'train[:90%]'"),
+    (TRAIN + " --config.data.batch_size=1400", 2, "config.data.batch_size=1400 is more than the 1350 pictures of 'train[:90%]'; make it smaller, and config.schedule.learning_rate with it"),
     (TRAIN + " --config.data.train_split=rain", 2, "split 'rain' of {data}/digits_72/1.0.0: Unknown split 'rain'. Should be one of ['test', 'train']. (there are: test, train)"),
     (TRAIN + " --config.data.train_split=train[:0%]", 2, "split 'train[:0%]' of {data}/digits_72/1.0.0: Paths sequence can not be of 0 length (there are: test, train)"),
     (TRAIN + " --config.data.format=jpeg", 2, "{data}/digits_72/1.0.0 was prepared with format='raw' and config.data.format is 'jpeg': change the key, or prepare under another config.data.name"),

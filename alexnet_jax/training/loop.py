@@ -275,7 +275,7 @@ class _Run:
         if self.size < self.batch_size:
             raise UsageError(
                 f"config.data.batch_size={self.batch_size} is more than the {self.size} pictures of "
-                f"{config.data.train_split!r}"
+                f"{config.data.train_split!r}; make it smaller, and config.schedule.learning_rate with it"
             )
         self.total_steps = math.ceil(config.train.epochs * self.size / self.batch_size)
         self.checkpoints = Checkpoints(workdir / "checkpoints", config.checkpoint.keep)
