@@ -141,6 +141,55 @@ def test_the_table_is_what_the_files_give(tmp_path):
     assert "| epochs until the loss leaves ln(classes) | 0 of 3 | never |" in page.read_text()
 
 
+def test_what_a_change_did_with_its_interval(tmp_path):
+    folder, page = tmp_path / "docs" / "results", tmp_path / "docs" / "RESULTS.md"
+    base, no_lrn = [0.30, 0.31, 0.35], [0.33, 0.40, 0.38]
+    narrow = {"model.width": 0.5, "model.communicate_at": ()}
+    experiments = [
+        (base, {"model.width": 0.5}),
+        (no_lrn, {"model.width": 0.5, "model.lrn": False}),
+        ([0.40, 0.41], narrow),
+        ([0.45, 0.46], narrow | {"model.lrn": False}),  # by its nearest: the one without LRN, and `narrow`
+        ([0.20], {"model.width": 0.5, "model.towers": 1}),  # one run shows nothing
+    ]
+    for number, (errors, change) in enumerate(experiments):
+        workdirs = [
+            write_run(tmp_path / f"{number}_{seed}", seed, error, change, imagenet)
+            for seed, error in enumerate(errors)
+        ]
+        results.record(workdirs, folder)
+    results.write_page(folder, page)
+    lines = page.read_text().partition("## What a change did")[2].partition("## How")[0].splitlines()
+    found = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if "top-1 error" in line]
+    changes = [(row[0], row[1]) for row in found]
+    width = "`imagenet model.width=0.5`"
+    assert sorted(changes) == [
+        ('`imagenet model.communicate_at="()" model.width=0.5`', "`model.lrn=False`"),
+        ("`imagenet model.lrn=False model.width=0.5`", "`model.communicate_at=()`"),
+        (width, "`model.communicate_at=()`"),
+        (width, "`model.lrn=False`"),
+    ]
+    row = found[changes.index((width, "`model.lrn=False`"))]
+    # Welch's interval by hand: mean +- t * error, degrees of freedom after Welch and Satterthwaite.
+    parts = [statistics.variance(errors) / 3 for errors in (base, no_lrn)]
+    freedom = sum(parts) ** 2 / sum(part**2 / 2 for part in parts)
+    assert 3.6 < freedom < 4
+    mean = statistics.mean(no_lrn) - statistics.mean(base)
+    low, high = re.fullmatch(r"\+5\.00 \((\S+) to (\S+)\)", row[4]).groups()
+    assert mean == pytest.approx(0.05)
+    assert float(low) + float(high) == pytest.approx(10.0, abs=0.011)
+    times = (
+        (float(high) - float(low)) / 200 / sum(parts) ** 0.5
+    )  # Student's t at 97.5 %: 3.182 for 3, 2.776 for 4
+    assert 2.776 < times < 3.182
+    assert row[3] == "3, 3"
+    assert row[5] == "no difference shown"
+    assert row[6] == "+1.4 (2012 source, its log), +2 on CIFAR-10 (paper, 3.3)"
+    clear = next(row for row in found if "communicate_at" in row[0])
+    assert clear[4].startswith("+5.00")
+    assert clear[5] == "more"
+
+
 def test_figure_1_is_of_the_best_rates(tmp_path):
     rows = []
     for activation, rate, epochs in [
