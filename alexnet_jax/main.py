@@ -63,6 +63,33 @@ VERBS = (
     "benchmark",
 )
 
+# The verbs that read a flag: another must not pass it over in silence. --workdir and --debug are for all.
+READ_BY = {
+    "source": ("train", "prepare", "similar", "benchmark"),
+    "strict": ("train", "prepare"),
+    "part": ("train", "prepare"),
+    "merge": ("train", "prepare"),
+    "checkpoint": tuple(verb for verb in VERBS if verb not in ("train", "prepare", "doctor")),
+    "views": ("evaluate", "predict"),
+    "split": ("evaluate",),
+    "label": ("similar",),
+    "distance": ("similar",),
+    "count": ("similar",),
+    "layers": ("features", "benchmark"),
+    "output": ("predict", "features", "similar", "convert", "export", "benchmark"),
+    "class_names": ("convert",),
+    "mean": ("convert",),
+    "json": ("evaluate", "predict", "features", "similar", "compare"),
+    "architectures": ("doctor",),
+    "explore": ("report",),
+    "results": ("report",),
+    "peer": ("benchmark",),
+    "profile": ("train",),
+    "coordinator": ("train",),
+    "processes": ("train",),
+    "process": ("train",),
+}
+
 FLAGS = flags.FLAGS
 flags.DEFINE_multi_string(
     "workdir",
@@ -132,6 +159,9 @@ def _dispatch(arguments: list[str]) -> int:
         raise UsageError(f"{verb!r} is not a verb; there are {', '.join(VERBS)}")
     if arguments and verb in ("train", "prepare", "evaluate", "export", "doctor", "report"):
         raise UsageError(f"{verb} takes no argument {arguments[0]!r}; flags are written --name=value")
+    for name, verbs in READ_BY.items():
+        if FLAGS[name].present and verb not in verbs:
+            raise UsageError(f"{verb} does not read --{name}, which is for {', '.join(verbs)}")
     if FLAGS.views not in (0, 1, 10):
         raise UsageError(f"--views={FLAGS.views}: it must be 1 or 10")
     if verb == "doctor":

@@ -19,6 +19,9 @@ USE = "--workdir={run}"
 # (arguments, exit code, the line after "alexnet_jax: "); {places} are made by the fixture below.
 WRONG: list[tuple[str, int, str]] = [
     ("", 2, "train needs --config=configs/X.py"),
+    ("evaluate --workdir={run} --source={tmp}", 2, "evaluate does not read --source, which is for train, prepare, similar, benchmark"),
+    ("predict --workdir={run} --split=train x.jpg", 2, "predict does not read --split, which is for evaluate"),
+    ("train --config=configs/digits.py --checkpoint=last", 2, "train does not read --checkpoint, which is for evaluate, predict, features, similar, compare, convert, export, report, benchmark"),
     ("fly --config=configs/digits.py", 2, "'fly' is not a verb; there are train, prepare, evaluate, predict, features, similar, compare, convert, export, doctor, report, benchmark"),
     ("train --config=configs/nothing.py", 2, "--config=configs/nothing.py is not a config file: configs/ has some"),
     ("train --config=README.md", 2, "--config=README.md is not a config file: configs/ has some"),
@@ -181,6 +184,15 @@ def test_wrong_uses(
 
 def test_the_table_is_long_enough() -> None:
     assert len({message for _, _, message in WRONG}) >= 40
+
+
+def test_every_flag_says_which_verbs_read_it() -> None:
+    own = {flag.name for flag in flags.FLAGS.flags_by_module_dict()[main.__name__]}
+    assert set(main.READ_BY) == own - {"workdir", "debug", "config"}
+    for name, verbs in main.READ_BY.items():
+        assert set(verbs) < set(main.VERBS)
+        words = flags.FLAGS[name].help.split(":")[0]
+        assert all(word in verbs for word in words.split(", ") if word in main.VERBS)
 
 
 def test_debug_shows_the_traceback(places: dict[str, str], capfd: pytest.CaptureFixture[str]) -> None:
