@@ -221,7 +221,7 @@ def test_a_batch_in_parts_is_the_whole_batch(mesh):
 
 def test_convolutions_of_small_pictures_are_not_ynnpacks():
     model = cifar10.get_config().model
-    net, large = (architectures.build(model, crop, 3) for crop in (32, 64))
+    net, large = (architectures.build(model, crop, 3) for crop in (32, 224))
     mesh = sharding.make_mesh(1, 1, net.towers, 8)
     params = sharding.init_params(net, 0, mesh)
     options = sharding.compiler_options(net, mesh)
