@@ -10,7 +10,7 @@ from alexnet_jax import files
 from alexnet_jax.errors import RunFailure, UsageError
 from alexnet_jax.inference.run import Run
 from alexnet_jax.model import sharding
-from alexnet_jax.training import evaluation
+from alexnet_jax.training import evaluation, step
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 
@@ -41,10 +41,14 @@ def export(run: Run, output: Path) -> str:
     mesh = sharding.make_mesh(1, 1, architecture.towers, 1, jax.devices()[:1])
     params, mean = jax.device_get((run.params, run.mean))
     run.predictor(1)  # refuses partial weights
-    predict = evaluation.predictor(architecture, mesh, run.form, jnp.asarray(mean), data.size, 1)
+    (centre,) = evaluation.views_of(1, data.size, architecture.crop)
+
+    def predict(image: jax.Array) -> jax.Array:
+        return step.view_probabilities(architecture, mesh, run.form, params, image, mean, centre)
+
     (batch,) = jax_export.symbolic_shape("batch")
     picture = jax.ShapeDtypeStruct((batch, data.size, data.size, data.channels), jnp.uint8)
-    program = jax_export.export(jax.jit(lambda image: predict(params, image)), platforms=PLATFORMS)(picture)
+    program = jax_export.export(jax.jit(predict), platforms=PLATFORMS)(picture)
     try:
         with files.whole_file(output) as file:
             file.write(program.serialize())
