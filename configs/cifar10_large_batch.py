@@ -10,7 +10,7 @@ Its peer at equal epochs, with batches of 128 and the net's own recipe:
 
 conv1 goes by plain momentum: its kernels start at 0.0001, and a share of their norm would not move them for
 thousands of steps. The local layers' kernels have large norms for the gradients they get.
-Expected: EXPECTED
+Expected: 28.7 % test error with ten views (1 seed), where its peer has 27.9 % (3 seeds).
 """
 
 from ml_collections import ConfigDict
