@@ -63,8 +63,8 @@ class Form:
         return " ".join(parts + (["band LRN"] if self.band else []))
 
 
-def forms(device: str) -> list[Form]:
-    """Those that are measured on 'cpu' or 'cuda'."""
+def forms(device: str, dtype: str) -> list[Form]:
+    """Those that are measured on 'cpu' or 'cuda' beside a net that computes in `dtype`."""
     if device == "cpu":
         return [
             Form(),
@@ -72,9 +72,9 @@ def forms(device: str) -> list[Form]:
             Form(compiled=True),
             Form(band=True),
         ]
-    eager = [Form(p, c) for p in ("float32", "tf32", "bfloat16") for c in (False, True)]
-    compiled = [Form(p, True, True, b) for p in ("tf32", "bfloat16") for b in (False, True)]
-    return eager + compiled
+    precision = "bfloat16" if dtype == "bfloat16" else "tf32"
+    eager = [Form(precision, channels_last=c, band=b) for c in (False, True) for b in (False, True)]
+    return eager + [Form(precision, True, True, b) for b in (False, True)]
 
 
 class Towers(nn.Module):
@@ -342,7 +342,7 @@ def serve(pipe: Connection, architecture: Architecture, training: Training, batc
     """
     torch.set_num_threads(threads)
     torch.backends.cudnn.benchmark = True
-    pipe.send({"threads": torch.get_num_threads(), "forms": forms(device)})
+    pipe.send({"threads": torch.get_num_threads(), "forms": forms(device, architecture.compute_dtype)})
     ready: dict[Form, Contestant] = {}
     runs: dict[tuple[Form, str], Callable[[], float]] = {}
     while True:

@@ -99,6 +99,25 @@ def test_operations_are_summed_over_lines_and_steps() -> None:
     assert step.operation_seconds(profile).most_common() == [("copy", 4.0), ("dot.1", 3.0)]
 
 
+def test_operations_of_a_gpu() -> None:
+    # Kernels as an H100's profile names them: a convolution's two, and one that a command buffer runs.
+    def event(name: str, took: float, operation: str) -> Any:
+        return SimpleNamespace(name=name, duration_ns=took, stats=[("hlo_op", operation)])
+
+    convolution = "cudnn-conv-bias-activation.25"
+    lines = [
+        SimpleNamespace(
+            events=[
+                event("void nhwcAddPaddingKernel<...>", 1e9, convolution),
+                event("sm80_xmma_fprop_implicit_gemm_indexed_bf16bf16_bf16f32_f32", 3e9, convolution),
+                event("loop_convert_slice_fusion_1", 2e9, "command_buffer_123"),
+            ]
+        )
+    ]
+    took = step.operation_seconds(SimpleNamespace(planes=[SimpleNamespace(lines=lines)]))
+    assert took.most_common() == [(convolution, 4.0), ("loop_convert_slice_fusion_1", 2.0)]
+
+
 @pytest.mark.parametrize("make", [tiny, pytest.param(small, marks=pytest.mark.slow)])
 def test_measures(short: None, make: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = make()

@@ -21,11 +21,26 @@ def gradients(function, *inputs):
     return y, g, pull(jnp.asarray(g))
 
 
+@pytest.fixture
+def as_on_accelerator(monkeypatch):
+    """What is written for other devices than a CPU runs here."""
+    monkeypatch.setattr(jax.lax, "platform_dependent", lambda *inputs, cpu, default: default(*inputs))
+
+
 @pytest.mark.parametrize("towers", [1, 2])
 @pytest.mark.parametrize(("stride", "pad"), [(4, (0, 3)), (1, (2, 2))])
 @pytest.mark.parametrize("part", [2**19, 3000, 1])  # the batch whole, in parts, picture by picture
 def test_convolution_of_own_maps_is_a_grouped_one(towers, stride, pad, part, monkeypatch):
     monkeypatch.setattr(layers, "PART", part)
+    check_convolution_of_own_maps(towers, stride, pad)
+
+
+@pytest.mark.parametrize(("stride", "pad"), [(4, (0, 3)), (4, (2, 2)), (2, (0, 0)), (3, (1, 1)), (1, (2, 2))])
+def test_convolution_of_few_channels_on_an_accelerator(stride, pad, as_on_accelerator):
+    check_convolution_of_own_maps(2, stride, pad)
+
+
+def check_convolution_of_own_maps(towers, stride, pad):
     x = random(5, 13, 13, 6)
     kernel, bias = random(towers, 5, 5, 6 // towers, 4), random(towers, 4)
     y, g, (dx, dk, db) = gradients(lambda x, k, b: layers.convolution(x, k, b, stride, pad), x, kernel, bias)
@@ -70,6 +85,22 @@ def test_the_last_layer_sums_what_the_towers_give():
 @pytest.mark.parametrize("towers", [1, 2])
 @pytest.mark.parametrize(("beta", "alpha"), [(0.75, 1e-4), (0.75, 0.3), (0.5, 0.3)])
 def test_lrn(towers, beta, alpha):
+    check_lrn(towers, beta, alpha)
+
+
+def test_lrn_on_an_accelerator(as_on_accelerator):
+    check_lrn(2, 0.75, 0.3)
+
+
+def test_lrn_of_16_bits_is_rounded_once():
+    x = jnp.asarray(random(2, 3, 3, 12, scale=30.0), jnp.bfloat16)
+    y = layers.lrn(x, 5, 1e-4, 0.75, 2.0, 2)
+    exact = plain.lrn(np.asarray(x, np.float32), size=5, alpha=1e-4, beta=0.75, k=2.0, groups=2)
+    assert y.dtype == jnp.bfloat16
+    np.testing.assert_allclose(np.asarray(y, np.float32), exact, rtol=2**-8)
+
+
+def check_lrn(towers, beta, alpha):
     x = random(2, 3, 3, 12, scale=3.0)
     y, g, (dx,) = gradients(lambda x: layers.lrn(x, 5, alpha, beta, 2.0, towers), x)
     options = {"size": 5, "alpha": alpha, "beta": beta, "k": 2.0, "groups": towers}
