@@ -90,7 +90,7 @@ SCHEMA: dict[str, Any] = {
         "format": _choice("jpeg", "raw"),
         "quality": Key(int, lambda v: 1 <= v <= 100, "a whole number from 1 to 100"),
         "threads": _COUNT,
-        "workers": _COUNT,
+        "workers": Key(int, lambda v: v >= -1, "a whole number of at least -1"),
     },
     "model": None,
     "optimizer": {
@@ -186,8 +186,12 @@ def check(config: ConfigDict) -> None:
             f"config.data.batch_size={data.batch_size} is not a multiple of "
             f"config.data.crop_sharing={data.crop_sharing}"
         )
-    if (config.schedule.kind == "steps") != bool(config.schedule.steps):
-        raise UsageError("config.schedule.steps belongs to config.schedule.kind='steps', and to it alone")
+    kind, steps = config.schedule.kind, config.schedule.steps
+    if (kind == "steps") != bool(steps):
+        raise UsageError(
+            f"config.schedule.kind={kind!r} with config.schedule.steps={steps}: "
+            "'steps' needs some, and no other kind has any"
+        )
     if config.schedule.kind == "plateau" and not data.validation_split:
         raise UsageError(
             "config.schedule.kind='plateau' needs config.data.validation_split, such as 'train[90%:]'"

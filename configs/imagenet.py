@@ -40,7 +40,8 @@ def get_config() -> ConfigDict:
     config.data.format = "jpeg"  # or 'raw'
     config.data.quality = 95
     config.data.threads = 0  # of the input, and processes of prepare; 0: one for each core
-    config.data.workers = 0  # processes beside this one; 0: threads alone
+    # Processes that read beside this one; 0: threads alone; -1: none on a CPU, else one for four cores.
+    config.data.workers = -1
 
     config.model = ConfigDict()
     config.model.architecture = "alexnet_2012"

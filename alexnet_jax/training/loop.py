@@ -4,6 +4,7 @@ import collections
 import contextlib
 import dataclasses
 import fcntl
+import gc
 import hashlib
 import json
 import math
@@ -12,7 +13,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -499,7 +500,9 @@ class _Run:
                     f"--profile: the run ended before step {profiled}, where the trace begins",
                     file=sys.stderr,
                 )
+            batches.close()
             host_batches.close()
+            gc.collect()  # cycles in grain keep the last batches and the shared memory in which they lie
             self.checkpoints.close()
             if log is not None:
                 log.close()
@@ -721,7 +724,9 @@ class _Window:
         return found
 
 
-def _ahead(batches: Iterator[Any], mesh: Mesh, window: _Window) -> Iterator[dict[str, jax.Array]]:
+def _ahead(
+    batches: Iterator[Any], mesh: Mesh, window: _Window
+) -> Generator[dict[str, jax.Array], None, None]:
     """Batches on the device, the next one already on its way while one is used."""
     queue: collections.deque[dict[str, jax.Array]] = collections.deque()
     while True:

@@ -7,22 +7,15 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
-from absl import flags
 from ml_collections import ConfigDict
 from PIL import Image
 
 from alexnet_jax.data import pipeline
 from alexnet_jax.errors import RunFailure, UsageError
 from tests.data.toy import BATCH, CLASSES, CROP, SIZE, TEST, TRAIN, config_for, encode, picture, write_dataset
-
-
-@pytest.fixture(scope="module", autouse=True)
-def parsed_flags() -> None:
-    """grain's worker processes ask absl for flags, which main has parsed."""
-    if not flags.FLAGS.is_parsed():
-        flags.FLAGS.mark_as_parsed()
 
 
 @pytest.fixture(scope="module")
@@ -165,9 +158,21 @@ def test_threads_do_not_matter(jpeg: ConfigDict, threads: int) -> None:
     assert_same(training(changed(jpeg, threads=threads)), training(jpeg))
 
 
-def test_processes_do_not_matter(jpeg: ConfigDict) -> None:
+@pytest.mark.parametrize("shared", [2**16, 0])  # small arrays through a pipe, and all in shared memory
+def test_processes_do_not_matter(jpeg: ConfigDict, shared: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also when taken up in the middle of an epoch."""
+    monkeypatch.setattr(pipeline, "SHARED", shared)
     assert_same(training(changed(jpeg, workers=2), 3), training(jpeg)[3:])
+
+
+def test_processes_beside_an_accelerator(jpeg: ConfigDict, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipeline.os, "sched_getaffinity", lambda process: set(range(16)))
+    default, three, none = (changed(jpeg, workers=workers).data for workers in (-1, 3, 0))
+    assert [pipeline.workers_of(data) for data in (default, three, none)] == [0, 3, 0]
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert [pipeline.workers_of(data) for data in (default, three, none)] == [4, 3, 0]
+    default.threads = 0
+    assert pipeline.threads_of(default, 4) == 4
 
 
 def test_resumes_anywhere(raw: ConfigDict) -> None:

@@ -1,8 +1,11 @@
 """Runs on real digits: stopped and taken up again, carried to other devices, and refused."""
 
+import gc
 import json
 import math
 import shutil
+import time
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -63,6 +66,24 @@ def test_a_stopped_run_goes_on_bit_for_bit(undisturbed, tmp_path, digits_folder)
     assert checkpoints.steps() == [STOP]
     config.train.epochs = epochs(STEPS)
     assert loop.train(config, tmp_path) == 0
+    jax.tree.map(np.testing.assert_array_equal, saved(tmp_path, STEPS), saved(undisturbed, STEPS))
+
+
+def test_processes_that_read_change_nothing_and_leave_no_shared_memory(undisturbed, tmp_path, digits_folder):
+    before = set(Path("/dev/shm").iterdir())
+    config = small_digits(digits_folder)
+    config.data.workers = 2
+    gc.disable()  # or chance would let go of it
+    try:
+        assert loop.train(config, tmp_path) == 0
+        for _ in range(30):  # a thread takes it away
+            left = set(Path("/dev/shm").glob("psm_*")) - before
+            if not left:
+                break
+            time.sleep(0.1)
+        assert not left
+    finally:
+        gc.enable()
     jax.tree.map(np.testing.assert_array_equal, saved(tmp_path, STEPS), saved(undisturbed, STEPS))
 
 
