@@ -85,11 +85,11 @@ def test_the_last_layer_sums_what_the_towers_give():
 @pytest.mark.parametrize("towers", [1, 2])
 @pytest.mark.parametrize(("beta", "alpha"), [(0.75, 1e-4), (0.75, 0.3), (0.5, 0.3)])
 def test_lrn(towers, beta, alpha):
-    check_lrn(towers, beta, alpha)
-
-
-def test_lrn_on_an_accelerator(as_on_accelerator):
-    check_lrn(2, 0.75, 0.3)
+    x = random(2, 3, 3, 12, scale=3.0)
+    y, g, (dx,) = gradients(lambda x: layers.lrn(x, 5, alpha, beta, 2.0, towers), x)
+    options = {"size": 5, "alpha": alpha, "beta": beta, "k": 2.0, "groups": towers}
+    assert_close(y, plain.lrn(x, **options), 1e-5)
+    assert_close(dx, plain.lrn_vjp(g, x, **options), 1e-5)
 
 
 def test_lrn_of_16_bits_is_rounded_once():
@@ -98,14 +98,6 @@ def test_lrn_of_16_bits_is_rounded_once():
     exact = plain.lrn(np.asarray(x, np.float32), size=5, alpha=1e-4, beta=0.75, k=2.0, groups=2)
     assert y.dtype == jnp.bfloat16
     np.testing.assert_allclose(np.asarray(y, np.float32), exact, rtol=2**-8)
-
-
-def check_lrn(towers, beta, alpha):
-    x = random(2, 3, 3, 12, scale=3.0)
-    y, g, (dx,) = gradients(lambda x: layers.lrn(x, 5, alpha, beta, 2.0, towers), x)
-    options = {"size": 5, "alpha": alpha, "beta": beta, "k": 2.0, "groups": towers}
-    assert_close(y, plain.lrn(x, **options), 1e-5)
-    assert_close(dx, plain.lrn_vjp(g, x, **options), 1e-5)
 
 
 @pytest.mark.parametrize("side", [9, 12, 13])
