@@ -70,19 +70,17 @@ def _folded(x: jax.Array, kernel: jax.Array, stride: int, pad: tuple[int, int]) 
     )
 
 
-def _on_accelerator(x: jax.Array, kernel: jax.Array, stride: int, pad: tuple[int, int]) -> jax.Array:
-    thin = stride > 1 and x.shape[-1] <= THIN
-    return (_folded if thin else _correlate)(x, kernel, stride, pad)
+def _thin(x: jax.Array, stride: int) -> bool:
+    return stride > 1 and x.shape[-1] <= THIN
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def _convolve(x: jax.Array, kernel: jax.Array, stride: int, pad: tuple[int, int]) -> jax.Array:
-    return lax.platform_dependent(
-        x,
-        kernel,
-        cpu=partial(_correlate, stride=stride, pad=pad),
-        default=partial(_on_accelerator, stride=stride, pad=pad),
-    )
+    plain = partial(_correlate, stride=stride, pad=pad)
+    if not _thin(x, stride):
+        return plain(x, kernel)
+    folded = partial(_folded, stride=stride, pad=pad)
+    return lax.platform_dependent(x, kernel, cpu=plain, default=folded)
 
 
 def _convolve_forward(
@@ -109,7 +107,7 @@ def _convolve_backward(
         return reduce(jnp.add, each)
 
     of_input = jax.linear_transpose(lambda x: _correlate(x, kernel, stride, pad), x)(g)[0]
-    whole = partial(of_kernel, form=_on_accelerator)
+    whole = partial(of_kernel, form=_folded if _thin(x, stride) else _correlate)
     return of_input, lax.platform_dependent(x, g, cpu=in_parts, default=whole)
 
 
