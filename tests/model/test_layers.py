@@ -40,6 +40,17 @@ def test_convolution_of_few_channels_on_an_accelerator(stride, pad, as_on_accele
     check_convolution_of_own_maps(2, stride, pad)
 
 
+@pytest.mark.parametrize(
+    ("platform", "read"), [("cpu", "224x224x3"), ("cuda", "57x57x48"), ("tpu", "57x57x48")]
+)
+def test_conv1_reads_squares_as_channels_on_accelerators_alone(platform, read):
+    kernel, bias = jnp.zeros((2, 11, 11, 3, 48)), jnp.zeros((2, 48))
+    forward = jax.jit(lambda x: layers.convolution(x, kernel, bias, 4, (1, 2)))
+    lowered = forward.trace(jnp.zeros((8, 224, 224, 3))).lower(lowering_platforms=(platform,))
+    (read_here,) = [line for line in lowered.as_text().splitlines() if "stablehlo.convolution" in line]
+    assert f"tensor<8x{read}xf32>" in read_here
+
+
 def check_convolution_of_own_maps(towers, stride, pad):
     x = random(5, 13, 13, 6)
     kernel, bias = random(towers, 5, 5, 6 // towers, 4), random(towers, 4)
