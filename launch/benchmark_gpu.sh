@@ -24,7 +24,7 @@ version=$(.venv/bin/python -c 'import jax; print(jax.__version__)')
   exit 1
 }
 mkdir -p runs/gpu
-export XLA_PYTHON_CLIENT_MEM_FRACTION=0.4  # PyTorch needs its share
+export XLA_PYTHON_CLIENT_MEM_FRACTION=${XLA_PYTHON_CLIENT_MEM_FRACTION:-0.4}  # PyTorch needs its share
 alexnet() { .venv/bin/python -m alexnet_jax.main "$@"; }
 common=(--config=configs/imagenet.py --config.mesh.model=1 --config.model.compute_dtype=bfloat16)
 

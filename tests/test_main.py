@@ -105,7 +105,7 @@ def test_every_config_is_right(module):
         ({"data.mean": "median"}, "config.data.mean='median': it must be one of"),
         ({"data.input_std": (1.0, 2.0)}, "config.data.input_std"),
         ({"data.validation_split": ""}, "needs config.data.validation_split"),
-        ({"schedule.kind": "steps"}, "config.schedule.steps belongs to"),
+        ({"schedule.kind": "steps"}, "config.schedule.kind='steps' with config.schedule.steps=()"),
         ({"schedule.kind": "steps", "schedule.steps": ((2, 0.1), (1, 0.1))}, "ascending"),
         ({"optimizer.per_layer": {"conv1": {"speed": 1.0}}}, "config.optimizer.per_layer.conv1.speed"),
         ({"optimizer.per_layer": {"conv1": {"frozen_from": -1}}}, "config.optimizer.per_layer.conv1.frozen"),

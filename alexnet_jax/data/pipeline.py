@@ -8,7 +8,12 @@ resume is to start at another number, on any number of processes.
 import io
 import json
 import math
+import multiprocessing
+import multiprocessing.connection
 import os
+import shutil
+import signal
+import sys
 import threading
 import weakref
 from collections.abc import Iterator, Sequence
@@ -34,6 +39,9 @@ from alexnet_jax.errors import RunFailure, UsageError
 PART = 8  # records that one thread reads, decodes and crops at a time
 READY = 2  # finished batches that may wait for the consumer
 SHARED = 2**16  # bytes from which an array comes from another process in shared memory, not through a pipe
+SHARED_MEMORY = Path("/dev/shm")
+IN_SHARED = 7  # batches of each process that reads lie there, at most
+MOST_WORKERS = 8  # that a run starts unasked
 Batch = dict[str, np.ndarray]
 
 
@@ -342,17 +350,35 @@ def decode(record: bytes, form: str, buffer: np.ndarray, name: str) -> np.ndarra
         ) from error
 
 
-def workers_of(data: ConfigDict) -> int:
+def workers_of(data: ConfigDict, pictures: int) -> int:
     """How many processes read training pictures beside this one: `config.data.workers`, 0 for threads alone.
 
-    Its -1 is none on a CPU. Beside an accelerator it is one for four cores: threads alone share Python's lock
-    with the loop that feeds the device (16 cores and an H100: 5,000 pictures/s, 16,000 from four processes).
+    Its -1 is none on a CPU. Beside an accelerator it is one for four cores, at most eight and as many as
+    shared memory has room for: threads alone share Python's lock with the loop that feeds the device (16
+    cores and an H100: 5,000 pictures/s, 16,000 from four processes).
+
+    Args:
+      data: the config's.
+      pictures: of a batch in this process.
+
+    Raises:
+      UsageError: more processes are asked for than shared memory has room for.
     """
+    each = IN_SHARED * pictures * data.crop**2 * data.channels
+    free = shutil.disk_usage(SHARED_MEMORY).free if SHARED_MEMORY.is_dir() else sys.maxsize
     if data.workers >= 0:
+        if data.workers * each > free:
+            raise UsageError(
+                f"config.data.workers={data.workers}: their batches need {data.workers * each / 1e6:,.0f} MB "
+                f"of {SHARED_MEMORY}, where {free / 1e6:,.0f} MB are free: give it more (docker run "
+                "--shm-size=) or set config.data.workers=0"
+            )
         return data.workers
     import jax  # not in the processes that read
 
-    return 0 if jax.default_backend() == "cpu" else len(os.sched_getaffinity(0)) // 4
+    if jax.default_backend() == "cpu":
+        return 0
+    return min(len(os.sched_getaffinity(0)) // 4, MOST_WORKERS, free // each)
 
 
 def threads_of(data: ConfigDict, workers: int = 0) -> int:
@@ -376,16 +402,20 @@ def training_batches(
       An iterator over {'image' uint8 (b, crop, crop, C), 'label' int32 (b,), 'flip' bool (b,), 'offset'
       int32 (b, 2) top and left of the crop, 'lighting' float32 (b, C) grey levels, 'scale' float32 (b,),
       'weight' float32 (b,)}. It raises RunFailure for a damaged record.
+
+    Raises:
+      UsageError: as `workers_of`.
     """
+    workers = workers_of(config.data, rows[1] - rows[0])
     records = dataset.records(config.data.train_split)
     decided = grain.MapDataset.range(first_batch, last_batch).map(
         _Decide(dataset, config, len(records), rows)
     )
-    return _batches(decided, records, config.data, config.data.crop, rows, workers_of(config.data))
+    return _batches(decided, records, config.data, config.data.crop, rows, workers)
 
 
 def evaluation_batches(dataset: Dataset, split: str, config: ConfigDict, *, rows: tuple[int, int]) -> Batches:
-    """Every record of `split` once, in order, as whole pictures.
+    """Every record of `split` once, in order, as whole pictures; read by threads, soon over.
 
     Returns:
       An iterator over {'image' uint8 (b, S, S, C), 'label' int32 (b,), 'weight' float32 (b,)}; the last
@@ -394,8 +424,25 @@ def evaluation_batches(dataset: Dataset, split: str, config: ConfigDict, *, rows
     records, batch_size = dataset.records(split), config.evaluate.batch_size
     count = -(-len(records) // batch_size)
     decided = grain.MapDataset.range(count).map(_InOrder(len(records), batch_size, rows))
-    # A short reading is over before processes have started: only those that are asked for.
-    return _batches(decided, records, config.data, config.data.size, rows, max(config.data.workers, 0))
+    return _batches(decided, records, config.data, config.data.size, rows)
+
+
+def _in_worker(number: int, workers: int) -> None:
+    """A process that reads lives as long as the one that it reads for, which alone hears signals.
+
+    A signal to all of a job would take from a run the batches with which it ends in order; and a process
+    whose parent was killed would wait for ever.
+    """
+    for told in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(told, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        multiprocessing.connection.wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _batches(
@@ -404,7 +451,7 @@ def _batches(
     data: ConfigDict,
     side: int,
     rows: tuple[int, int],
-    workers: int,
+    workers: int = 0,
 ) -> Any:
     threads = threads_of(data, workers)
     # So many batches are filled at once that no thread waits for the last part of one.
@@ -417,6 +464,7 @@ def _batches(
         pictures_alone = grain.experimental.DatasetOptions(min_shm_size=SHARED)
         iterable = grain.experimental.WithOptionsIterDataset(iterable, pictures_alone)
         iterable = iterable.mp_prefetch(
-            grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=READY)
+            grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=READY),
+            worker_init_fn=_in_worker,
         )
     return iter(iterable)

@@ -37,6 +37,7 @@ from alexnet_jax.training import diagnosis, evaluation, initial, metrics, optimi
 from alexnet_jax.training.checkpoint import Checkpoints, remove
 
 HELD_OUT = ("train[:90%]", "train[90%:]")  # where a source has no split to select by, or to test on
+HEARD_SECONDS = 0.5  # after which a signal that came has been heard
 IN_FLIGHT = 2  # steps that may wait on the device while the host goes on
 STATISTICS = "statistics.npz"
 SHARED_SECONDS = 30.0  # after which a file that another machine wrote must show itself
@@ -479,7 +480,15 @@ class _Run:
                         jax.profiler.start_trace(str(self.workdir / "profile"))
                         tracing = True
                     update, rates = self._update(number, state), self._rates(number)
-                    state, sums = update(state, next(batches), self.mean, rates)
+                    try:
+                        batch = next(batches)
+                    except RuntimeError:
+                        # A signal to all processes ends those that read while they are starting.
+                        time.sleep(HEARD_SECONDS)
+                        if not self.stop.now():
+                            raise
+                        continue
+                    state, sums = update(state, batch, self.mean, rates)
                     number += 1
                     window.add(sums)
                     progress.update(1, window.note)

@@ -5,6 +5,7 @@ import threading
 import time
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -166,13 +167,20 @@ def test_processes_do_not_matter(jpeg: ConfigDict, shared: int, monkeypatch: pyt
 
 
 def test_processes_beside_an_accelerator(jpeg: ConfigDict, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipeline.os, "sched_getaffinity", lambda process: set(range(16)))
-    default, three, none = (changed(jpeg, workers=workers).data for workers in (-1, 3, 0))
-    assert [pipeline.workers_of(data) for data in (default, three, none)] == [0, 3, 0]
+    cores, batch = 16, BATCH * CROP**2 * 3
+    monkeypatch.setattr(pipeline.os, "sched_getaffinity", lambda process: set(range(cores)))
+    default, three, none = (changed(jpeg, workers=workers, threads=0).data for workers in (-1, 3, 0))
+    assert [pipeline.workers_of(data, BATCH) for data in (default, three, none)] == [0, 3, 0]
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    assert [pipeline.workers_of(data) for data in (default, three, none)] == [4, 3, 0]
-    default.threads = 0
+    assert [pipeline.workers_of(data, BATCH) for data in (default, three, none)] == [4, 3, 0]
     assert pipeline.threads_of(default, 4) == 4
+    cores = 200
+    assert pipeline.workers_of(default, BATCH) == pipeline.MOST_WORKERS
+    room = SimpleNamespace(free=2 * pipeline.IN_SHARED * batch)
+    monkeypatch.setattr(pipeline.shutil, "disk_usage", lambda folder: room)
+    assert pipeline.workers_of(default, BATCH) == 2
+    with pytest.raises(UsageError, match=r"config.data.workers=3: .* /dev/shm, .* set config.data.workers=0"):
+        training(changed(jpeg, workers=3))
 
 
 def test_resumes_anywhere(raw: ConfigDict) -> None:

@@ -1,5 +1,6 @@
 """Runs that are killed, stopped, starved of disk and doubled: real processes, real files."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -84,6 +85,55 @@ def test_kills_do_not_change_the_result(
         f"{rounds} of {rounds} runs ended with the same bits in parameters, velocities and validation lines "
         f"after five kills each; {halves} half-written checkpoints removed",
     )
+
+
+def group_of(process: subprocess.Popen[bytes]) -> list[int]:
+    """The processes of its group that live."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            state, _, group = (folder / "stat").read_text().rpartition(")")[2].split()[:3]
+        except OSError:
+            continue
+        if int(group) == process.pid and state != "Z":
+            found.append(int(folder.name))
+    return found
+
+
+@pytest.mark.parametrize("number", [TERM, INT], ids=["SIGTERM", "SIGINT"])
+def test_a_signal_to_all_processes_of_a_run_stops_it_in_order(
+    digits_folder: str, cache: Path, undisturbed: Path, tmp_path: Path, number: int
+) -> None:
+    workdir, errors = tmp_path / "run", tmp_path / "errors"
+    arguments = command(digits_folder, workdir, "--config.data.workers=2")
+    process = start(arguments, errors, cache)
+    injections.stepping(process, workdir, errors)
+    assert len(group_of(process)) >= 3
+    os.killpg(process.pid, number)
+    assert finish(process) == 128 + number, errors.read_text()
+    told = errors.read_text()
+    assert f"stopped at step {newest_step(workdir)}" in told
+    assert "Traceback" not in told, told
+    assert "leaked" not in told, told
+    assert finish(start(arguments, errors, cache)) == 0, errors.read_text()
+    assert is_undisturbed(workdir, undisturbed)
+
+
+def test_processes_that_read_end_with_the_run_that_was_killed(
+    digits_folder: str, cache: Path, tmp_path: Path
+) -> None:
+    workdir, errors = tmp_path / "run", tmp_path / "errors"
+    before = set(Path("/dev/shm").iterdir())
+    process = start(command(digits_folder, workdir, "--config.data.workers=2"), errors, cache)
+    injections.stepping(process, workdir, errors)
+    assert len(group_of(process)) >= 3
+    assert hit(process, KILL)
+    process.wait()
+    until = time.monotonic() + 20
+    while time.monotonic() < until and (group_of(process) or set(Path("/dev/shm").glob("psm_*")) - before):
+        time.sleep(0.1)
+    assert group_of(process) == []
+    assert set(Path("/dev/shm").glob("psm_*")) - before == set()
 
 
 @pytest.mark.parametrize("number", [TERM, INT], ids=["SIGTERM", "SIGINT"])
