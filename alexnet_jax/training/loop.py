@@ -489,6 +489,7 @@ class _Run:
                             raise
                         continue
                     state, sums = update(state, batch, self.mean, rates)
+                    del batch  # with the memory in which it came
                     number += 1
                     window.add(sums)
                     progress.update(1, window.note)
