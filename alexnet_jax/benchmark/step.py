@@ -386,8 +386,14 @@ def operation_seconds(profile: Any) -> Counter[str]:
                 for name, operation in event.stats:
                     if name == "hlo_op":
                         buffered = operation.startswith("command_buffer")
-                        took[event.name[:60] if buffered else operation] += event.duration_ns / 1e9
+                        took[_without_types(event.name) if buffered else operation] += event.duration_ns / 1e9
     return took
+
+
+def _without_types(kernel: str) -> str:
+    """'void f<...>(...)' as 'f', and no more than the beginning of a mangled name."""
+    name = re.split(r"[<(]", kernel.removeprefix("void "))[0].strip().replace(" ", "_")
+    return name[:60] if name.startswith("_Z") else name
 
 
 def _kernel(operation: str) -> str:

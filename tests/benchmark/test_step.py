@@ -111,11 +111,29 @@ def test_operations_of_a_gpu() -> None:
                 event("void nhwcAddPaddingKernel<...>", 1e9, convolution),
                 event("sm80_xmma_fprop_implicit_gemm_indexed_bf16bf16_bf16f32_f32", 3e9, convolution),
                 event("loop_convert_slice_fusion_1", 2e9, "command_buffer_123"),
+                event(
+                    "void cutlass::Kernel2<cutlass_80_tensorop<128, 256> >(Params)", 1e9, "command_buffer_7"
+                ),
             ]
         )
     ]
     took = step.operation_seconds(SimpleNamespace(planes=[SimpleNamespace(lines=lines)]))
-    assert took.most_common() == [(convolution, 4.0), ("loop_convert_slice_fusion_1", 2.0)]
+    assert took.most_common() == [
+        (convolution, 4.0),
+        ("loop_convert_slice_fusion_1", 2.0),
+        ("cutlass::Kernel2", 1.0),
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("dtype", "precision"), [("bfloat16", "bfloat16"), ("float32", "tf32")])
+def test_a_gpu_is_compared_with_forms_of_its_own_precision(dtype: str, precision: str) -> None:
+    pytest.importorskip("torch", reason="PyTorch is not installed")
+    from alexnet_jax.benchmark import torch_peer
+
+    forms = torch_peer.forms("cuda", dtype)
+    assert {form.precision for form in forms} == {precision}
+    assert len({form.words for form in forms}) == len(forms) == 6
 
 
 @pytest.mark.parametrize("make", [tiny, pytest.param(small, marks=pytest.mark.slow)])
