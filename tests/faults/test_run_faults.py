@@ -102,7 +102,7 @@ def group_of(process: subprocess.Popen[bytes]) -> list[int]:
 
 @pytest.mark.parametrize("number", [TERM, INT], ids=["SIGTERM", "SIGINT"])
 def test_a_signal_to_all_processes_of_a_run_stops_it_in_order(
-    digits_folder: str, cache: Path, undisturbed: Path, tmp_path: Path, number: int
+    digits_folder: str, cache: Path, tmp_path: Path, number: int
 ) -> None:
     workdir, errors = tmp_path / "run", tmp_path / "errors"
     arguments = command(digits_folder, workdir, "--config.data.workers=2")
@@ -115,8 +115,9 @@ def test_a_signal_to_all_processes_of_a_run_stops_it_in_order(
     assert f"stopped at step {newest_step(workdir)}" in told
     assert "Traceback" not in told, told
     assert "leaked" not in told, told
-    assert finish(start(arguments, errors, cache)) == 0, errors.read_text()
-    assert is_undisturbed(workdir, undisturbed)
+    checkpoints = Checkpoints(workdir / "checkpoints")
+    assert checkpoints.damage(newest_step(workdir)) is None
+    checkpoints.close()
 
 
 def test_processes_that_read_end_with_the_run_that_was_killed(
