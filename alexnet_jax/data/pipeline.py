@@ -459,7 +459,7 @@ def _batches(
     options = grain.ReadOptions(num_threads=filling, prefetch_buffer_size=filling + READY)
     iterable = decided.map(_Read(records, data, side, threads)).to_iter_dataset(options)
     if workers:
-        if not flags.FLAGS.is_parsed():  # grain reads flags, which a program of another's may not have
+        if not flags.FLAGS.is_parsed():  # grain reads flags, which only absl's programs have parsed
             flags.FLAGS.mark_as_parsed()
         pictures_alone = grain.experimental.DatasetOptions(min_shm_size=SHARED)
         iterable = grain.experimental.WithOptionsIterDataset(iterable, pictures_alone)

@@ -170,6 +170,8 @@ def prepare_run(config: ConfigDict) -> tuple[pipeline.Dataset, Architecture, Mes
         split = config.data[key]
         if split and dataset.size(split) == 0:
             raise UsageError(f"config.data.{key}={split!r} holds no pictures in {dataset.folder}")
+    first, last = step.rows_here(mesh, config.data.batch_size)
+    pipeline.workers_of(config.data, last - first)  # refuses more than shared memory has room for
     return dataset, architecture, mesh
 
 

@@ -292,6 +292,7 @@ def test_a_loss_that_stands_still_is_reported(digits_config, tmp_path, capfd, ar
         ({"data.name": "nothing"}, "is not prepared; type: python -m alexnet_jax.main prepare"),
         ({"data.format": "jpeg"}, "was prepared with format='raw'"),
         ({"model.towers": 1, "mesh.model": 2}, "this net has 1 tower"),
+        ({"data.workers": 10**8}, "config.data.workers=100000000: their batches need"),
     ],
     ids=str,
 )
