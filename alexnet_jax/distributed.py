@@ -1,7 +1,7 @@
 """Several processes that are one run: how they find each other, agree, and end together.
 
-JAX's coordination service, which the first process holds, carries what the processes tell each other here;
-pictures, activations and gradients travel between the devices.
+JAX's coordination service, which the first process holds, carries the messages of this module; images,
+activations and gradients travel between the devices.
 """
 
 import ctypes
@@ -17,17 +17,18 @@ from typing import Any
 
 from alexnet_jax.errors import RunFailure, UsageError
 
-HEARTBEAT_SECONDS = 30  # a process unheard of for so long is dead, and with it the job
+HEARTBEAT_SECONDS = 30  # a process that is silent for so long counts as dead, and with it the job
 START_SECONDS = 300  # how long the first processes wait for the last
 WAIT_SECONDS = 1800  # how long the others wait for what the first one looks up
-LAG = 8  # a process is never so many programs ahead of another: loop and evaluation wait for earlier ones
+# A process is never so many programs ahead of another: loop and evaluation wait for earlier ones.
+STOP_LOOKAHEAD = 8
 
 _started: list[Any] = []  # after `start`: the ctypes callback, which C code may call until the process ends
 
 
 @dataclass(frozen=True)
-class Place:
-    """A process's place in its job.
+class ProcessSpec:
+    """Say which process this is of how many.
 
     Attributes:
       coordinator: HOST:PORT of the first process; empty: JAX finds all three out (TPU).
@@ -40,16 +41,18 @@ class Place:
     process: int = 0
 
 
-def find_place(
+def resolve_process(
     coordinator: str, processes: int, process: int, environment: Mapping[str, str], on_tpu: bool
-) -> Place | None:
-    """This process's place, from flags, or from what SLURM, Kubernetes or a TPU say.
+) -> ProcessSpec | None:
+    """Find out which process this is, from flags, or from what SLURM, Kubernetes or a TPU say.
 
     `JAX_COORDINATOR_ADDRESS`, `JAX_NUM_PROCESSES` and `JAX_PROCESS_ID` stand for the three flags; an indexed
     job of Kubernetes gives the last one as `JOB_COMPLETION_INDEX`.
 
     Args:
-      coordinator, processes, process: the flags; '', 0 and -1 when they are not given.
+      coordinator: the flag; '' where it is not given.
+      processes: the flag; 0 where it is not given.
+      process: the flag; -1 where it is not given.
       environment: the variables.
       on_tpu: whether this machine has a TPU.
 
@@ -87,27 +90,27 @@ def find_place(
         raise UsageError(
             f"the environment says that there are several processes, and not which: {error}"
         ) from None
-    return Place() if on_tpu else None
+    return ProcessSpec() if on_tpu else None
 
 
-def _checked(coordinator: str, processes: int, process: int, source: str) -> Place | None:
+def _checked(coordinator: str, processes: int, process: int, source: str) -> ProcessSpec | None:
     host, _, port = coordinator.rpartition(":")
     if not host or not port.isdecimal():
         raise UsageError(f"{source}: the first process is at {coordinator!r}, it must be HOST:PORT")
     if processes < 1 or not 0 <= process < processes:
         raise UsageError(f"{source}: process {process} of {processes}; they count from 0")
-    return Place(coordinator, processes, process) if processes > 1 else None
+    return ProcessSpec(coordinator, processes, process) if processes > 1 else None
 
 
 def machine_has_tpu() -> bool:
-    """Whether JAX would look for the other machines of a TPU from here."""
+    """Return whether JAX would look for the other machines of a TPU from here."""
     from jax._src import cloud_tpu_init
 
     return bool(cloud_tpu_init.running_in_cloud_tpu_vm) and os.environ.get("JAX_PLATFORMS") != "cpu"
 
 
-def start(place: Place) -> None:
-    """Joins the other processes; to be called once, before anything is computed.
+def start(spec: ProcessSpec) -> None:
+    """Join the other processes; call it once, before anything is computed.
 
     From then on a process that ends without a word ends the others, within about `HEARTBEAT_SECONDS`.
 
@@ -119,36 +122,36 @@ def start(place: Place) -> None:
     jax.config.update("jax_enable_preemption_service", False)  # the loop has its own orderly stop
     limits: Any = {"initialization_timeout": START_SECONDS, "heartbeat_timeout_seconds": HEARTBEAT_SECONDS}
     try:
-        if place.coordinator:
+        if spec.coordinator:
             jax.distributed.initialize(
-                place.coordinator,
-                place.processes,
-                place.process,
+                spec.coordinator,
+                spec.processes,
+                spec.process,
                 cluster_detection_method="deactivate",
                 **limits,
             )
         else:
             jax.distributed.initialize(**limits)
     except ValueError as error:
-        if place.coordinator:
+        if spec.coordinator:
             raise
         print(f"no other machine of this TPU is known: it trains alone ({error})", file=sys.stderr)
         return
     except RuntimeError as error:
         first = (str(error) or "no message").splitlines()[0]
-        at = f" at {place.coordinator}" if place.coordinator else ""
+        at = f" at {spec.coordinator}" if spec.coordinator else ""
         raise RunFailure(f"the processes of this run have not found each other{at}: {first}") from error
     _end_with_the_others()
 
 
 def _end_with_the_others() -> None:
-    """Exit code 1 and a line where JAX, told that another process is dead, would abort with code 134."""
+    """Exit with code 1 and a line where JAX, when another process is dead, would abort with code 134."""
     libc = ctypes.CDLL(None)
 
     def end(number: int) -> None:
         text = (
             f"alexnet_jax: {prefix()}another process of this run has died, and with it the run (its own last "
-            "lines say why); the same command goes on from the last checkpoint\n"
+            "lines say why); the same command resumes from the last checkpoint\n"
         )
         os.write(sys.stderr.fileno(), text.encode())
         os._exit(1)
@@ -159,22 +162,22 @@ def _end_with_the_others() -> None:
 
 
 def prefix() -> str:
-    """'process 3: ' in a run of several processes, for messages of one of them; else empty."""
+    """Return 'process 3: ' in a run of several processes, for messages of one of them; else ''."""
     return f"process {_process()}: " if _started else ""
 
 
 def explain() -> str:
-    """What an unexpected error in a run of several processes may mean besides what it says; else empty."""
+    """Return what an unexpected error in a run of several processes may mean besides; else ''."""
     if not _started:
         return ""
     return (
         "; this is also how it shows when another process of this run has died (its own last lines say why): "
-        "the same command goes on from the last checkpoint"
+        "the same command resumes from the last checkpoint"
     )
 
 
-def is_first() -> bool:
-    """Whether this is the run's first process, or its only one."""
+def is_primary() -> bool:
+    """Return whether this is the run's first process, or its only one."""
     return not _started or _process() == 0
 
 
@@ -184,8 +187,8 @@ def _process() -> int:
     return distributed.global_state.process_id
 
 
-def leave(code: int, orderly: bool) -> None:
-    """Ends this process's part of the run.
+def shutdown(code: int, orderly: bool) -> None:
+    """End this process's part of the run.
 
     Args:
       code: its exit code.
@@ -202,12 +205,12 @@ def leave(code: int, orderly: bool) -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     if _process() == 0:
-        time.sleep(1)  # what is wrong for all, all tell: the others end when the first is gone
+        time.sleep(1)  # what is wrong for all, all report: the others end when the first is gone
     os._exit(code)
 
 
 class Group:
-    """What the processes of a run tell each other. In a run of one process nothing is sent.
+    """Exchange messages between the processes of a run. In a run of one process nothing is sent.
 
     All processes must make the same calls in the same order.
     """
@@ -219,16 +222,16 @@ class Group:
         self.process, self.processes = jax.process_index(), jax.process_count()
         self._client: Any = distributed.global_state.client if self.processes > 1 else None
         self._shared = self._ticks = 0
-        self._told = False
-        self._stop: tuple[int, int] | None = None  # the tick of a stop that was told, and its signal
+        self._announced = False
+        self._stop: tuple[int, int] | None = None  # the tick of an announced stop, and its signal
 
     @property
-    def first(self) -> bool:
-        """Whether this is the process that logs and writes."""
+    def is_primary(self) -> bool:
+        """Return whether this is the process that logs and writes."""
         return self.process == 0
 
-    def from_first(self, find: Callable[[], Any]) -> Any:
-        """What `find` gives on the first process, as json carries it: the others do not look themselves.
+    def broadcast_from_primary(self, find: Callable[[], Any]) -> Any:
+        """Return what `find` gives on the first process, as JSON carries it: the others do not call it.
 
         Raises:
           UsageError, RunFailure: it did there.
@@ -237,7 +240,7 @@ class Group:
             return find()
         self._shared += 1
         key = f"alexnet/shared/{self._shared}"
-        if not self.first:
+        if not self.is_primary:
             found = json.loads(self._client.blocking_key_value_get(key, WAIT_SECONDS * 1000))
             if "error" in found:
                 raise {2: UsageError, 1: RunFailure}[found["code"]](found["error"])
@@ -250,12 +253,12 @@ class Group:
         self._client.key_value_set(key, json.dumps({"value": value}))
         return value
 
-    def stops_at(self, wanted: int) -> int:
-        """The signal at which all processes stop now, 0 to go on.
+    def agreed_stop_signal(self, wanted: int) -> int:
+        """Return the signal at which all processes stop now, 0 to continue.
 
-        Each process asks before each program that it starts. The first that is told to stop names a tick
-        that none has reached: the others cannot be further than `LAG` programs ahead, as each program needs
-        all processes, and so they hear of it in time.
+        Each process asks before each program that it starts. The first that gets a signal names a tick that
+        none has reached: the others cannot be further than `STOP_LOOKAHEAD` programs ahead, as each program
+        needs all processes, and so they hear of it in time.
 
         Args:
           wanted: the signal that this process got, 0 for none.
@@ -263,11 +266,11 @@ class Group:
         if self._client is None:
             return wanted
         self._ticks += 1
-        if wanted and not self._told and self._stop is None:
-            self._told = True
-            told = json.dumps([self._ticks + LAG, wanted])
+        if wanted and not self._announced and self._stop is None:
+            self._announced = True
+            announcement = json.dumps([self._ticks + STOP_LOOKAHEAD, wanted])
             try:
-                self._client.key_value_set("alexnet/stop/all", told)
+                self._client.key_value_set("alexnet/stop/all", announcement)
             except Exception as error:  # jaxlib has no type of its own for it
                 if "ALREADY_EXISTS" not in str(error):
                     raise

@@ -10,8 +10,8 @@ from typing import IO
 
 
 @contextlib.contextmanager
-def whole_file(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
-    """Opens a binary file that takes the name `path` only when its whole content is on disk.
+def atomic_write(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
+    """Open a binary file that takes the name `path` only when its whole content is on disk.
 
     The content goes to a temporary file in the same folder, which is synchronised and renamed at
     the end; when the block raises, the temporary file is removed and `path` is as it was.
@@ -33,8 +33,8 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
 
 
 @contextlib.contextmanager
-def whole_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Gives an empty folder that takes the name `path`, free or an empty folder's, when the block ends.
+def atomic_directory(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield an empty folder that takes the name `path`, free or an empty folder's, when the block ends.
 
     When the block raises, the folder is removed with all that is in it.
     """
@@ -51,26 +51,26 @@ def whole_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def remove_partial(folder: Path) -> None:
-    """Removes what a killed process left of `whole_file` in `folder`; no other may be writing there."""
+    """Remove what a killed process left of `atomic_write` in `folder`; no other may be writing there."""
     for path in folder.glob(".*.partial"):
         if path.is_file():
             path.unlink()
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Writes `text` as UTF-8 through `whole_file`."""
-    with whole_file(path) as file:
+    """Write `text` as UTF-8 through `atomic_write`."""
+    with atomic_write(path) as file:
         file.write(text.encode())
 
 
 def synchronise(path: str | os.PathLike[str]) -> None:
-    """Makes the content of a file survive a power cut."""
+    """Make the content of a file survive a power cut."""
     with open(path, "rb") as file:
         os.fsync(file.fileno())
 
 
 def synchronise_folder(folder: str | os.PathLike[str]) -> None:
-    """Makes the names in `folder` survive a power cut."""
+    """Make the names in `folder` survive a power cut."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,4 +1,4 @@
-"""How long work shows itself: a bar on a terminal, plain lines elsewhere."""
+"""Progress of long work: a bar on a terminal, plain lines elsewhere."""
 
 import sys
 import time
@@ -11,7 +11,7 @@ SECONDS_BETWEEN_LINES = 15.0
 
 
 class Progress:
-    """Counts `total` items of work and shows rate and time to go on standard error.
+    """Count `total` items of work and show their rate and the time left on standard error.
 
     Use as a context manager. On a terminal it is a tqdm bar; elsewhere a line at most every 15
     seconds and one at the end, so that a log file stays readable.
@@ -20,7 +20,7 @@ class Progress:
       what: the name of the work, such as 'evaluate'.
       total: how many items there are, None when nobody knows yet.
       unit: the plural name of an item, such as 'images'.
-      initial: items already done, when work is taken up again.
+      initial: items already done, when work is resumed.
       shown: False makes it silent (every process but the first).
     """
 
@@ -46,7 +46,7 @@ class Progress:
             self._line()
 
     def update(self, items: int, note: str = "") -> None:
-        """Counts `items` more; `note` is shown beside the count."""
+        """Count `items` more; `note` is shown after the count."""
         self.done += items
         if self.bar is not None:
             if note:
@@ -56,13 +56,13 @@ class Progress:
             self._line(note)
 
     def expect(self, total: int) -> None:
-        """Says how many items there will be, as far as it is known by now."""
+        """Set how many items there will be, as far as it is known by now."""
         self.total = total
         if self.bar is not None:
             self.bar.total = total
 
     def say(self, text: str) -> None:
-        """Prints a line of its own above the bar."""
+        """Print a line above the bar."""
         if not self.shown:
             return
         if self.bar is not None:
@@ -84,5 +84,5 @@ class Progress:
 
 
 def printable(text: str) -> str:
-    """`text` with control, direction and other unprintable characters as escapes, for a terminal."""
+    """Return `text` with control, direction and other unprintable characters as escapes, for a terminal."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

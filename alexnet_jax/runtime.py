@@ -1,4 +1,4 @@
-"""The process and its machine: kept compiled programs, memory that stays, processor and versions."""
+"""The process and its machine: compiled programs on disk, malloc's heap, processor and versions."""
 
 import ctypes
 import importlib.util
@@ -16,13 +16,13 @@ _MADV_HUGEPAGE = 14
 
 
 def compilation_cache() -> str | None:
-    """The folder in which compiled programs are kept from one start to the next, made where it is missing.
+    """Return the folder in which compiled programs are kept between starts; make it where it is missing.
 
     `$XDG_CACHE_HOME/alexnet_jax` or `~/.cache/alexnet_jax`. What is loaded from it is executed, so it must
     belong to this user, who alone may write there.
 
     Returns:
-      The folder; None when `$JAX_COMPILATION_CACHE_DIR` is set: JAX follows that by itself.
+      The folder; None when `$JAX_COMPILATION_CACHE_DIR` is set: JAX reads that by itself.
 
     Raises:
       UsageError: the folder is another's, others may write there, or it cannot be made.
@@ -50,13 +50,12 @@ def compilation_cache() -> str | None:
     return str(folder)
 
 
-def keep_memory() -> bool:
-    """Makes freed memory stay in this process, in huge pages where the kernel gives them.
+def retain_malloc_heap() -> bool:
+    """Keep freed memory in this process, in huge pages where the kernel gives them.
 
     XLA takes the temporary memory of a step on a CPU from malloc, gigabytes in one piece, and gives it
     back at the step's end. glibc asks the kernel for such a piece anew each time, so that every page of it
-    is faulted in and zeroed at every step: half of the time at batch 128. It must be called before the
-    process has threads.
+    is faulted in and zeroed at every step. Call it before the process has threads.
 
     Returns:
       Whether it was done: on a machine without accelerators, with glibc.
@@ -88,7 +87,7 @@ def keep_memory() -> bool:
 
 
 def host() -> str:
-    """This machine's processor and how many of its cores this process may use."""
+    """Return this machine's processor and how many of its cores this process may use."""
     model = platform.processor() or platform.machine()
     try:
         for line in Path("/proc/cpuinfo").read_text().splitlines():
@@ -96,17 +95,17 @@ def host() -> str:
                 model = line.split(":", 1)[1].strip()
                 break
     except OSError:
-        pass  # not Linux: the platform's own word stands
+        pass  # not Linux: the platform's own name stands
     return f"{model}, {cores()} core{'s' if cores() > 1 else ''}"
 
 
 def cores() -> int:
-    """How many cores this process may use; XLA has as many threads."""
+    """Return how many cores this process may use; XLA has as many threads."""
     return len(os.sched_getaffinity(0))
 
 
 def versions(*packages: str) -> dict[str, str]:
-    """Versions of Python and of those `packages` that are installed."""
+    """Return the versions of Python and of those `packages` that are installed."""
     found = {"python": platform.python_version()}
     for package in packages:
         try:

@@ -1,33 +1,33 @@
-"""SIGINT and SIGTERM while no run listens to them."""
+"""SIGINT and SIGTERM while no run handles them."""
 
 import os
 import signal
 import sys
 from types import FrameType
 
-AGAIN = 2.0  # seconds after which a signal that did not end the program comes again
+RESEND_SECONDS = 2.0  # seconds after which a signal that did not end the program comes again
 
 
-def heeded() -> list[signal.Signals]:
-    """Those of SIGINT and SIGTERM that whoever started the program did not tell it to ignore."""
+def not_ignored() -> list[signal.Signals]:
+    """Return those of SIGINT and SIGTERM that the program was not started to ignore."""
     both = (signal.SIGINT, signal.SIGTERM)
     return [number for number in both if signal.getsignal(number) != signal.SIG_IGN]
 
 
 def catch() -> None:
-    """Lets SIGINT and SIGTERM end the program with exit codes 130 and 143."""
-    for number in heeded():
+    """Let SIGINT and SIGTERM end the program with exit codes 130 and 143."""
+    for number in not_ignored():
         signal.signal(number, _end)
     sys.unraisablehook = _unraisable
 
 
 def end() -> None:
-    """Where the program ends: no signal comes again."""
+    """Stop sending a signal again: the program ends here by itself."""
     signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def _end(number: int, frame: FrameType | None) -> None:
-    """Ends the program by an exception, so that half-written files are removed; amid an import at once.
+    """End the program by an exception, so that half-written files are removed; amid an import at once.
 
     Extension modules that are being imported crash on an exception or make an ImportError of it, and nothing
     is being written then. Elsewhere it is lost where it falls into a callback (JAX has one that runs at each
@@ -39,11 +39,11 @@ def _end(number: int, frame: FrameType | None) -> None:
             os._exit(128 + number)
         frame = frame.f_back
     signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(number))
-    signal.setitimer(signal.ITIMER_REAL, AGAIN)
+    signal.setitimer(signal.ITIMER_REAL, RESEND_SECONDS)
     raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
 
 
 def _unraisable(what: "sys.UnraisableHookArgs") -> None:
-    """Is silent about an end that fell into a callback: the signal comes again."""
+    """Print nothing about an end that fell into a callback: the signal comes again."""
     if what.exc_type not in (KeyboardInterrupt, SystemExit):
         sys.__unraisablehook__(what)

@@ -3,8 +3,8 @@
   python -m alexnet_jax.main prepare --config=configs/cifar10.py --source=cifar10.tar.xz
   python -m alexnet_jax.main --config=configs/cifar10.py
 
-Three convolutions and two fully connected layers, the whole 32 x 32 picture, no augmentation, all 50,000
-training pictures, so that nothing is selected: the last checkpoint is the result. Published: 26 % test
+Three convolutions and two fully connected layers, the whole 32 x 32 image, no augmentation, all 50,000
+training images, so that nothing is selected: the last checkpoint is the result. Published: 26 % test
 error after 80 seconds on a GTX 580.
 """
 

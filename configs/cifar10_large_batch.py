@@ -1,4 +1,4 @@
-"""Large batches on CIFAR-10: cuda-convnet's '11 %' net at a quarter of its width, 1,024 pictures a step.
+"""Large batches on CIFAR-10: cuda-convnet's '11 %' net at a quarter of its width, 1,024 images a step.
 
   python -m alexnet_jax.main prepare --config=configs/cifar10.py --source=cifar10.tar.xz
   python -m alexnet_jax.main --config=configs/cifar10_large_batch.py

@@ -3,7 +3,7 @@
   python -m alexnet_jax.main prepare --config=configs/digits.py --source=digits
   python -m alexnet_jax.main --config=configs/digits.py
 
-The paper's table at an eighth of its width, on 8 x 8 pictures enlarged to 72 x 72, with the paper's crops,
+The paper's table at an eighth of its width, on 8 x 8 images enlarged to 72 x 72, with the paper's crops,
 mirror images (a mirrored digit is read as the digit) and dropout.
 Expected: under 3 % test error with ten views, in a minute and a half on two cores.
 """

@@ -1,4 +1,4 @@
-"""ImageNet-trained features for one's own pictures: torchvision's AlexNet with a new head.
+"""ImageNet-trained features for one's own images: torchvision's AlexNet with a new head.
 
   python -m alexnet_jax.main convert alexnet-owt-7be5be79.pth --output=runs/torchvision
   python -m alexnet_jax.main --config=configs/finetune.py --source=photos/ --workdir=runs/photos
@@ -9,7 +9,7 @@ Another net's weights: config.train.init_from, and its architecture, crop, mean 
 
 The convolutions stay as they are, and no gradient is computed for them. To let the last one learn slowly:
 --config.optimizer.per_layer="{'conv5': {'kernel_rate_factor': 0.1, 'bias_rate_factor': 0.1}}". With fewer
-than 128 pictures make data.batch_size smaller and the rates with it. Measured on Caltech-101, see README.md.
+than 128 images make data.batch_size smaller and the rates with it. Measured on Caltech-101, see README.md.
 """
 
 from ml_collections import ConfigDict

@@ -18,7 +18,7 @@ def get_config() -> ConfigDict:
     config.data = ConfigDict()
     config.data.name = "imagenet2012"
     config.data.dir = ""  # empty: $TFDS_DATA_DIR, else ~/tensorflow_datasets
-    config.data.size = 256  # sides of a prepared picture
+    config.data.size = 256  # sides of a prepared image
     config.data.crop = 224  # sides of what the net sees
     config.data.channels = 3
     config.data.train_split = "train"
@@ -33,8 +33,8 @@ def get_config() -> ConfigDict:
     config.data.lighting_form = "standard_deviation"
     config.data.lighting_divisor = 1.0  # the 2012 source: 1.1, while lighting is on
     config.data.lighting_off = ()  # pairs of epochs (from, to) without lighting
-    config.data.crop_sharing = 1  # pictures that share a crop and a flip; the 2012 source: 32
-    config.data.mean = "centre"  # 'centre' or 'crop' of the mean picture, 'rgb', or 'none'
+    config.data.crop_sharing = 1  # images that share a crop and a flip; the 2012 source: 32
+    config.data.mean = "centre"  # 'centre' or 'crop' of the mean image, 'rgb', or 'none'
     config.data.input_std = (1.0,)  # grey levels that one unit of the input stands for, one or one a channel
     config.data.exif_rotation = False
     config.data.format = "jpeg"  # or 'raw'

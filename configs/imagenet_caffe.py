@@ -5,7 +5,7 @@
   python -m alexnet_jax.main --config=configs/imagenet_caffe.py --config.model.architecture=caffenet
 
 Expected, by its authors: 57.1 % top-1 and 80.2 % top-5 accuracy on the validation set with the centre view
-(CaffeNet 57.4 and 80.4). Not run by this project. Two differences stay: Caffe squashed pictures to 256 x 256,
+(CaffeNet 57.4 and 80.4). Not run by this project. Two differences stay: Caffe squashed images to 256 x 256,
 here the short side becomes 256 and the centre is cut; and its colours stood as blue, green, red, which only
 matters to converted weights.
 """
@@ -16,7 +16,7 @@ from configs import imagenet
 
 
 def epochs(iterations: int) -> float:
-    """Caffe's iterations of 256 pictures in epochs of ILSVRC-2012."""
+    """Caffe's iterations of 256 images in epochs of ILSVRC-2012."""
     return iterations * 256 / 1_281_167
 
 

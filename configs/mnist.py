@@ -3,7 +3,7 @@
   python -m alexnet_jax.main prepare --config=configs/mnist.py --source=FOLDER_WITH_THE_IDX_FILES
   python -m alexnet_jax.main --config=configs/mnist.py
 
-11,935 parameters. One twelfth of the training pictures is held out.
+11,935 parameters. One twelfth of the training images is held out.
 """
 
 from ml_collections import ConfigDict

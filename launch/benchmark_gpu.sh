@@ -38,12 +38,12 @@ if [ -n "$data" ]; then
   records=$(.venv/bin/python - "$data" <<'PYTHON'
 import sys
 
-from alexnet_jax.data import pipeline
+from alexnet_jax.data import records
 from configs import imagenet
 
 data = imagenet.get_config().data
 data.name = sys.argv[1]
-print(pipeline.open_dataset(data).size("train"))
+print(records.open_dataset(data).size("train"))
 PYTHON
 )
   rm -rf runs/gpu/train

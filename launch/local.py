@@ -27,7 +27,7 @@ _DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of Linux: the processes do not outlive thi
 
 
 def main(arguments: list[str]) -> int:
-    """Runs the processes; returns the exit code."""
+    """Run the processes; return the exit code."""
     flag = next((a for a in arguments if a.startswith("--processes=")), "")
     number = flag.partition("=")[2]
     rest = [a for a in arguments if a != flag]
@@ -57,7 +57,7 @@ def main(arguments: list[str]) -> int:
 
 
 def gpu_shares(count: int) -> list[str] | None:
-    """CUDA_VISIBLE_DEVICES of each process; empty without GPUs, None where they do not divide."""
+    """Return CUDA_VISIBLE_DEVICES of each process; empty without GPUs, None where they do not divide."""
     if os.environ.get("JAX_PLATFORMS") == "cpu":
         return []
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
@@ -76,21 +76,8 @@ def gpu_shares(count: int) -> list[str] | None:
 
 
 def watch(commands: list[tuple[dict[str, str], list[str]]]) -> int:
-    """Starts the commands and ends them all when one ends badly; returns the exit code."""
-    parent = os.getpid()
-
-    def follow_the_parent() -> None:
-        ctypes.CDLL(None).prctl(_DEATH_SIGNAL, signal.SIGKILL)
-        if os.getppid() != parent:
-            os._exit(1)
-
-    # Sessions of their own: a terminal's Ctrl-C reaches them once, from here.
-    running = [
-        subprocess.Popen(
-            command, env={**os.environ, **own}, start_new_session=True, preexec_fn=follow_the_parent
-        )
-        for own, command in commands
-    ]
+    """Start the commands and end them all when one ends badly; return the exit code."""
+    running = start(commands)
 
     def pass_on(number: int, frame: FrameType | None) -> None:
         for process in running:
@@ -99,6 +86,32 @@ def watch(commands: list[tuple[dict[str, str], list[str]]]) -> int:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, pass_on)
+    failed = wait(running)
+    if failed is None:
+        failed = next((process.returncode for process in running if process.returncode), 0)
+    return failed if failed in (0, 2, 130, 143) else 1
+
+
+def start(commands: list[tuple[dict[str, str], list[str]]]) -> list[subprocess.Popen[bytes]]:
+    """Start the commands, each with its own variables; they end when this process dies."""
+    parent = os.getpid()
+
+    def follow_the_parent() -> None:
+        ctypes.CDLL(None).prctl(_DEATH_SIGNAL, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(1)
+
+    # Sessions of their own: a terminal's Ctrl-C reaches them once, from here.
+    return [
+        subprocess.Popen(
+            command, env={**os.environ, **own}, start_new_session=True, preexec_fn=follow_the_parent
+        )
+        for own, command in commands
+    ]
+
+
+def wait(running: list[subprocess.Popen[bytes]]) -> int | None:
+    """Wait for the processes; return the exit code of the first that failed, None where none did."""
     deadline = failed = None
     while any(process.poll() is None for process in running):
         for number, process in enumerate(running):
@@ -111,14 +124,11 @@ def watch(commands: list[tuple[dict[str, str], list[str]]]) -> int:
                 process.kill()
             deadline = None
         time.sleep(0.2)
-    codes = [process.returncode for process in running]
-    if failed is None:
-        failed = next((code for code in codes if code), 0)
-    return failed if failed in (0, 2, 130, 143) else 1
+    return failed
 
 
 def ending(code: int | None) -> str:
-    """How a process with this return code ended, in words."""
+    """Return how a process with this return code ended, in words."""
     if code is not None and code < 0:
         return f"was ended by {signal.Signals(-code).name}"
     return f"ended with exit code {code}"

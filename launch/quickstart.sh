@@ -21,16 +21,16 @@ echo "== predict: the file names begin with the right answer"
 .venv/bin/python - <<'PYTHON'
 import pathlib
 
-from alexnet_jax.data import sources
+from alexnet_jax.data.sources.detect import open_source
 
-folder = pathlib.Path("runs/digits_test_pictures")
+folder = pathlib.Path("runs/digits_test_images")
 folder.mkdir(parents=True, exist_ok=True)
-pictures = (p for p in sources.open_source("digits").pictures() if p.split == "test")
-for _, picture in zip(range(8), pictures):
-    (folder / picture.key.replace("/", "_")).write_bytes(picture.data)
+tests = ((entry, image) for entry, image in open_source("digits").images() if entry.split == "test")
+for _, (entry, image) in zip(range(8), tests):
+    (folder / entry.key.replace("/", "_")).write_bytes(image)
 PYTHON
-alexnet predict --workdir="$run" --output="$run/predictions.png" runs/digits_test_pictures
-echo "== explore: a page to follow a picture through the net"
+alexnet predict --workdir="$run" --output="$run/predictions.png" runs/digits_test_images
+echo "== explore: a page to follow an image through the net"
 alexnet report --explore --workdir="$run" --config.data.dir="$data"
 
 cat <<END
@@ -40,7 +40,7 @@ Made:
   $run/checkpoints/                               its parameters (Orbax, with checksums)
   $run/evaluation.json, predictions.png           its answers
   $run/report/explorer.html                       open it in a browser: how this net sees
-Next: a small net on your own pictures, a folder with one folder for each of N classes, a tenth held out:
+Next: a small net on your own images, a folder with one folder for each of N classes, a tenth held out:
   .venv/bin/python -m alexnet_jax.main --config=configs/cifar10.py --source=FOLDER --workdir=runs/mine \\
     --config.data.name=mine --config.model.classes=N
 or the paper's own recipe: configs/imagenet.py.

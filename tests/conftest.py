@@ -1,26 +1,47 @@
 """What all tests share: four simulated devices, and where the real data lies."""
 
-import atexit
 import os
-import shutil
 import signal
-import tempfile
 from pathlib import Path
 
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4"
 os.environ["JAX_PLATFORMS"] = "cpu"
-# One program is compiled once in a session of tests, however many tests run it.
-os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="alexnet_tests_")
+# One program is compiled once, however many tests, workers and sessions of tests run it.
+os.environ.setdefault(
+    "JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1] / ".pytest_cache" / "compiled")
+)
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
 # Under a shell that runs the tests in the background the programs they start would ignore it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 
 import pytest
 from ml_collections import ConfigDict
 
 from configs import digits
 from tests.helpers import small_digits
+
+# Tests that need the machine for themselves: they kill at chosen moments, count seconds or memory, or start
+# several processes that wait for each other. All others may run side by side.
+ALONE = (
+    "benchmark/test_exchange.py",
+    "benchmark/test_input.py",
+    "benchmark/test_step.py",
+    "faults/test_prepare_kills.py",
+    "faults/test_run_faults.py",
+    "launch/test_train_launch.py",
+    "report/test_explorer.py",
+    "test_real_data.py",
+    "test_runtime.py",
+    "test_signals.py",
+    "training/test_processes.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests of `ALONE`."""
+    for item in items:
+        if item.path.relative_to(Path(__file__).parent).as_posix() in ALONE:
+            item.add_marker(pytest.mark.alone)
 
 
 @pytest.fixture(scope="session")
@@ -47,3 +68,13 @@ def digits_folder(tmp_path_factory: pytest.TempPathFactory) -> str:
 def digits_config(digits_folder: str) -> ConfigDict:
     """The digits config cut down to 12 steps on a 1x2 mesh."""
     return small_digits(digits_folder)
+
+
+@pytest.fixture(scope="session")
+def small_run(tmp_path_factory: pytest.TempPathFactory, digits_folder: str) -> Path:
+    """A finished run of 12 steps on a 1x2 mesh; tests copy it before they change it."""
+    from alexnet_jax.training import loop
+
+    workdir = tmp_path_factory.mktemp("runs") / "whole"
+    assert loop.train(small_digits(digits_folder), workdir) == 0
+    return workdir

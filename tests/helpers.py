@@ -1,5 +1,10 @@
 """Runs small enough for a test."""
 
+import json
+from pathlib import Path
+from typing import Any
+
+import jax
 from ml_collections import ConfigDict
 
 from configs import digits
@@ -8,12 +13,12 @@ STEPS, STOP = 12, 5
 
 
 def epochs(steps: int) -> float:
-    """`steps` of the small run in epochs."""
+    """Return `steps` of the small run in epochs."""
     return steps * 32 / 1350
 
 
 def small_digits(folder: str) -> ConfigDict:
-    """The digits config on the data in `folder`, cut down to 12 steps on a 1x2 mesh."""
+    """Return the digits config on the data in `folder`, cut down to 12 steps on a 1x2 mesh."""
     config = digits.get_config()
     config.data.dir = folder
     config.data.batch_size = 32
@@ -23,3 +28,16 @@ def small_digits(folder: str) -> ConfigDict:
     config.schedule.kind, config.schedule.steps = "constant", ()
     config.mesh.data, config.mesh.model = 1, 2
     return config
+
+
+def saved_params(workdir: Path, step: int) -> Any:
+    """Return the parameters of a checkpoint, on the host."""
+    from alexnet_jax.workdir import trained
+
+    return jax.device_get(trained.load(workdir, trained.read_config(workdir), str(step)).params)
+
+
+def logged(workdir: Path, tag: str) -> list[dict[str, Any]]:
+    """Return the lines of a run's metrics that have a tag."""
+    found = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    return [line for line in found if tag in line]

@@ -13,7 +13,7 @@ import pytest
 from ml_collections import ConfigDict
 from PIL import Image
 
-from alexnet_jax import config as configuration
+from alexnet_jax.config import compatibility, schema
 from alexnet_jax.data import prepare
 from alexnet_jax.model import architectures
 from alexnet_jax.training import loop, optimizer
@@ -44,7 +44,7 @@ ABLATIONS = {
 
 
 def text(config: ConfigDict) -> str:
-    return "".join(f"{key} = {value!r}\n" for key, value in configuration.flatten(config).items())
+    return "".join(f"{key} = {value!r}\n" for key, value in compatibility.flatten(config).items())
 
 
 def ablate(config: ConfigDict, name: str) -> ConfigDict:
@@ -58,7 +58,7 @@ def ablate(config: ConfigDict, name: str) -> ConfigDict:
 def test_a_config_is_its_golden_text(name):
     module = importlib.import_module(f"configs.{name}")
     config = module.get_config()
-    configuration.check(config)
+    schema.check(config)
     architecture = architectures.build(config.model, config.data.crop, config.data.channels)
     optimizer.layer_rules(architecture, config.optimizer, config.schedule)
     path = GOLDEN / f"{name}.txt"

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from alexnet_jax import distributed
-from alexnet_jax.distributed import Group, Place, find_place
+from alexnet_jax.distributed import Group, ProcessSpec, resolve_process
 from alexnet_jax.errors import RunFailure, UsageError
 
 SLURM = {"SLURM_JOB_ID": "5000", "SLURM_STEP_NUM_TASKS": "6", "SLURM_PROCID": "3"}
@@ -15,27 +15,27 @@ SLURM = {"SLURM_JOB_ID": "5000", "SLURM_STEP_NUM_TASKS": "6", "SLURM_PROCID": "3
     ("flags", "environment", "place"),
     [
         (("", 0, -1), {}, None),
-        (("host:1234", 4, 0), {}, Place("host:1234", 4, 0)),
+        (("host:1234", 4, 0), {}, ProcessSpec("host:1234", 4, 0)),
         (("host:1234", 1, 0), {}, None),
-        (("host:1", 4, 2), SLURM, Place("host:1", 4, 2)),  # flags come first
-        (("", 0, -1), SLURM | {"SLURM_STEP_NODELIST": "n7"}, Place("n7:62344", 6, 3)),
-        (("", 0, -1), SLURM | {"SLURM_STEP_NODELIST": "n7,m[1-5]"}, Place("n7:62344", 6, 3)),
-        (("", 0, -1), SLURM | {"SLURM_STEP_NODELIST": "gpu-[007,9-12]"}, Place("gpu-007:62344", 6, 3)),
+        (("host:1", 4, 2), SLURM, ProcessSpec("host:1", 4, 2)),  # flags come first
+        (("", 0, -1), SLURM | {"SLURM_STEP_NODELIST": "n7"}, ProcessSpec("n7:62344", 6, 3)),
+        (("", 0, -1), SLURM | {"SLURM_STEP_NODELIST": "n7,m[1-5]"}, ProcessSpec("n7:62344", 6, 3)),
+        (("", 0, -1), SLURM | {"SLURM_STEP_NODELIST": "gpu-[007,9-12]"}, ProcessSpec("gpu-007:62344", 6, 3)),
         (("", 0, -1), SLURM | {"SLURM_STEP_NUM_TASKS": "1"}, None),  # srun of one
         (("", 0, -1), {"SLURM_JOB_ID": "5", "SLURM_NTASKS": "4", "SLURM_PROCID": "0"}, None),  # no srun
         (
             ("", 0, -1),
             {"JAX_COORDINATOR_ADDRESS": "a:1", "JAX_NUM_PROCESSES": "2", "JOB_COMPLETION_INDEX": "1"},
-            Place("a:1", 2, 1),
+            ProcessSpec("a:1", 2, 1),
         ),
     ],
 )
 def test_places(flags, environment, place):
-    assert find_place(*flags, environment, False) == place
+    assert resolve_process(*flags, environment, False) == place  # type: ignore[call-arg]
 
 
 def test_on_a_tpu_jax_finds_the_place():
-    assert find_place("", 0, -1, {}, True) == Place()
+    assert resolve_process("", 0, -1, {}, True) == ProcessSpec()
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_on_a_tpu_jax_finds_the_place():
 )
 def test_places_that_are_none(flags, environment, words):
     with pytest.raises(UsageError, match=words.replace("(", r"\(")):
-        find_place(*flags, environment, False)
+        resolve_process(*flags, environment, False)  # type: ignore[call-arg]
 
 
 class Service:
@@ -88,8 +88,8 @@ def test_what_the_first_finds_the_others_get():
     def never():
         raise AssertionError("the others do not look themselves")
 
-    assert first.from_first(lambda: (1, {"a": None})) == (1, {"a": None})
-    assert second.from_first(never) == [1, {"a": None}]
+    assert first.broadcast_from_primary(lambda: (1, {"a": None})) == (1, {"a": None})
+    assert second.broadcast_from_primary(never) == [1, {"a": None}]
     for kind in (UsageError, RunFailure):
 
         def fail(kind=kind):
@@ -97,38 +97,38 @@ def test_what_the_first_finds_the_others_get():
 
         for group in (first, second):
             with pytest.raises(kind, match="the disk is full"):
-                group.from_first(fail)
+                group.broadcast_from_primary(fail)
 
 
-@pytest.mark.parametrize("behind", range(distributed.LAG))
+@pytest.mark.parametrize("behind", range(distributed.STOP_LOOKAHEAD))
 def test_all_stop_at_one_tick_however_far_apart_they_are(behind):
     groups = members(3)
     ahead = [behind, 0, behind // 2]  # ticks that a process has made before the one that is told to stop
     stopped = [0, 0, 0]
     for process, group in enumerate(groups):
         for _ in range(5 + ahead[process]):
-            assert group.stops_at(0) == 0
+            assert group.agreed_stop_signal(0) == 0
     for tick in range(40):
         for process, group in enumerate(groups):
             number = 6 + tick + ahead[process]
             wanted = {1: 15 if tick >= 0 else 0, 0: 2 if tick >= 3 else 0, 2: 0}[process]
             if not stopped[process]:
                 # the one that is told asks first in its round
-                order = groups[1].stops_at(15) if process == 0 and tick == 0 else 0
+                order = groups[1].agreed_stop_signal(15) if process == 0 and tick == 0 else 0
                 assert order == 0
                 if process == 1 and tick == 0:
                     continue
-                found = group.stops_at(wanted)
+                found = group.agreed_stop_signal(wanted)
                 if found:
                     assert found == 15
                     stopped[process] = number
     assert len(set(stopped)) == 1
     told = [json.loads(v) for k, v in groups[0]._client.values.items() if k.startswith("alexnet/stop")]
-    assert told == [[6 + distributed.LAG, 15]]
+    assert told == [[6 + distributed.STOP_LOOKAHEAD, 15]]
 
 
 def test_alone_a_stop_is_at_once():
     group = Group()
-    assert group.stops_at(0) == 0
-    assert group.stops_at(15) == 15
-    assert group.from_first(lambda: {1, 2}) == {1, 2}
+    assert group.agreed_stop_signal(0) == 0
+    assert group.agreed_stop_signal(15) == 15
+    assert group.broadcast_from_primary(lambda: {1, 2}) == {1, 2}

@@ -14,7 +14,7 @@ import jax
 import numpy as np
 import pytest
 
-from alexnet_jax.inference import run as runs
+from alexnet_jax.workdir import trained as runs
 from configs import imagenet
 
 pytestmark = pytest.mark.slow
@@ -124,7 +124,7 @@ def test_a_signal_stops_in_order_and_the_same_command_goes_on(tmp_path):
     process.send_signal(signal.SIGTERM)
     errors = process.communicate(timeout=120)[1]
     assert process.returncode == 143, errors
-    assert "the same command goes on from there" in errors
+    assert "the same command resumes there" in errors
     alexnet(*flags, f"--workdir={stopped}")
     params = [
         runs.load(folder, runs.read_config(folder), "last").params for folder in (stopped, tmp_path / "whole")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from alexnet_jax import main, runtime
+from alexnet_jax import runtime
 from alexnet_jax.errors import UsageError
 from tests.helpers import small_digits
 
@@ -73,7 +73,7 @@ FAULTS = """
 import resource, sys
 if sys.argv[1] == "keep":
     from alexnet_jax import runtime
-    assert runtime.keep_memory()
+    assert runtime.retain_malloc_heap()
 import jax, jax.numpy as jnp
 f = jax.jit(lambda x: jnp.sort(jnp.sin(x) @ x.T, axis=0).sum())
 x = jnp.ones((3000, 100))
@@ -137,14 +137,3 @@ def test_a_second_start_compiles_nothing_and_profile_traces_steps(digits_folder:
     events = [event for plane in profile.planes for line in plane.lines for event in line.events]
     runs = {value for event in events for name, value in event.stats if name == "run_id"}
     assert len(runs) == 2
-
-
-def test_an_unsafe_cache_is_told_and_not_used(
-    base: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (base / "alexnet_jax").mkdir(parents=True)
-    (base / "alexnet_jax").chmod(0o777)
-    monkeypatch.setattr(runtime, "keep_memory", lambda: True)
-    main._set_up(keep_compiled=True)
-    assert "compiled programs are not kept" in capsys.readouterr().err
-    assert "JAX_COMPILATION_CACHE_DIR" not in os.environ

@@ -1,7 +1,7 @@
 """What the devices send each other in a training step, counted in the compiled program.
 
 Towers exchange what enters the layers that read both of them, with its gradient, and sum the last layer:
-bytes for each picture. Replicas sum their gradients: bytes for each step, whatever the batch. A device of a
+bytes for each image. Replicas sum their gradients: bytes for each step, whatever the batch. A device of a
 group of n sends, of N bytes, N (n - 1) / n in an all-gather or a reduce-scatter and twice that in an
 all-reduce (by a ring, which is the least that is possible).
 """
@@ -9,6 +9,7 @@ all-reduce (by a ring, which is the least that is possible).
 import math
 import re
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,11 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from alexnet_jax.benchmark import timing
-from alexnet_jax.errors import UsageError
+from alexnet_jax.benchmark.step import random_batch, training_program
 from alexnet_jax.model import architectures, inputs, sharding
-from alexnet_jax.model.architectures import Architecture
-from alexnet_jax.training import optimizer, step
+from alexnet_jax.model.shapes import layer_shapes
+from alexnet_jax.model.specs import Architecture, Weighted
+from alexnet_jax.training import step
 
 # What the arithmetic of efficiency assumes (docs/SCALING.md).
 IMAGES_PER_SECOND = 2994.0  # one V100 trains so many, float32 (published, MXNet, batch 256)
@@ -38,7 +40,7 @@ _ARRAY = re.compile(r"(\w+)\[([\d,]*)\]")
 
 @dataclass(frozen=True)
 class Exchange:
-    """One exchange of a compiled program.
+    """Describe one exchange of a compiled program.
 
     Attributes:
       kind: as HLO names it.
@@ -54,7 +56,7 @@ class Exchange:
 
 
 def exchanges(text: str) -> list[Exchange]:
-    """The exchanges in a compiled program's HLO between two devices or more, in its order."""
+    """Return the exchanges in a compiled program's HLO between two devices or more, in its order."""
     found = []
     for line in text.splitlines():
         match = _LINE.search(line)
@@ -79,7 +81,7 @@ def exchanges(text: str) -> list[Exchange]:
 
 
 def _group_size(kind: str, rest: str) -> int:
-    """How many devices are in a group.
+    """Return how many devices are in a group.
 
     Of {{0,1},{2,3}}, of [2,2]<=[4], of mesh['a'=2,'b'=4] {'b'}, or of pairs that send.
     """
@@ -99,40 +101,40 @@ def _group_size(kind: str, rest: str) -> int:
 
 
 def minimum(architecture: Architecture) -> list[tuple[str, int]]:
-    """What two devices with a tower each must send, in values a picture and device (paper, figure 2).
+    """Return what two devices with a tower each must send, in values an image and device (paper, figure 2).
 
     Its own part of what enters each layer that reads both towers, the gradient of the other's part, and its
     part of the sum in the last layer.
     """
-    table = architectures.shapes(architecture)
+    table = layer_shapes(architecture)
     rows: list[tuple[str, int]] = []
     before: tuple[int, ...] = (architecture.crop, architecture.crop, architecture.channels)
-    picture = True
+    is_image = True
     for layer in architecture.layers:
-        if isinstance(layer, architectures.Weighted):
-            if layer.reads == "both" and not picture:
+        if isinstance(layer, Weighted):
+            if layer.reads == "both" and not is_image:
                 rows += [
                     (f"what enters {layer.name}", math.prod(before) // 2),
                     (f"its gradient at {layer.name}", math.prod(before) // 2),
                 ]
             elif layer.reads == "sum":
                 rows.append((f"the sum of {layer.name}", architecture.classes))
-            picture = False
+            is_image = False
         before = table[layer.name].output
     return rows
 
 
 def smallest_batch(devices: int, model: int, tower_bytes: float, gradient_bytes: float) -> int | None:
-    """Pictures in a batch, of all devices, from which on they compute for `WANTED` of their time.
+    """Return the images in a batch, of all devices, from which on they compute for `WANTED` of their time.
 
     Nothing is sent while something is computed, so this is the worst case. A replica of `model` devices
-    trains b pictures in b / (model * rate); it sends `tower_bytes` a picture and device inside itself, and a
+    trains b images in b / (model * speed); it sends `tower_bytes` an image and device inside itself, and a
     ring over the replicas sends 2 (n - 1) / n of a device's share of the gradients, in 2 (n - 1) hops.
 
     Args:
       devices: in all.
       model: 1, or 2 with a tower a device.
-      tower_bytes: that a device sends for each picture to the other tower's.
+      tower_bytes: that a device sends for each image to the other tower's.
       gradient_bytes: of all gradients.
 
     Returns:
@@ -140,22 +142,23 @@ def smallest_batch(devices: int, model: int, tower_bytes: float, gradient_bytes:
     """
     replicas = devices // model
     gradients = 2 * (replicas - 1) / replicas * gradient_bytes / model / LINK + 2 * (replicas - 1) * HOP
-    computing = 1 / (model * IMAGES_PER_SECOND)  # seconds a picture of a replica
+    computing = 1 / (model * IMAGES_PER_SECOND)  # seconds an image of a replica
     exchanging = tower_bytes / PAIR if model == 2 else 0.0
     left = computing * (1 / WANTED - 1) - exchanging
     return math.ceil(gradients / left) * replicas if left > 0 else None
 
 
 def compiled_step(config: ConfigDict, data: int, model: int, share: int = 2) -> tuple[str, Architecture, int]:
-    """HLO of the training step on a mesh; no parameter or picture is made.
+    """Compile the training step on a mesh; no parameter or image is made.
 
     Args:
       config: for the net and the update.
-      data, model: the mesh.
-      share: pictures of a replica; few compile fastest.
+      data: replicas of the mesh.
+      model: its devices for the towers of a replica.
+      share: images of a replica; few compile fastest.
 
     Returns:
-      The text, the net, and the pictures of a batch.
+      The HLO, the net, and the images of a batch.
 
     Raises:
       UsageError: the mesh or the config does not fit.
@@ -171,64 +174,48 @@ def compiled_step(config: ConfigDict, data: int, model: int, share: int = 2) -> 
 def step_shapes(
     config: ConfigDict, architecture: Architecture, mesh: jax.sharding.Mesh, batch_size: int
 ) -> tuple[step.Program, Any, Any, Any, Any]:
-    """The program of a training step and the shapes and places of its four arguments."""
-    rules = optimizer.layer_rules(architecture, config.optimizer, config.schedule)
-    form = inputs.InputForm(config.data.mean, config.data.input_std)
-    rule = optimizer.update_rule(rules, config.optimizer)
-    program = step.Program(architecture, mesh, form, rule, config.seed)
+    """Return the program of a training step, and the shapes and shardings of its four arguments."""
+    program = training_program(config, architecture, mesh)
     whole = sharding.replicated(mesh)
 
-    def shaped(shape: tuple[int, ...], dtype: Any, place: Any = whole) -> jax.ShapeDtypeStruct:
-        return jax.ShapeDtypeStruct(shape, dtype, sharding=place)
+    def shaped(shape: tuple[int, ...], dtype: Any, placed: Any = whole) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct(shape, dtype, sharding=placed)
 
     params = {
         name: {leaf: shaped(getattr(shape, leaf), np.float32) for leaf in ("kernel", "bias")}
-        for name, shape in architectures.shapes(architecture).items()
+        for name, shape in layer_shapes(architecture).items()
         if shape.kernel
     }
-    opt_state = jax.eval_shape(rule.init, params)
     count: Any = shaped((), np.int32)
-    state = step.TrainState(count, params, opt_state)
-    state = jax.tree.map(
-        lambda x, place: shaped(x.shape, x.dtype, place), state, step.state_shardings(program, state)
-    )
-    rows = sharding.placed(mesh, jax.sharding.PartitionSpec("data"))
-    channels = architecture.channels
-    fields: dict[str, tuple[tuple[int, ...], Any]] = {
-        "image": ((architecture.crop, architecture.crop, channels), np.uint8),
-        "label": ((), np.int32),
-        "flip": ((), np.bool_),
-        "offset": ((2,), np.int32),
-        "lighting": ((channels,), np.float32),
-        "scale": ((), np.float32),
-        "weight": ((), np.float32),
-    }
-    batch = {name: shaped((batch_size, *shape), dtype, rows) for name, (shape, dtype) in fields.items()}
-    size = (config.data.size, config.data.size, channels)
+    state = step.TrainState(count, params, jax.eval_shape(program.optimizer.init, params))
+    state = sharding.abstract_like(state, step.state_shardings(program, state))
+    rows = sharding.batch_sharding(mesh)
+    one = random_batch(config.data, architecture.classes, 1, np.random.default_rng(0))
+    batch = {name: shaped((batch_size, *value.shape[1:]), value.dtype, rows) for name, value in one.items()}
+    size = (config.data.size, config.data.size, architecture.channels)
     grey = np.zeros(size, np.float32)
-    mean = inputs.mean_array(form, grey, grey[0, 0], architecture.crop)
+    mean = inputs.mean_array(program.normalization, grey, grey[0, 0], architecture.crop)
     rates = {name: {leaf: shaped((), np.float32) for leaf in leaves} for name, leaves in params.items()}
     return program, state, batch, shaped(mean.shape, mean.dtype), rates
 
 
 def run(config: ConfigDict, output: Path) -> None:
-    """`benchmark exchange`: counts, prints the tables, writes benchmark.json.
+    """Count, print the tables and write benchmark.json: `benchmark exchange`.
 
     Raises:
       UsageError: a net of one tower, fewer than two devices, a folder that is not there.
     """
-    if not output.parent.is_dir():
-        raise UsageError(f"--output={output}: the folder {output.parent} does not exist")
-    text, architecture, pictures = compiled_step(config, 1, 2)
+    timing.check_output(output)
+    text, architecture, images = compiled_step(config, 1, 2)
     towers = exchanges(text)
     least = sum(4 * count for _, count in minimum(architecture))
-    counted = sum(each.sent for each in towers) / pictures
-    lines = [f"{architecture.name}, a tower a device: bytes that a device sends for each picture"]
+    counted = sum(each.sent for each in towers) / images
+    lines = [f"{architecture.name}, a tower a device: bytes that a device sends for each image"]
     lines += [f"  {name:<28}{4 * count:>12,}" for name, count in minimum(architecture)]
     lines += [f"  {'at least':<28}{least:>12,}", f"  {'counted':<28}{counted:>12,.0f}", ""]
     text, _, _ = compiled_step(config, 2, 1)
     replicas = sum(each.sent for each in exchanges(text))
-    size = 4 * sum(shape.parameters for shape in architectures.shapes(architecture).values())
+    size = 4 * sum(shape.parameters for shape in layer_shapes(architecture).values())
     lines += [
         "two replicas: bytes that a device sends for each step",
         f"  {'the gradients, at least':<28}{size:>12,}",
@@ -241,10 +228,10 @@ def run(config: ConfigDict, output: Path) -> None:
         one, two = (f"{batch:,}" if batch else "none" for batch in found)
         lines.append(f"  {devices:>8}{one:>22}{two:>16}")
     print("\n".join(lines))
-    device = jax.devices()[0].device_kind
+    row = partial(timing.row, {"device": jax.devices()[0].device_kind, "versions": {}})
     rows = [
-        timing.row("exchange.towers", "bytes/image", [counted], "the least possible", [least], device, {}),
-        timing.row("exchange.replicas", "bytes/step", [replicas], "the least possible", [size], device, {}),
+        row("exchange.towers", "bytes/image", [counted], "the least possible", [least]),
+        row("exchange.replicas", "bytes/step", [replicas], "the least possible", [size]),
     ]
     timing.write(output, rows)
     print(f"written to {output}")

@@ -1,8 +1,8 @@
 """Whether near means alike, and how long finding takes.
 
-Accuracy: the class of the nearest training picture, for each test picture of a folder with `train/` and
+Accuracy: the class of the nearest training image, for each test image of a folder with `train/` and
 `test/`, against the same net with each layer's weights shuffled; where the net knows the folder's classes,
-how many of the first twenty test pictures that `--label` finds show what was asked for. Time: to index the
+how many of the first twenty test images that `--label` finds show what was asked for. Time: to index the
 folder, to ask it, and to ask a million vectors, which lie in a file, against numpy on the same file.
 """
 
@@ -12,38 +12,38 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
+from alexnet_jax import runtime
 from alexnet_jax.benchmark import timing
+from alexnet_jax.benchmark.timing import UNIT, Rates, Row
 from alexnet_jax.errors import UsageError
 from alexnet_jax.inference import features, similar
-from alexnet_jax.inference.run import Run
 from alexnet_jax.model import sharding
+from alexnet_jax.workdir.trained import TrainedNet
 
 VECTORS = 1_000_000
 FIRST = 20  # answers to a label that are looked at
 RUNS = 3
 
 
-def run(trained: Run, source: str, output: Path) -> None:
-    """`benchmark similar`: measures, prints, writes benchmark.json."""
-    rows = measure(trained, source, output.parent)
-    timing.write(output, rows)
-    print(timing.table(rows))
-    print(f"written to {output}")
+def run(net: TrainedNet, source: str, output: Path) -> None:
+    """Measure, print the table and write benchmark.json: `benchmark similar`."""
+    timing.report(output, measure(net, source, output.parent))
 
 
 def measure(
-    trained: Run, source: str, folder: Path, vectors: int = VECTORS, runs: int = RUNS
-) -> list[dict[str, Any]]:
-    """Accuracy and times.
+    net: TrainedNet, source: str, folder: Path, vectors: int = VECTORS, runs: int = RUNS
+) -> list[Row]:
+    """Measure accuracy and times.
 
     Args:
-      trained: the net.
+      net: the net.
       source: a folder with `train/<class>/` and `test/<class>/`.
       folder: where indexes and the file of vectors are put while this runs.
       vectors: synthetic ones.
@@ -52,7 +52,7 @@ def measure(
     Returns:
       Objects of benchmark.json: similar.accuracy.euclidean and .cosine (mean over classes, a fraction; the
       peer is the shuffled net), similar.label (precision of the first `FIRST`, mean over the classes with as
-      many test pictures; the peer is the shuffled net), similar.index (pictures/s; the peer is the
+      many test images; the peer is the shuffled net), similar.index (images/s; the peer is the
       time of a run over an index that is there), similar.ask (questions/s of the folder's index; the peer is
       numpy), similar.ask.synthetic (of the synthetic vectors).
 
@@ -62,10 +62,10 @@ def measure(
     train, test = Path(source) / "train", Path(source) / "test"
     if not source or not train.is_dir() or not test.is_dir():
         raise UsageError("benchmark similar needs --source=FOLDER with train/<class>/ and test/<class>/")
-    device, versions = f"{jax.devices()[0].device_kind}, {timing.host()}", timing.versions("jax", "numpy")
-    with tempfile.TemporaryDirectory(dir=folder) as place:
-        here = dataclasses.replace(trained, workdir=Path(place) / "trained")
-        control = dataclasses.replace(_shuffled(trained), workdir=Path(place) / "shuffled")
+    device = f"{jax.devices()[0].device_kind}, {runtime.host()}"
+    row = partial(timing.row, timing.measured_on(device, "jax", "numpy"))
+    with tempfile.TemporaryDirectory(dir=folder) as temporary:
+        here = dataclasses.replace(net, workdir=Path(temporary) / "trained")
         started = time.perf_counter()
         index = similar.index(here, train)[0]
         seconds = time.perf_counter() - started
@@ -73,80 +73,47 @@ def measure(
         similar.index(here, train)
         again = time.perf_counter() - started
         questions = similar.index(here, test)[0]
-        right = {distance: accuracy(index, questions, distance) for distance in similar.DISTANCES}
-        others = similar.index(control, train)[0], similar.index(control, test)[0]
-        named = precision(questions, trained.class_names), precision(others[1], trained.class_names)
-        by_chance = {distance: accuracy(*others, distance) for distance in similar.DISTANCES}
-        many = Path(place) / "vectors.npy"
-        planted = _synthetic(many, vectors, index.vectors.shape[1])
-        mapped = np.load(many, mmap_mode="r")
-        query = questions.vectors[:1]
-        wanted = mapped[planted][None]
-        contestants: dict[str, Callable[[], float]] = {
-            "folder": _timed(lambda: similar.nearest(index.vectors, query, 20, "euclidean")),
-            "folder, numpy": _timed(lambda: _by_numpy(index.vectors, query)),
-            "synthetic": _timed(lambda: _found(similar.nearest(mapped, wanted, 20)[1][0, 0], planted)),
-            "synthetic, numpy": _timed(lambda: _found(_by_numpy(mapped, wanted), planted)),
-        }
-        rates = timing.alternate("benchmark similar", contestants, runs)
-    form = f"{index.layer}, {index.vectors.shape[1]} values in half precision"
-    return [
-        *(
-            timing.row(
-                f"similar.accuracy.{distance}",
-                "1-NN",
-                [right[distance]],
-                "weights shuffled",
-                [by_chance[distance]],
-                device,
-                versions,
-            )
-            | {"train": len(index.files), "test": len(questions.files), "layer": index.layer}
-            for distance in similar.DISTANCES
-        ),
-        *(
-            timing.row(
-                "similar.label",
-                "precision",
-                [statistics.mean(own.values())],
-                "weights shuffled",
-                [statistics.mean(chance.values())],
-                device,
-                versions,
-            )
-            | {"first": FIRST, "classes": len(own)}
-            for own, chance in [named]
-            if own
-        ),
-        timing.row(
-            "similar.index",
-            "pictures/s",
-            [len(index.files) / seconds],
-            "nothing changed",
-            [len(index.files) / again],
-            device,
-            versions,
+        shuffled = dataclasses.replace(_shuffled(net), workdir=Path(temporary) / "shuffled")
+        control = similar.index(shuffled, train)[0], similar.index(shuffled, test)[0]
+        rows = []
+        for distance in similar.DISTANCES:
+            found, chance = accuracy(index, questions, distance), accuracy(*control, distance)
+            rows.append(row(f"similar.accuracy.{distance}", "1-NN", [found], "weights shuffled", [chance]))
+            rows[-1] |= {"train": len(index.files), "test": len(questions.files), "layer": index.layer}
+        named, by_chance = (precision(each, net.class_names) for each in (questions, control[1]))
+        if named:
+            means = ([statistics.mean(each.values())] for each in (named, by_chance))
+            rows.append(row("similar.label", "precision", next(means), "weights shuffled", next(means)))
+            rows[-1] |= {"first": FIRST, "classes": len(named)}
+        size = len(index.files)
+        rows.append(row("similar.index", UNIT, [size / seconds], "nothing changed", [size / again]))
+        rows[-1] |= {"pictures": size, "seconds": seconds, "seconds_again": again}
+        rates = _ask(index, questions.vectors[:1], Path(temporary) / "vectors.npy", vectors, runs)
+    stored = f"{index.layer}, {index.vectors.shape[1]} values in half precision"
+    for name, asked, count in (("", "folder", size), (".synthetic", "synthetic", vectors)):
+        rows.append(
+            row(f"similar.ask{name}", "questions/s", rates[asked], "numpy", rates[f"{asked}, numpy"])
+            | {"vectors": count, "form": stored}
         )
-        | {"pictures": len(index.files), "seconds": seconds, "seconds_again": again},
-        timing.row(
-            "similar.ask", "questions/s", rates["folder"], "numpy", rates["folder, numpy"], device, versions
-        )
-        | {"vectors": len(index.files), "form": form},
-        timing.row(
-            "similar.ask.synthetic",
-            "questions/s",
-            rates["synthetic"],
-            "numpy",
-            rates["synthetic, numpy"],
-            device,
-            versions,
-        )
-        | {"vectors": vectors, "form": form},
-    ]
+    return rows
+
+
+def _ask(index: similar.Index, query: np.ndarray, path: Path, vectors: int, runs: int) -> Rates:
+    """Return questions a second of the index and of as many synthetic vectors in a file, and numpy's."""
+    planted = _synthetic(path, vectors, index.vectors.shape[1])
+    mapped = np.load(path, mmap_mode="r")
+    wanted = mapped[planted][None]
+    contestants = {
+        "folder": _timed(lambda: similar.nearest(index.vectors, query, 20, "euclidean")),
+        "folder, numpy": _timed(lambda: _by_numpy(index.vectors, query)),
+        "synthetic": _timed(lambda: _found(similar.nearest(mapped, wanted, 20)[1][0, 0], planted)),
+        "synthetic, numpy": _timed(lambda: _found(_by_numpy(mapped, wanted), planted)),
+    }
+    return timing.alternate("benchmark similar", contestants, runs)
 
 
 def accuracy(index: similar.Index, questions: similar.Index, distance: str) -> float:
-    """How often the nearest picture in `index` is of the question's class (its folder), over classes."""
+    """Return how often the nearest image in `index` is of the question's class (its folder), over classes."""
     found: dict[str, list[bool]] = defaultdict(list)
     for start in range(0, len(questions.files), 64):
         rows = similar.nearest(index.vectors, questions.vectors[start : start + 64], 1, distance)[1][:, 0]
@@ -157,9 +124,9 @@ def accuracy(index: similar.Index, questions: similar.Index, distance: str) -> f
 
 
 def precision(index: similar.Index, class_names: Sequence[str], first: int = FIRST) -> dict[str, float]:
-    """What share of the `first` likeliest pictures of each class lies in the folder of its name.
+    """Return what share of the `first` likeliest images of each class lies in the folder of its name.
 
-    Classes with fewer pictures are left out; {} for a net without classes.
+    Classes with fewer images are left out; {} for a net without classes.
     """
     labels = np.asarray([name.split("/")[0] for name in index.files])
     found = {}
@@ -170,18 +137,18 @@ def precision(index: similar.Index, class_names: Sequence[str], first: int = FIR
     return found
 
 
-def _shuffled(trained: Run) -> Run:
-    """The same net, the numbers of each kernel and each bias in random order."""
+def _shuffled(net: TrainedNet) -> TrainedNet:
+    """Return the same net, the numbers of each kernel and each bias in random order."""
     draw = np.random.default_rng(2012)
     params = jax.tree.map(
-        lambda leaf: draw.permutation(leaf.reshape(-1)).reshape(leaf.shape), jax.device_get(trained.params)
+        lambda leaf: draw.permutation(leaf.reshape(-1)).reshape(leaf.shape), jax.device_get(net.params)
     )
-    places = sharding.param_shardings(trained.architecture, trained.mesh)
-    return dataclasses.replace(trained, params=jax.device_put(params, places))
+    shardings = sharding.param_shardings(net.architecture, net.mesh)
+    return dataclasses.replace(net, params=jax.device_put(params, shardings))
 
 
 def _synthetic(path: Path, count: int, width: int) -> int:
-    """Writes rectified normal vectors, no two alike; returns a row to look for."""
+    """Write rectified normal vectors, no two alike; return a row to look for."""
     draw = np.random.default_rng(2012)
     array = features.GrowingArray(path, (width,), np.dtype(np.float16))
     block = np.maximum(draw.standard_normal((min(count, 4096), width), np.float32), 0).astype(np.float16)

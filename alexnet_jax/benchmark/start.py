@@ -7,14 +7,15 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 import jax
 from ml_collections import ConfigDict
 
-from alexnet_jax import config as configuration
 from alexnet_jax import runtime
 from alexnet_jax.benchmark import step, timing
+from alexnet_jax.benchmark.timing import Row
+from alexnet_jax.config import io as config_io
+from alexnet_jax.config import resolve
 from alexnet_jax.errors import RunFailure
 from alexnet_jax.training import step as training_step
 
@@ -22,16 +23,13 @@ RUNS = 3
 
 
 def run(config: ConfigDict, output: Path) -> None:
-    """`benchmark start`: measures, prints the table, writes benchmark.json."""
-    rows = measure(config)
-    timing.write(output, rows)
-    print(timing.table(rows))
-    print(f"written to {output}")
+    """Measure, print the table and write benchmark.json: `benchmark start`."""
+    timing.report(output, measure(config))
 
 
-def measure(config: ConfigDict, runs: int = RUNS) -> list[dict[str, Any]]:
-    """start.warm: seconds with a filled compilation cache, against those with an empty one, alternating."""
-    step.prepare(config)  # what is wrong with the config is told here
+def measure(config: ConfigDict, runs: int = RUNS) -> list[Row]:
+    """Measure start.warm: seconds with a filled compilation cache, and with an empty one, alternating."""
+    step.prepare(config)  # what is wrong with the config is reported here
     with tempfile.TemporaryDirectory() as folder:
         number = 0
 
@@ -46,38 +44,34 @@ def measure(config: ConfigDict, runs: int = RUNS) -> list[dict[str, Any]]:
         warm()
         rates = timing.alternate("benchmark start", {"cold": cold, "warm": warm}, runs)
     seconds = {name: [1 / rate for rate in found] for name, found in rates.items()}
-    device = timing.host() if jax.default_backend() == "cpu" else jax.devices()[0].device_kind
-    name = f"start.warm.b{config.data.batch_size}"
-    return [
-        timing.row(
-            name, "s", seconds["warm"], "cold", seconds["cold"], device, timing.versions("jax", "jaxlib")
-        )
-    ]
+    device = runtime.host() if jax.default_backend() == "cpu" else jax.devices()[0].device_kind
+    where, name = timing.measured_on(device, "jax", "jaxlib"), f"start.warm.b{config.data.batch_size}"
+    return [timing.row(where, name, "s", seconds["warm"], "cold", seconds["cold"])]
 
 
 def _first_step(config: ConfigDict, cache: Path) -> float:
-    """Seconds from the start of a new process to the end of its first training step on random pictures."""
+    """Return seconds from the start of a new process to the end of its first training step."""
     environment = os.environ | {
         "JAX_COMPILATION_CACHE_DIR": str(cache),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     }
     started = time.monotonic()
     done = subprocess.run(
-        [sys.executable, "-m", "alexnet_jax.benchmark.start", json.dumps(configuration.to_json(config))],
+        [sys.executable, "-m", "alexnet_jax.benchmark.start", json.dumps(config_io.to_json(config))],
         env=environment,
         capture_output=True,
         text=True,
     )
     if done.returncode:
-        raise RunFailure(f"the measured process failed: {(done.stderr.splitlines() or ['no word'])[-1]}")
+        raise RunFailure(f"the measured process failed: {(done.stderr.splitlines() or ['no message'])[-1]}")
     return float(done.stdout) - started
 
 
 def _child() -> None:
-    runtime.keep_memory()
-    bench = step.prepare(configuration.from_json(json.loads(sys.argv[1])))
+    runtime.retain_malloc_heap()
+    bench = step.prepare(resolve.freeze(config_io.from_json(json.loads(sys.argv[1]))))
     update = training_step.compiled_train_step(bench.program, bench.state)
-    jax.block_until_ready(update(bench.state, bench.batches[0], bench.mean, bench.rates))
+    jax.block_until_ready(update(bench.state, bench.batches[0], bench.mean, bench.learning_rates))
     print(time.monotonic())  # the same clock in all processes
 
 

@@ -1,23 +1,28 @@
 """What all measurements share: alternating runs, their medians, the table and benchmark.json."""
 
+import contextlib
 import json
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+from alexnet_jax import runtime
+from alexnet_jax.errors import UsageError
 from alexnet_jax.files import write_text
 from alexnet_jax.progress import Progress
-from alexnet_jax.runtime import cores as cores
-from alexnet_jax.runtime import host as host
-from alexnet_jax.runtime import versions as versions
 
 Rates = dict[str, list[float]]
+Row = dict[str, Any]
+Values = Sequence[float]
+UNIT = "images/s"
+LESS_IS_BETTER = ("s", "ms", "MiB", "bytes/image", "bytes/step")  # units whose ratio is the peer's over ours
 
 
 def alternate(what: str, contestants: Mapping[str, Callable[[], float]], runs: int) -> Rates:
-    """Runs all contestants in turn, `runs` times, so that what slows the machine for a while hits all alike.
+    """Run all contestants in turn, `runs` times, so that what slows the machine for a while hits all alike.
 
     Every other round goes backwards. A first round is not counted: it fills caches and starts threads.
 
@@ -41,11 +46,8 @@ def alternate(what: str, contestants: Mapping[str, Callable[[], float]], runs: i
     return rates
 
 
-LESS_IS_BETTER = ("s", "ms", "MiB", "bytes/image", "bytes/step")  # units whose ratio is the peer's over ours
-
-
 def repeated(call: Callable[[int], None], wait: Callable[[], None], seconds: float) -> Callable[[], float]:
-    """A contestant for `alternate` that calls one thing many times.
+    """Return a contestant for `alternate` that calls one thing many times.
 
     Args:
       call: starts the work; it is given a number that counts up from 0.
@@ -77,11 +79,25 @@ def repeated(call: Callable[[int], None], wait: Callable[[], None], seconds: flo
     return once
 
 
-def row(name: str, unit: str, ours: Sequence[float], peer: str | None, theirs: Sequence[float], device: str,
-        versions: Mapping[str, str]) -> dict[str, Any]:  # fmt: skip
-    """One object of benchmark.json (DESIGN, Commands): a ratio above 1 is better.
+def measured_on(device: str, *packages: str) -> Row:
+    """Return 'device', in words, and 'versions' of Python and those packages that are installed."""
+    return {"device": device, "versions": runtime.versions(*packages)}
 
-    A measurement without a peer has None for `peer` and nothing in `theirs`.
+
+def row(where: Row, name: str, unit: str, ours: Values, peer: str = "", theirs: Values = ()) -> Row:
+    """Return one object of benchmark.json.
+
+    Args:
+      where: what `measured_on` gave.
+      name: of the measurement, such as 'step.train.b128'.
+      unit: of all its values.
+      ours: one value a run.
+      peer: what it is compared with; empty for a measurement without a peer.
+      theirs: the peer's values, one a run.
+
+    Returns:
+      'name', 'unit', 'median', 'min', 'max', 'runs', 'peer', 'peer_median', 'peer_min', 'peer_max', 'ratio'
+      (above 1 is better), 'device', 'versions'; None for all of a peer that is not there.
     """
     median, peer_median = statistics.median(ours), statistics.median(theirs) if theirs else None
     ratio = None
@@ -94,18 +110,17 @@ def row(name: str, unit: str, ours: Sequence[float], peer: str | None, theirs: S
         "min": min(ours),
         "max": max(ours),
         "runs": len(ours),
-        "peer": peer,
+        "peer": peer or None,
         "peer_median": peer_median,
         "peer_min": min(theirs, default=None),
         "peer_max": max(theirs, default=None),
         "ratio": ratio,
-        "device": device,
-        "versions": dict(versions),
+        **where,
     }
 
 
-def table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The rows for a person: name, median and spread of both sides, ratio."""
+def table(rows: Sequence[Row]) -> str:
+    """Return the rows for the user: name, median and spread of both sides, ratio."""
     head = ("measurement", "unit", "ours (min to max)", "peer", "peer's (min to max)", "ratio")
     lines = [head] + [
         (
@@ -125,11 +140,38 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
-def _spread(entry: Mapping[str, Any], side: str) -> str:
+def _spread(entry: Row, side: str) -> str:
     median, low, high = (entry[side + word] for word in ("median", "min", "max"))
     return f"{median:,.4g}" if low == high else f"{median:,.4g} ({low:,.4g} to {high:,.4g})"
 
 
-def write(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Writes benchmark.json, whole or not at all."""
+@contextlib.contextmanager
+def child_process(serve: Callable[..., None], *given: Any) -> Iterator[Any]:
+    """Run `serve(pipe, *given)` in a spawned process until the block ends; give this end of the pipe."""
+    context = get_context("spawn")
+    here, there = context.Pipe()
+    process = context.Process(target=serve, args=(there, *given), daemon=True)
+    process.start()
+    there.close()
+    try:
+        yield here
+    finally:
+        process.kill()
+        process.join()
+
+
+def check_output(path: Path) -> None:
+    """Raise UsageError when the folder of benchmark.json is not there."""
+    if not path.parent.is_dir():
+        raise UsageError(f"--output={path}: the folder {path.parent} does not exist")
+
+
+def write(path: Path, rows: Sequence[Row]) -> None:
+    """Write benchmark.json, whole or not at all."""
     write_text(path, json.dumps(list(rows), indent=1, ensure_ascii=False) + "\n")
+
+
+def report(path: Path, rows: Sequence[Row], notes: Sequence[str] = ()) -> None:
+    """Write benchmark.json; print its table, the notes, and what was written."""
+    write(path, rows)
+    print("\n".join([table(rows), *notes, f"written to {path}"]))

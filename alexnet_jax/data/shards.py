@@ -1,6 +1,6 @@
-"""What one process of `prepare` does: pictures into a shard, or into a chunk of the spool.
+"""What one process of `prepare` does: images into a shard, or into a chunk of the spool.
 
-TFDS is not imported: it would cost each process more time than reading a thousand pictures does.
+TFDS is not imported: it would cost each process more time than reading a thousand images does.
 """
 
 import errno
@@ -10,7 +10,7 @@ import secrets
 import shutil
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -19,21 +19,29 @@ import simplejpeg
 from array_record.python import array_record_module
 
 from alexnet_jax import files
-from alexnet_jax.data import pictures, sources
+from alexnet_jax.data.images import BadImage, resize_center_crop
+from alexnet_jax.data.sources.entries import Entry, Unreadable, read_range
 from alexnet_jax.data.statistics import Accumulator
 from alexnet_jax.errors import RunFailure
 from alexnet_jax.progress import printable
 
-FORM = ("size", "channels", "exif_rotation", "format", "quality")  # keys that decide what a record holds
-TOLD = 16  # pictures between two words of a process on its progress
+PROGRESS_INTERVAL = 16  # images between two messages of a process on its progress
 # Read one at a time in any order. Their content does not compress: brotli, the default, would cost as much
 # time as encoding a JPEG does.
 WRITER = "group_size:1,uncompressed"
 
 
 @dataclass(frozen=True)
-class Form:
-    """What a record holds: the keys of `FORM`."""
+class RecordFormat:
+    """What a record holds: the keys of `config.data` that decide it.
+
+    Attributes:
+      size: sides of the square image.
+      channels: 3 for RGB, 1 for grey.
+      exif_rotation: whether an image is turned as its EXIF entry says.
+      format: 'jpeg' or 'raw'.
+      quality: of a JPEG, 1 to 100.
+    """
 
     size: int
     channels: int
@@ -42,29 +50,37 @@ class Form:
     quality: int
 
     def encode(self, data: bytes) -> tuple[np.ndarray, bytes]:
-        """The square of a picture, uint8 (size, size, channels), and as it stands in a record.
+        """Return the square of an image, and the bytes that stand for it in a record.
 
         JPEG by libjpeg-turbo with chroma at half the resolution (4:2:0), as most JPEGs have it; raw: the
         pixels.
 
+        Args:
+          data: an encoded image.
+
+        Returns:
+          uint8 (size, size, channels), and bytes.
+
         Raises:
-          pictures.BadPicture: it cannot be decoded.
+          BadImage: it cannot be decoded.
         """
-        pixels = pictures.square(data, self.size, self.channels, self.exif_rotation)
+        pixels = resize_center_crop(data, self.size, self.channels, self.exif_rotation)
         if self.format == "raw":
             return pixels, pixels.tobytes()
-        colour = "RGB" if self.channels == 3 else "GRAY"
-        sampling = "420" if self.channels == 3 else "Gray"
+        colour, sampling = ("RGB", "420") if self.channels == 3 else ("GRAY", "Gray")
         plain = np.ascontiguousarray(pixels)
         return pixels, simplejpeg.encode_jpeg(plain, self.quality, colour, sampling)
 
     def expected_bytes(self) -> int:
-        """Of a record, on average; a JPEG of a photograph at quality 95 has 0.14 bytes a value."""
+        """Return the bytes of a record on average; a photograph's JPEG at quality 95 has 0.14 a value."""
         return int(self.size**2 * self.channels * (1 if self.format == "raw" else 0.15)) + 200
 
 
+RECORD_FORMAT_KEYS = tuple(field.name for field in fields(RecordFormat))
+
+
 @dataclass
-class Tally:
+class ShardStats:
     """What came out of one task: how many records, of which classes, the sums, the rejects with reasons."""
 
     statistics: Accumulator
@@ -74,36 +90,35 @@ class Tally:
     file_size: int = 0
 
     def save(self, path: Path, **more: Any) -> None:
-        """Writes it whole or not at all: the task is done when this file is there."""
-        told = {
+        """Write it whole or not at all: the task is done when this file is there."""
+        metadata = {
             "classes": dict(sorted(self.classes.items())),
             "rejects": self.rejects,
             "bytes": self.bytes,
             "file_size": self.file_size,
         }
-        words = np.frombuffer(json.dumps(told | more).encode(), np.uint8)
+        words = np.frombuffer(json.dumps(metadata | more).encode(), np.uint8)
         sums = self.statistics
-        with files.whole_file(path) as file:
-            # A shard's sums fit 32 bits: 255 times fewer than 16 million pictures.
+        with files.atomic_write(path) as file:
+            # A shard's sums fit 32 bits: 255 times fewer than 16 million images.
             narrow = sums.sum.astype(np.uint32)[: None if sums.count else 0]  # nothing was counted: nothing
             np.savez(file, words=words, count=sums.count, sum=narrow, products=sums.products)
 
     @classmethod
-    def load(cls, path: Path, form: Form) -> tuple["Tally", dict[str, Any]]:
-        """Reads what `save` wrote, and what was told more."""
+    def load(cls, path: Path, record_format: RecordFormat) -> tuple["ShardStats", dict[str, Any]]:
+        """Read what `save` wrote: the stats, and the metadata with what was added to it."""
         with np.load(path, allow_pickle=False) as arrays:
-            statistics = Accumulator(form.size, form.channels)
+            statistics = Accumulator(record_format.size, record_format.channels)
             statistics.count = int(arrays["count"])
             statistics.sum[: len(arrays["sum"])] += arrays["sum"]
             statistics.products += arrays["products"]
-            told = json.loads(arrays["words"].tobytes())
-        return cls(
-            statistics, Counter(told["classes"]), told["rejects"], told["bytes"], told["file_size"]
-        ), told
+            metadata = json.loads(arrays["words"].tobytes())
+        classes, rejects = Counter(metadata["classes"]), metadata["rejects"]
+        return cls(statistics, classes, rejects, metadata["bytes"], metadata["file_size"]), metadata
 
 
 def example(image: bytes, label: int, file_name: str) -> bytes:
-    """A record: a `tf.train.Example` in protobuf's deterministic form, its features in the order of names.
+    """Return a record: a `tf.train.Example` in protobuf's deterministic form, its features sorted by name.
 
     Written here, since its class comes with TFDS only.
     """
@@ -129,96 +144,106 @@ def _varint(value: int) -> bytes:
 
 
 @dataclass(frozen=True)
-class Task:
+class Chunk:
+    """Images to be encoded into the file `path`, and what `ShardStats` has of them, into `stats_path`."""
+
+    entries: list[Entry]
+    path: Path
+    stats_path: Path
+    record_format: RecordFormat
+    strict: bool
+    read: Callable[[Entry], bytes] = read_range
+    encoded: bool = False  # what is read is encoded, and counted, already
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardTask(Chunk):
     """A shard to be written."""
 
-    entries: list[sources.Entry]
-    numbers: dict[str, int]  # of the classes among them
-    read: Callable[[sources.Entry], bytes]
-    form: Form
-    encoded: bool  # what is read is encoded, and counted, already
-    path: Path
-    unfinished: Path
-    tally: Path
+    labels: dict[str, int]  # of the classes among its entries
+    unfinished: Path  # where it lies until it is whole
     identity: str
-    strict: bool
 
 
-@dataclass(frozen=True)
-class Chunk:
-    """Pictures of a compressed tar, to be encoded into the file `path` and told in `path`.npz."""
+def write_shard(task: ShardTask, report_progress: Callable[[int], None]) -> list[str]:
+    """Write a shard and its stats.
 
-    pictures: list[sources.Picture]
-    path: Path
-    form: Form
-    strict: bool
+    Args:
+      task: what to write.
+      report_progress: called with the number of images done since it was last called.
 
+    Returns:
+      A line for each image that was rejected.
 
-def write_shard(task: Task, tell: Callable[[int], None]) -> list[str]:
-    """Returns the rejects, as `encode_chunk` does."""
-    tally = Tally(Accumulator(task.form.size, task.form.channels))
+    Raises:
+      RunFailure: it cannot be written, or an image is rejected and the task strict.
+      OSError: the disk is full.
+    """
+    stats = ShardStats(Accumulator(task.record_format.size, task.record_format.channels))
     # A name of its own: what a killed run's process still does must not meet what this one writes.
     unfinished = task.unfinished.with_name(f"{task.unfinished.name}.{secrets.token_hex(4)}")
     try:
         writer = array_record_module.ArrayRecordWriter(str(unfinished), WRITER)
         for number, entry in enumerate(task.entries, 1):
-            encoded = _encoded(task, entry, tally)
+            encoded = _encode(entry, task, stats)
             if encoded is not None:
-                writer.write(example(encoded, task.numbers[entry.label], entry.key))
-                tally.classes[entry.label] += 1
-                tally.bytes += len(encoded)
-            if number % TOLD == 0 or number == len(task.entries):
-                tell((number - 1) % TOLD + 1)
+                writer.write(example(encoded, task.labels[entry.label], entry.key))
+                stats.classes[entry.label] += 1
+                stats.bytes += len(encoded)
+            if number % PROGRESS_INTERVAL == 0 or number == len(task.entries):
+                report_progress((number - 1) % PROGRESS_INTERVAL + 1)
         writer.close()
     except RuntimeError as error:  # array_record's: it cannot write
         if shutil.disk_usage(task.path.parent).free < 2**20:
             raise OSError(errno.ENOSPC, "the disk is full") from error
         raise RunFailure(f"{task.path} cannot be written: {str(error).splitlines()[0]}") from error
     files.synchronise(unfinished)
-    tally.file_size = unfinished.stat().st_size
+    stats.file_size = unfinished.stat().st_size
     os.replace(unfinished, task.path)
     files.synchronise_folder(task.path.parent)
-    tally.save(task.tally, identity=task.identity)
-    return tally.rejects
+    stats.save(task.stats_path, identity=task.identity)
+    return stats.rejects
 
 
-def _encoded(task: Task, entry: sources.Entry, tally: Tally) -> bytes | None:
-    """What stands in the record; None for a reject."""
+def _encode(entry: Entry, task: Chunk, stats: ShardStats) -> bytes | None:
+    """Return what stands in the record; None for an image that cannot be used, which joins the rejects."""
     try:
         data = task.read(entry)
         if task.encoded:
             return data
-        pixels, encoded = task.form.encode(data)
-    except (pictures.BadPicture, sources.Unreadable) as error:
-        _reject(f"{entry.split}/{entry.key}: {error}", task.strict, tally)
+        pixels, encoded = task.record_format.encode(data)
+    except (BadImage, Unreadable) as error:
+        line = printable(f"{entry.split}/{entry.key}: {error}")
+        if task.strict:
+            raise RunFailure(f"--strict: {line}") from None
+        stats.rejects.append(line)
         return None
     if entry.split == "train":
-        tally.statistics.add(pixels)
+        stats.statistics.add(pixels)
     return encoded
 
 
-def _reject(line: str, strict: bool, tally: Tally) -> None:
-    line = printable(line)
-    if strict:
-        raise RunFailure(f"--strict: {line}")
-    tally.rejects.append(line)
+def encode_chunk(chunk: Chunk, report_progress: Callable[[int], None]) -> list[str]:
+    """Encode a chunk of a compressed tar into its file, one image after the other, and write its stats.
 
+    Args:
+      chunk: the images.
+      report_progress: called with their number when they are done.
 
-def encode_chunk(chunk: Chunk, tell: Callable[[int], None]) -> list[str]:
-    form = chunk.form
-    tally = Tally(Accumulator(form.size, form.channels))
+    Returns:
+      A line for each image that was rejected.
+
+    Raises:
+      RunFailure: an image is rejected and the chunk strict.
+    """
+    stats = ShardStats(Accumulator(chunk.record_format.size, chunk.record_format.channels))
     entries = []
-    with files.whole_file(chunk.path) as file:
-        for picture in chunk.pictures:
-            try:
-                pixels, encoded = form.encode(picture.data)
-            except pictures.BadPicture as error:
-                _reject(f"{picture.split}/{picture.key}: {error}", chunk.strict, tally)
-                continue
-            if picture.split == "train":
-                tally.statistics.add(pixels)
-            entries.append((picture.split, picture.label, picture.key, file.tell(), len(encoded)))
-            file.write(encoded)
-    tally.save(chunk.path.with_suffix(".npz"), entries=entries)
-    tell(len(chunk.pictures))
-    return tally.rejects
+    with files.atomic_write(chunk.path) as file:
+        for entry in chunk.entries:
+            encoded = _encode(entry, chunk, stats)
+            if encoded is not None:
+                entries.append((entry.split, entry.label, entry.key, file.tell(), len(encoded)))
+                file.write(encoded)
+    stats.save(chunk.stats_path, entries=entries)
+    report_progress(len(chunk.entries))
+    return stats.rejects

@@ -1,4 +1,4 @@
-"""The mean picture and the principal axes of colour of a training set (sections 2 and 4.1)."""
+"""The mean image and the principal axes of colour of a training set (sections 2 and 4.1)."""
 
 import zipfile
 from dataclasses import dataclass, fields
@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from alexnet_jax.errors import UsageError
-from alexnet_jax.files import whole_file
+from alexnet_jax.files import atomic_write
 from alexnet_jax.progress import printable
 
-LARGEST = 2**30  # bytes of the arrays: a mean picture of 4096 x 4096 has 200 million
+MAX_UNPACKED_BYTES = 2**30  # a mean image of 4096 x 4096 has 200 million
 
 
 @dataclass(frozen=True)
@@ -18,12 +18,12 @@ class Statistics:
     """Statistics of all pixels, on the scale of grey levels 0 to 255.
 
     Attributes:
-      mean: float32 (S, S, C), the mean picture.
+      mean: float32 (S, S, C), the mean image.
       rgb_mean: float64 (C,).
       rgb_covariance: float64 (C, C).
       eigenvalues: float64 (C,), of the covariance, largest first.
       eigenvectors: float64 (C, C), in columns; the sum of each is not negative.
-      count: pictures.
+      count: images.
     """
 
     mean: np.ndarray
@@ -34,19 +34,23 @@ class Statistics:
     count: int
 
     def save(self, path: Path) -> None:
-        """Writes `statistics.npz`, whole or not at all."""
-        with whole_file(path) as file:
+        """Write `statistics.npz`, whole or not at all."""
+        with atomic_write(path) as file:
             np.savez(file, **{field.name: getattr(self, field.name) for field in fields(self)})
 
     @classmethod
     def load(cls, path: Path) -> "Statistics":
-        """Reads what `save` wrote; UsageError when it is missing or damaged."""
+        """Read what `save` wrote.
+
+        Raises:
+          UsageError: it is missing or damaged.
+        """
         try:
             if path.exists() and not zipfile.is_zipfile(path):  # numpy would speak of pickles
                 raise ValueError("it is not an .npz file")
             with np.load(path, allow_pickle=False) as arrays:
                 size = sum(member.file_size for member in arrays.zip.infolist())
-                if size > LARGEST:
+                if size > MAX_UNPACKED_BYTES:
                     raise ValueError(f"it unpacks to {size:,} bytes")
                 values = {field.name: arrays[field.name] for field in fields(cls)}
         except FileNotFoundError:
@@ -63,10 +67,10 @@ class Statistics:
 
 
 class Accumulator:
-    """Sums over pictures in whole numbers, so that neither order nor grouping changes a bit.
+    """Sums over images in whole numbers, so that neither order nor grouping changes a bit.
 
     Attributes:
-      count: pictures.
+      count: images.
       products: int64 (C, C), of the channels with each other, over all pixels.
     """
 
@@ -74,7 +78,7 @@ class Accumulator:
         self.count = 0
         self.products = np.zeros((channels, channels), np.int64)
         self._sum = np.zeros((size, size, channels), np.int64)
-        # The sum of the last pictures, a quarter as wide: wide sums do not stay in a core's cache.
+        # The sum of the last images, a quarter as wide: wide sums do not stay in a core's cache.
         self._recent = np.zeros((size, size, channels), np.uint16)
         self._recently = 0
         # Four pixels a row, 256 rows a block: a block's products sum to at most 256 * 255**2, below 2**24,
@@ -83,49 +87,42 @@ class Accumulator:
 
     @property
     def sum(self) -> np.ndarray:
-        """int64 (S, S, C), of all pictures."""
+        """int64 (S, S, C), of all images."""
         self._sum += self._recent
         self._recent[...] = 0
         self._recently = 0
         return self._sum
 
-    def add(self, picture: np.ndarray) -> None:
-        """Counts one picture, uint8 (S, S, C)."""
+    def add(self, image: np.ndarray) -> None:
+        """Count one image, uint8 (S, S, C)."""
         if self._recently == 257:  # of 255 each, 65,535
             _ = self.sum
         self.count += 1
         self._recently += 1
-        self._recent += picture
-        self._rows.reshape(-1)[: picture.size] = picture.reshape(-1)
+        self._recent += image
+        self._rows.reshape(-1)[: image.size] = image.reshape(-1)
         # With a copy: for an array times itself BLAS has a routine of its own, which is slower here.
         blocks = np.matmul(self._rows.transpose(0, 2, 1), self._rows.copy())
         products = blocks.sum(axis=0, dtype=np.float64)
-        channels = picture.shape[2]
+        channels = image.shape[2]
         pixel = products.reshape(4, channels, 4, channels)
         self.products += np.einsum("iaib->ab", pixel).astype(np.int64)
 
     def merge(self, other: "Accumulator") -> None:
-        """Counts all that `other` has counted."""
+        """Count all that `other` has counted."""
         self.count += other.count
         self._sum += other.sum
         self.products += other.products
 
     def finish(self) -> Statistics:
-        """The statistics of all pictures counted, at least one."""
+        """Return the statistics of all images counted, at least one."""
         sums = self.sum
         pixels = self.count * sums.shape[0] * sums.shape[1]
         totals = sums.sum(axis=(0, 1))
         mean = totals / pixels
         # In Python's whole numbers: the difference of two large sums would lose digits.
-        covariance = np.array(
-            [
-                [
-                    (pixels * int(self.products[i, j]) - int(totals[i]) * int(totals[j])) / pixels**2
-                    for j in range(len(totals))
-                ]
-                for i in range(len(totals))
-            ]
-        )
+        exact, products = totals.astype(object), self.products.astype(object)
+        covariance = ((pixels * products - np.outer(exact, exact)) / pixels**2).astype(np.float64)
         eigenvalues, eigenvectors = np.linalg.eigh(covariance)
         eigenvalues, eigenvectors = np.maximum(eigenvalues[::-1], 0), eigenvectors[:, ::-1]
         eigenvectors = eigenvectors * np.where(eigenvectors.sum(axis=0) < 0, -1.0, 1.0)

@@ -1,10 +1,10 @@
-"""What excites a map: its strongest patches, and their projection back to pixels.
+"""What excites a channel: its strongest patches, and their projection back to pixels.
 
-After Zeiler and Fergus, "Visualizing and understanding convolutional networks" (2014): one value of a map is
-kept, all others are zero, and the way back to the picture undoes each layer: a max-pool puts a value where
+After Zeiler and Fergus, "Visualizing and understanding convolutional networks" (2014): one value of a channel
+is kept, all others are zero, and the way back to the image undoes each layer: a max-pool puts a value where
 its maximum was (the switches), a ReLU is a ReLU again, a convolution is its transposed filters without the
-bias. Normalisations are passed as they are, and so are dropout and other activations; an average pool
-spreads a value evenly.
+bias. Normalisations, dropout and other activations pass values unchanged; an average pool spreads a value
+evenly.
 """
 
 from functools import partial
@@ -14,9 +14,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from alexnet_jax.inference.run import Run
+from alexnet_jax.data.augment import center_offset
 from alexnet_jax.model import inputs
-from alexnet_jax.model.architectures import (
+from alexnet_jax.model.network import apply_layer
+from alexnet_jax.model.shapes import layer_shapes
+from alexnet_jax.model.specs import (
     LRN,
     Activation,
     Architecture,
@@ -25,34 +27,32 @@ from alexnet_jax.model.architectures import (
     Layer,
     Local,
     Pool,
-    SameMapLRN,
-    shapes,
+    WithinChannelLRN,
 )
-from alexnet_jax.model.network import apply_layer
-from alexnet_jax.training.evaluation import views_of
+from alexnet_jax.workdir.trained import TrainedNet
 
 
 def convolutions(architecture: Architecture) -> tuple[str, ...]:
-    """The names of the net's convolutions."""
+    """Return the names of the net's convolutions."""
     return tuple(layer.name for layer in architecture.layers if isinstance(layer, Conv))
 
 
 def receptive_field(architecture: Architecture, layer: str, row: int, column: int) -> tuple[int, ...]:
-    """What a value of `layer` at (row, column) sees of the crop: top, left, and bottom, right beyond it.
+    """Return what a value of `layer` at (row, column) sees of the crop: top, left, bottom, right (exclusive).
 
-    By arithmetic alone: from the layer back to the picture, clipped at its edges. A same-map normalisation
-    counts: what it divides by comes from around a place.
+    By arithmetic alone: from the layer back to the image, clipped at its edges. A same-map normalisation
+    counts: what it divides by comes from around a position.
     """
     low, high = [row, column], [row + 1, column + 1]
-    for place in reversed(_rows(architecture, layer)):
-        if isinstance(place, Conv):
-            size, stride, pad = place.kernel, place.stride, place.pad[0]
-        elif isinstance(place, Local):
-            size, stride, pad = place.kernel, 1, place.pad
-        elif isinstance(place, Pool):
-            size, stride, pad = place.size, place.stride, 0
-        elif isinstance(place, SameMapLRN):
-            size, stride, pad = place.size, 1, place.size // 2
+    for spec in reversed(_rows(architecture, layer)):
+        if isinstance(spec, Conv):
+            size, stride, pad = spec.kernel, spec.stride, spec.pad[0]
+        elif isinstance(spec, Local):
+            size, stride, pad = spec.kernel, 1, spec.pad
+        elif isinstance(spec, Pool):
+            size, stride, pad = spec.size, spec.stride, 0
+        elif isinstance(spec, WithinChannelLRN):
+            size, stride, pad = spec.size, 1, spec.size // 2
         else:
             continue
         low = [at * stride - pad for at in low]
@@ -62,56 +62,65 @@ def receptive_field(architecture: Architecture, layer: str, row: int, column: in
     return top, left, bottom, right
 
 
-def strongest(run: Run, images: np.ndarray, layers: tuple[str, ...]) -> dict[str, tuple[np.ndarray, ...]]:
-    """Of each map of `layers` the largest value in each picture, and where it is.
+def strongest(
+    net: TrainedNet, images: np.ndarray, layers: tuple[str, ...]
+) -> dict[str, tuple[np.ndarray, ...]]:
+    """Find the largest value of each channel of `layers` in each image, and where it is.
 
     Args:
-      run: the net.
-      images: uint8 (B, S, S, C), whole pictures; the centre view counts.
+      net: the net.
+      images: uint8 (B, S, S, C), whole images; the centre view counts.
       layers: convolutions.
 
     Returns:
-      {layer: (values float32 (B, maps), rows int32 (B, maps), columns int32 (B, maps))}, before the ReLU.
+      {layer: (values float32 (B, channels), rows int32 (B, channels), columns int32 (B, channels))}, before
+      the ReLU.
     """
-    found = _strongest(run.architecture, layers, _on_one_device(run), normalised(run, images))
+    found = _strongest(net.architecture, layers, _on_one_device(net), normalised(net, images))
     return {name: tuple(map(np.asarray, arrays)) for name, arrays in found.items()}
 
 
 def projections(
-    run: Run, images: np.ndarray, layer: str, maps: np.ndarray, rows: np.ndarray, columns: np.ndarray
+    net: TrainedNet,
+    images: np.ndarray,
+    layer: str,
+    channels: np.ndarray,
+    rows: np.ndarray,
+    columns: np.ndarray,
 ) -> np.ndarray:
-    """The projection of one value of each picture back to its pixels.
+    """Project one value of each image back to its pixels.
 
     Args:
-      run: the net.
-      images: uint8 (B, S, S, C), whole pictures; the centre view counts.
+      net: the net.
+      images: uint8 (B, S, S, C), whole images; the centre view counts.
       layer: a convolution.
-      maps, rows, columns: int (B,), where in the layer the value lies that is kept.
+      channels: int (B,), the channel of the value that is kept.
+      rows: int (B,), its row in the feature map.
+      columns: int (B,), its column.
 
     Returns:
-      float32 (B, crop, crop, C), in the units of the normalised picture.
+      float32 (B, crop, crop, C), in the units of the normalised image.
     """
-    place = jnp.stack([jnp.asarray(x, jnp.int32) for x in (rows, columns, maps)], axis=1)
+    position = jnp.stack([jnp.asarray(x, jnp.int32) for x in (rows, columns, channels)], axis=1)
     return np.asarray(
-        _projections(run.architecture, layer, _on_one_device(run), normalised(run, images), place)
+        _projections(net.architecture, layer, _on_one_device(net), normalised(net, images), position)
     )
 
 
-def normalised(run: Run, images: np.ndarray) -> jax.Array:
-    """The centre view of uint8 (B, S, S, C) as the net reads it, float32 (B, crop, crop, C)."""
-    top, left, flip = views_of(1, images.shape[1], run.architecture.crop)[0]
-    batch = inputs.view(jnp.asarray(images), top, left, flip, run.architecture.crop)
-    batch["offset"] = jnp.broadcast_to(jnp.asarray([top, left], jnp.int32), (len(images), 2))
-    return inputs.normalise(batch, jax.device_get(run.mean), run.form)
+def normalised(net: TrainedNet, images: np.ndarray) -> jax.Array:
+    """Return the centre view of uint8 (B, S, S, C) as the net reads it, float32 (B, crop, crop, C)."""
+    edge = center_offset(images.shape[1], net.architecture.crop)
+    view = inputs.view(jnp.asarray(images), edge, edge, False, net.architecture.crop)
+    return inputs.normalise(view, jax.device_get(net.mean), net.normalization)
 
 
-def _on_one_device(run: Run) -> Any:
-    names = convolutions(run.architecture)
-    return {name: jax.device_get(run.params[name]) for name in names if name in run.params}
+def _on_one_device(net: TrainedNet) -> Any:
+    names = convolutions(net.architecture)
+    return {name: jax.device_get(net.params[name]) for name in names if name in net.params}
 
 
 def _rows(architecture: Architecture, layer: str) -> tuple[Layer, ...]:
-    """The table up to and with `layer`."""
+    """Return the table as far as `layer`."""
     names = [row.name for row in architecture.layers]
     return architecture.layers[: names.index(layer) + 1]
 
@@ -128,22 +137,22 @@ def _strongest(architecture: Architecture, layers: tuple[str, ...], params: Any,
         x = _applied(architecture, row, params, x)
         if row.name in layers:
             flat = x.reshape(x.shape[0], -1, x.shape[-1])
-            places = jnp.argmax(flat, axis=1)
+            positions = jnp.argmax(flat, axis=1)
             values = jnp.max(flat, axis=1).astype(jnp.float32)
-            found[row.name] = (values, places // x.shape[2], places % x.shape[2])
+            found[row.name] = (values, positions // x.shape[2], positions % x.shape[2])
     return found
 
 
 @partial(jax.jit, static_argnums=(0, 1))
 def _projections(
-    architecture: Architecture, layer: str, params: Any, x: jax.Array, place: jax.Array
+    architecture: Architecture, layer: str, params: Any, x: jax.Array, position: jax.Array
 ) -> jax.Array:
     rows, seen = _rows(architecture, layer), []
     for row in rows:
         seen.append(x)
         x = _applied(architecture, row, params, x)
     each = jnp.arange(len(x))
-    at = (each, place[:, 0], place[:, 1], place[:, 2])
+    at = (each, position[:, 0], position[:, 1], position[:, 2])
     signal = jnp.zeros_like(x).at[at].set(x[at])
     for row, read in zip(reversed(rows), reversed(seen), strict=True):
         signal = _back(architecture, row, params, read, signal)
@@ -153,30 +162,31 @@ def _projections(
 def _back(
     architecture: Architecture, row: Layer, params: Any, read: jax.Array, signal: jax.Array
 ) -> jax.Array:
-    """What `signal` behind a layer is before it; `read` is what the layer read on the way up."""
+    """Return what `signal` after a layer is before it; `read` is what the layer read on the way up."""
     if isinstance(row, Activation):
         return jax.nn.relu(signal) if row.kind == "relu" else signal
-    if isinstance(row, LRN | SameMapLRN | Dropout):
+    if isinstance(row, LRN | WithinChannelLRN | Dropout):
         return signal
     # The derivative of a convolution or an average is its transpose, and that of a max-pool puts a value
     # where the maximum was: the switches.
-    return jax.vjp(lambda x: _applied(architecture, row, params, x), read)[1](signal)[0]
+    before: jax.Array = jax.vjp(lambda x: _applied(architecture, row, params, x), read)[1](signal)[0]
+    return before
 
 
-def maps_to_show(architecture: Architecture, layer: str, alive: np.ndarray, count: int) -> list[int]:
-    """`count` maps of a layer, the same number of each tower, evenly spread over those that are `alive`.
+def channels_to_show(architecture: Architecture, layer: str, alive: np.ndarray, count: int) -> list[int]:
+    """Choose channels of a layer, as many of each tower, evenly spread over those that are `alive`.
 
     Args:
       architecture: the net.
       layer: a convolution.
-      alive: bool (maps,).
+      alive: bool (channels,).
       count: how many; fewer where fewer are alive.
     """
     towers = architecture.towers
-    own = shapes(architecture)[layer].output[-1] // towers
+    share = layer_shapes(architecture)[layer].output[-1] // towers
     chosen: list[int] = []
     for tower in range(towers):
-        there = tower * own + np.flatnonzero(alive[tower * own : (tower + 1) * own])
+        there = tower * share + np.flatnonzero(alive[tower * share : (tower + 1) * share])
         wanted = min(count // towers, len(there))
         chosen += [int(there[(2 * number + 1) * len(there) // (2 * wanted)]) for number in range(wanted)]
     return chosen

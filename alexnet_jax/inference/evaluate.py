@@ -2,44 +2,51 @@
 
 import json
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from alexnet_jax import files
-from alexnet_jax.data import pipeline
-from alexnet_jax.inference.run import Run
+from alexnet_jax.data.records import open_dataset
+from alexnet_jax.data.splits import check_classes
+from alexnet_jax.evaluation import metrics
+from alexnet_jax.evaluation.split import evaluate_split
 from alexnet_jax.progress import printable
-from alexnet_jax.training import evaluation, loop, metrics
+from alexnet_jax.workdir import layout
+from alexnet_jax.workdir.trained import TrainedNet, read_config
 
-SHOWN = 10  # classes
+MAX_CLASSES_SHOWN = 10
 
 
-def evaluate(runs: list[Run], split: str, views: int) -> dict[str, Any]:
-    """Evaluates a net, or several whose probabilities are averaged (the paper's 5 and 7 nets).
+def evaluate(nets: Sequence[TrainedNet], split: str, views: int) -> dict[str, Any]:
+    """Evaluate a net, or several whose probabilities are averaged (the paper's 5 and 7 nets).
 
-    Writes `evaluation.json` into the workdir of the net, or `ensemble.json` into that of the first.
+    Writes `evaluation.json` into the workdir of the net, or `ensemble.json` into that of the first. An answer
+    for which the net, its input, the checkpoint, the split or the views were changed is not the run's own
+    result: it goes to `evaluation_other.json`, and `evaluation.json` stays as it is.
 
     Args:
-      runs: what `run.load_members` gave.
+      nets: what `trained.load_members` gave.
       split: a TFDS split, '' for the first config's test split.
       views: 1 or 10.
 
     Returns:
       What was written: `dataset`, `split`, `views`, `examples`, `loss`, `top1_error`, `top5_error`
       (fractions), `mean_class_error` (the mean of the classes' own top-1 errors), `classes` {name:
-      {`examples`, `top1_error`}} of those that have pictures, `checkpoints`, `seconds`; of several nets
-      also `members`, their own losses and errors.
+      {`examples`, `top1_error`}} of those that have images, `checkpoints`, `changed` {what was changed for
+      this answer: the value used}, `seconds`; of several nets also `members`, their own losses and errors.
     """
-    first = runs[0]
-    dataset = pipeline.open_dataset(first.config.data)
-    for run in runs:
-        loop.check_classes(len(dataset.class_names), run.config, str(dataset.folder))
+    first = nets[0]
+    dataset = open_dataset(first.config.data)
+    for net in nets:
+        check_classes(len(dataset.class_names), net.config.model.classes, str(dataset.folder))
     split = split or first.config.data.test_split
     started = time.monotonic()
-    averages = evaluation.evaluate_split(
-        dataset, first.config, first.mesh, split, [run.predictor(views) for run in runs]
+    averages = evaluate_split(
+        dataset, first.config, first.mesh, split, [net.predictor(views) for net in nets]
     )
     assert averages is not None
-    checkpoints = [f"{run.workdir}/checkpoints/{run.step}" for run in runs]
+    checkpoints = [f"{net.workdir}/{layout.CHECKPOINTS}/{net.step}" for net in nets]
+    changed = _changed(first, split, views)
     answer = {
         "dataset": dataset.folder.parent.name,
         "split": split,
@@ -48,20 +55,36 @@ def evaluate(runs: list[Run], split: str, views: int) -> dict[str, Any]:
         **_errors(averages[-1]),
         **by_class(averages[-1], dataset.class_names),
         "checkpoints": checkpoints,
+        "changed": changed,
         "seconds": time.monotonic() - started,
     }
-    if len(runs) > 1:
+    if len(nets) > 1:
         answer["members"] = [
             {"checkpoint": checkpoint, **_errors(found)}
             for checkpoint, found in zip(checkpoints, averages, strict=False)
         ]
-    name = "ensemble.json" if len(runs) > 1 else "evaluation.json"
-    files.write_text(first.workdir / name, json.dumps(answer, indent=1) + "\n")
+    files.write_text(first.workdir / _file_name(answer), json.dumps(answer, indent=1) + "\n")
     return answer
 
 
-def by_class(found: metrics.Averages, class_names: tuple[str, ...]) -> dict[str, Any]:
-    """`mean_class_error` and `classes`, as `evaluate` returns them."""
+def _changed(net: TrainedNet, split: str, views: int) -> dict[str, Any]:
+    """Return what makes an answer another than the run's own result: {name: value used}, {} for its own."""
+    saved, changed = read_config(net.workdir), net.changed()
+    if split != saved.data.test_split:
+        changed["split"] = split
+    if views != saved.evaluate.views:
+        changed["views"] = views
+    return changed
+
+
+def _file_name(answer: dict[str, Any]) -> str:
+    if "members" in answer:
+        return layout.ENSEMBLE
+    return layout.OTHER_EVALUATION if answer["changed"] else layout.EVALUATION
+
+
+def by_class(found: metrics.Averages, class_names: Sequence[str]) -> dict[str, Any]:
+    """Return `mean_class_error` and `classes`, as `evaluate` returns them."""
     classes = {
         name: {"examples": examples, "top1_error": wrong / examples}
         for name, (examples, wrong) in zip(class_names, found.by_class, strict=False)
@@ -76,20 +99,27 @@ def _errors(found: metrics.Averages) -> dict[str, float]:
 
 
 def as_text(answer: dict[str, Any]) -> str:
-    """For a person: members of an ensemble, classes (the worst first, at most ten), and a line for all."""
+    """Return lines for the user: members of an ensemble, the classes with most errors, and a line for all."""
     views = "ten views" if answer["views"] == 10 else "the centre view"
     members = answer.get("members", [])
     nets = f" of {len(members)} nets" if members else ""
     lines = [f"{_line(member)}  {member['checkpoint']}" for member in members]
     classes = sorted(answer["classes"].items(), key=lambda item: (-item[1]["top1_error"], item[0]))
-    for name, row in classes[:SHOWN]:
+    for name, row in classes[:MAX_CLASSES_SHOWN]:
         lines.append(f"{1 - row['top1_error']:>6.1%} right of {row['examples']:,}  {printable(name)}")
-    if len(classes) > SHOWN:
-        lines.append(f"  (and {len(classes) - SHOWN} classes with fewer errors; --json has all)")
+    if len(classes) > MAX_CLASSES_SHOWN:
+        more = len(classes) - MAX_CLASSES_SHOWN
+        lines.append(f"  (and {more} classes with fewer errors; --json has all)")
     lines.append(
-        f"{answer['dataset']} {answer['split']}, {answer['examples']:,} pictures, {views}{nets}: "
+        f"{answer['dataset']} {answer['split']}, {answer['examples']:,} images, {views}{nets}: "
         f"{_line(answer)}, mean over classes {answer['mean_class_error']:.2%}"
     )
+    if answer["changed"] and not members:
+        changed = ", ".join(f"{key}={printable(str(value))}" for key, value in answer["changed"].items())
+        lines.append(
+            f"not the run's own result, since {changed}: written to {layout.OTHER_EVALUATION}, and "
+            f"{layout.EVALUATION} stays as it is"
+        )
     return "\n".join(lines)
 
 

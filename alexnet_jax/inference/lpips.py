@@ -1,7 +1,7 @@
-"""LPIPS, version 0.1 on AlexNet: how different two pictures look (Zhang et al., CVPR 2018), and `compare`.
+"""LPIPS, version 0.1 on AlexNet: how different two images look (Zhang et al., CVPR 2018), and `compare`.
 
-The trunk is torchvision's conv1 to relu5, of any workdir that holds it; the five linear heads lie beside its
-statistics in `lpips.npz`: `lin0` to `lin4`, float32 (maps of conv1,), ..., (maps of conv5,).
+The trunk is torchvision's conv1 to relu5, of any workdir that holds it; the five linear heads lie in the
+workdir's `lpips.npz`: `lin0` to `lin4`, float32 (channels of conv1,), ..., (channels of conv5,).
 """
 
 import dataclasses
@@ -14,30 +14,31 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from alexnet_jax.data import pictures
+from alexnet_jax.data.images import BadImage, decode
 from alexnet_jax.errors import RunFailure, UsageError
-from alexnet_jax.files import whole_file
-from alexnet_jax.inference.run import Run
-from alexnet_jax.model.architectures import Architecture, shapes
+from alexnet_jax.files import atomic_write
 from alexnet_jax.model.network import Network
+from alexnet_jax.model.shapes import layer_shapes
+from alexnet_jax.model.specs import Architecture
 from alexnet_jax.progress import printable
+from alexnet_jax.workdir import layout
+from alexnet_jax.workdir.trained import TrainedNet
 
-HEADS = "lpips.npz"
-LARGEST = 2**20  # bytes of the five heads; they have 1,152 numbers
+MAX_BYTES = 2**20  # bytes of the five heads; they have 1,152 numbers
 LAYERS = ("relu1", "relu2", "relu3", "relu4", "relu5")
-# The scaling layer of LPIPS: ImageNet's RGB mean and deviation as torchvision has them, on [-1, 1].
+# The scaling layer of LPIPS: ImageNet's RGB mean and standard deviation as torchvision has them, on [-1, 1].
 SHIFT = (-0.030, -0.088, -0.188)
 SCALE = (0.458, 0.448, 0.450)
 EPSILON = 1e-10
 
 
 @flax.struct.dataclass
-class Net:
-    """What a distance needs; a pytree, so that compiled functions take it as an argument.
+class LpipsNet:
+    """Hold what a distance needs; a pytree, so that compiled functions take it as an argument.
 
     Attributes:
       params: {'conv1': {'kernel', 'bias'}, ..., 'conv5'}, one tower.
-      heads: five arrays, the weight of each map.
+      heads: five arrays, the weight of each channel.
       architecture: the table as far as relu5.
     """
 
@@ -46,11 +47,12 @@ class Net:
     architecture: Architecture = flax.struct.field(pytree_node=False)
 
 
-def distance(net: Net, a: jax.Array, b: jax.Array) -> jax.Array:
-    """How different the pictures of two batches look: 0 for the same picture.
+def distance(net: LpipsNet, a: jax.Array, b: jax.Array) -> jax.Array:
+    """Return how different the images of two batches look: 0 for the same image.
 
-    The values after the five ReLUs are scaled to length 1 over the maps, their squared differences weighted
-    by the heads, averaged over places, and summed over layers. Differentiable in both batches (reverse mode).
+    The values after the five ReLUs are scaled to length 1 over the channels, their squared differences
+    weighted by the heads, averaged over positions, and summed over layers (equation 1). Differentiable in
+    both batches (reverse mode).
 
     Args:
       net: what `load` gave.
@@ -58,27 +60,27 @@ def distance(net: Net, a: jax.Array, b: jax.Array) -> jax.Array:
       b: the same shape.
 
     Returns:
-      (B,) of the type computed in. Where a compiled or differentiated function looks at a picture outside
+      (B,) of the type computed in. Where a compiled or differentiated function looks at an image outside
       the range, which it cannot refuse, the distance is NaN.
 
     Raises:
       UsageError: not floats, other or differing shapes, too small, or a value outside the range.
     """
-    for pictures_ in (a, b):
-        if not jnp.issubdtype(pictures_.dtype, jnp.floating):
+    for batch in (a, b):
+        if not jnp.issubdtype(batch.dtype, jnp.floating):
             raise UsageError(
-                f"LPIPS takes floats from -1 to 1, not {pictures_.dtype}: from_uint8 makes them of uint8"
+                f"LPIPS takes floats from -1 to 1, not {batch.dtype}: from_uint8 makes them of uint8"
             )
     if a.shape != b.shape or a.ndim != 4 or a.shape[3] != 3:
         raise UsageError(f"LPIPS takes two batches of one shape (B, H, W, 3), not {a.shape} and {b.shape}")
     try:
-        shapes(dataclasses.replace(net.architecture, crop=min(a.shape[1:3])))
+        layer_shapes(dataclasses.replace(net.architecture, crop=min(a.shape[1:3])))
     except UsageError:
-        raise UsageError(f"pictures of {a.shape[1]} x {a.shape[2]} are too small for LPIPS") from None
+        raise UsageError(f"images of {a.shape[1]} x {a.shape[2]} are too small for LPIPS") from None
     dtype = jnp.promote_types(jnp.promote_types(a.dtype, b.dtype), jnp.float32)
     inside = _inside(a) & _inside(b)
     if not isinstance(inside, jax.core.Tracer) and not bool(jnp.all(inside)):
-        raise UsageError("LPIPS takes pictures from -1 to 1, and these have values outside, or not a number")
+        raise UsageError("LPIPS takes images from -1 to 1, and these have values outside, or not a number")
 
     network = Network(dataclasses.replace(net.architecture, compute_dtype=dtype.name), 1)
     both = (jnp.concatenate([a, b]).astype(dtype) - jnp.asarray(SHIFT, dtype)) / jnp.asarray(SCALE, dtype)
@@ -88,7 +90,7 @@ def distance(net: Net, a: jax.Array, b: jax.Array) -> jax.Array:
     for layer, head in zip(LAYERS, net.heads, strict=True):
         first, second = jnp.split(_unit(values[layer]), 2)
         total += jnp.mean(jnp.square(first - second) @ head.astype(dtype), axis=(1, 2))
-    # Compilers contract the difference of two products, which leaves 1e-15 where a picture meets itself.
+    # Compilers contract the difference of two products, which leaves 1e-15 where an image meets itself.
     # Taken off as a constant: the derivatives there, the second ones too, stay what they are.
     same = jnp.all(a == b, axis=(1, 2, 3))
     total -= jax.lax.stop_gradient(jnp.where(same, total, 0))
@@ -100,61 +102,62 @@ def _inside(x: jax.Array) -> jax.Array:
 
 
 def _unit(x: jax.Array) -> jax.Array:
-    """x / (|x| + epsilon) over the last axis; the gradient of a place where all maps are 0 is 0, not NaN."""
+    """Return x / (|x| + epsilon) over the last axis; the gradient where all channels are 0 is 0, not NaN."""
     squares = jnp.sum(jnp.square(x), axis=-1, keepdims=True)
     length = jnp.where(squares > 0, jnp.sqrt(jnp.where(squares > 0, squares, 1)), 0)
     return x / (length + EPSILON)
 
 
 def from_uint8(images: np.ndarray) -> np.ndarray:
-    """uint8 pictures as float32 from -1 to 1."""
+    """Return uint8 images as float32 from -1 to 1."""
     return np.asarray(images, np.float32) / np.float32(127.5) - 1
 
 
-def load(run: Run) -> Net:
-    """The trunk of a trained net, and the heads beside it.
+def load(net: TrainedNet) -> LpipsNet:
+    """Return the trunk of a trained net, and the heads in its workdir.
 
     Raises:
       UsageError: no heads, or a net whose conv1 to conv5 they do not fit.
     """
-    heads = load_heads(run.workdir)
-    names = [layer.name for layer in run.architecture.layers]
-    rows = run.architecture.layers[: names.index(LAYERS[-1]) + 1] if LAYERS[-1] in names else ()
-    trunk = dataclasses.replace(run.architecture, layers=rows)
-    table = shapes(trunk)
-    maps = tuple(table[name].output[-1] for name in LAYERS if name in table)
+    heads = load_heads(net.workdir)
+    names = [layer.name for layer in net.architecture.layers]
+    rows = net.architecture.layers[: names.index(LAYERS[-1]) + 1] if LAYERS[-1] in names else ()
+    trunk = dataclasses.replace(net.architecture, layers=rows)
+    table = layer_shapes(trunk)
+    channels = tuple(table[name].output[-1] for name in LAYERS if name in table)
     given = tuple(len(head) for head in heads)
-    if maps != given or trunk.towers != 1 or trunk.channels != 3:
+    if channels != given or trunk.towers != 1 or trunk.channels != 3:
         raise UsageError(
-            f"{run.workdir / HEADS} has heads for {given} maps after five convolutions of one tower on RGB, "
-            f"and this net is {trunk.name} with {maps}"
+            f"{net.workdir / layout.LPIPS_HEADS} has heads for {given} channels after five convolutions of "
+            f"one tower on RGB, and this net is {trunk.name} with {channels}"
         )
-    params = {name: run.params[name] for name, shape in table.items() if shape.kernel}
-    return Net(jax.device_get(params), heads, trunk)
+    params = {name: net.params[name] for name, shape in table.items() if shape.kernel}
+    return LpipsNet(jax.device_get(params), heads, trunk)
 
 
 def save_heads(workdir: Path, heads: Mapping[str, np.ndarray]) -> None:
-    """Writes `lin0` to `lin4`, each of as many numbers as it weighs maps, whatever their shape."""
-    with whole_file(workdir / HEADS) as file:
+    """Write `lin0` to `lin4`, each of as many numbers as it weighs channels, whatever their shape."""
+    with atomic_write(workdir / layout.LPIPS_HEADS) as file:
         names = [f"lin{number}" for number in range(len(LAYERS))]
         np.savez(file, **{name: np.asarray(heads[name], np.float32).reshape(-1) for name in names})  # type: ignore[arg-type]
 
 
 def load_heads(workdir: Path) -> tuple[np.ndarray, ...]:
-    """Reads what `save_heads` wrote.
+    """Read what `save_heads` wrote.
 
     Raises:
       UsageError: it is missing or damaged.
     """
-    path = workdir / HEADS
+    path = workdir / layout.LPIPS_HEADS
     if not path.exists():
         raise UsageError(
-            f"{workdir} holds no LPIPS heads ({HEADS}): convert weights that have lpips/lin0 to lin4"
+            f"{workdir} holds no LPIPS heads ({layout.LPIPS_HEADS}): "
+            "convert weights that have lpips/lin0 to lin4"
         )
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            if sum(member.file_size for member in arrays.zip.infolist()) > LARGEST:
-                raise ValueError(f"it unpacks to more than {LARGEST:,} bytes")
+            if sum(member.file_size for member in arrays.zip.infolist()) > MAX_BYTES:
+                raise ValueError(f"it unpacks to more than {MAX_BYTES:,} bytes")
             heads = tuple(arrays[f"lin{number}"] for number in range(len(LAYERS)))
     except Exception as error:  # damage leads zipfile, zlib and numpy's parser anywhere
         first = (str(error) or type(error).__name__).splitlines()[0]
@@ -165,19 +168,19 @@ def load_heads(workdir: Path) -> tuple[np.ndarray, ...]:
 
 
 def two_files(arguments: list[str]) -> tuple[Path, Path]:
-    """The files that `compare` was given; UsageError when they are not two."""
+    """Return the files that `compare` was given; raise UsageError when they are not two."""
     if len(arguments) != 2:
-        raise UsageError(f"compare needs two pictures, and {len(arguments)} were given: compare A.png B.png")
+        raise UsageError(f"compare needs two images, and {len(arguments)} were given: compare A.png B.png")
     for argument in arguments:
         if not Path(argument).is_file():
-            raise UsageError(f"{argument} is not a file: compare takes two pictures")
+            raise UsageError(f"{argument} is not a file: compare takes two images")
     return Path(arguments[0]), Path(arguments[1])
 
 
-def compare(run: Run, first: Path, second: Path) -> dict[str, Any]:
-    """The verb `compare`: the LPIPS distance of two files, at their own size.
+def compare(net: TrainedNet, first: Path, second: Path) -> dict[str, Any]:
+    """Return the LPIPS distance of two files, at their own size.
 
-    Pictures are turned as their EXIF entry says; what is transparent lies on white.
+    Images are turned as their EXIF entry says; what is transparent lies on white.
 
     Returns:
       {'files': [first, second], 'lpips': the distance}.
@@ -186,24 +189,24 @@ def compare(run: Run, first: Path, second: Path) -> dict[str, Any]:
       UsageError: no heads, sizes that differ or are too small.
       RunFailure: a file cannot be read.
     """
-    net = load(run)
-    images = []
+    trunk = load(net)
+    pixels = []
     for path in (first, second):
         try:
-            images.append(np.asarray(pictures.decode(path.read_bytes(), 3, exif_rotation=True), np.uint8))
-        except (pictures.BadPicture, OSError) as error:
+            pixels.append(np.asarray(decode(path.read_bytes(), 3, exif_rotation=True), np.uint8))
+        except (BadImage, OSError) as error:
             raise RunFailure(f"{printable(str(path))} cannot be read: {printable(str(error))}") from None
-    if images[0].shape != images[1].shape:
-        sizes = [f"{image.shape[1]} x {image.shape[0]}" for image in images]
+    if pixels[0].shape != pixels[1].shape:
+        sizes = [f"{image.shape[1]} x {image.shape[0]}" for image in pixels]
         raise UsageError(
             f"{printable(str(first))} is {sizes[0]} pixels and {printable(str(second))} {sizes[1]}: "
-            "LPIPS compares pictures of one size; scale one of them"
+            "LPIPS compares images of one size; scale one of them"
         )
-    a, b = (jnp.asarray(from_uint8(image)[None]) for image in images)
-    return {"files": [str(first), str(second)], "lpips": float(jax.jit(distance)(net, a, b)[0])}
+    a, b = (jnp.asarray(from_uint8(image)[None]) for image in pixels)
+    return {"files": [str(first), str(second)], "lpips": float(jax.jit(distance)(trunk, a, b)[0])}
 
 
 def as_text(answer: Mapping[str, Any]) -> str:
-    """One line for a person."""
+    """Return one line for the user."""
     first, second = map(printable, answer["files"])
     return f"{first} and {second}: LPIPS {answer['lpips']:.4f} (AlexNet, v0.1; 0: the same)"

@@ -1,63 +1,70 @@
-"""The verb `predict`: the five best guesses for a person's own pictures."""
+"""The verb `predict`: the five best guesses for a user's own images."""
 
+import contextlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from alexnet_jax.data import image_files
+from alexnet_jax.data.images import BadImage, decode
 from alexnet_jax.errors import UsageError
-from alexnet_jax.inference import reading
-from alexnet_jax.inference.run import Run
+from alexnet_jax.evaluation import activations
 from alexnet_jax.progress import Progress, printable
-from alexnet_jax.training import step
-from alexnet_jax.training.evaluation import padded_batch_size
+from alexnet_jax.workdir.trained import TrainedNet
+
+MAX_IMAGES = 24  # in a figure
 
 
-def predict(run: Run, files: list[Path], views: int) -> list[dict[str, Any]]:
-    """The five best guesses for each file.
+def predict(net: TrainedNet, files: Sequence[Path], views: int) -> list[dict[str, Any]]:
+    """Return the five best guesses for each file.
 
     Args:
-      run: what `run.load` gave.
-      files: pictures.
+      net: what `trained.load` gave.
+      files: images.
       views: 1 or 10.
 
     Returns:
       For each file {'file', 'top5': [{'label', 'name', 'probability'}, ...]}, or {'file', 'error'} for one
       that cannot be decoded.
     """
-    data = run.config.data
-    batch_size = padded_batch_size(min(run.config.evaluate.batch_size, len(files)), run.mesh)
+    rows = activations.rows_at_once(net, net.config.evaluate.batch_size, len(files))
     answers: list[dict[str, Any]] = []
-    probabilities_of = run.predictor(views)
-    with Progress("predict", len(files), "pictures", shown=len(files) > batch_size) as progress:
-        for batch in reading.batches(files, data, batch_size):
-            image = step.to_device({"image": batch.images}, run.mesh)["image"]
-            values = np.asarray(probabilities_of(image))
+    probabilities_of = net.predictor(views)
+    with Progress("predict", len(files), "images", shown=len(files) > rows) as progress:
+        for batch in image_files.decode_batches(files, net.config.data, rows):
+            values = np.asarray(probabilities_of(activations.on_mesh(net, batch.images)))
             for path, reason, row in zip(batch.files, batch.errors, values, strict=False):
                 answers.append(
                     {"file": str(path), "error": reason}
                     if reason is not None
-                    else {"file": str(path), "top5": top5(row, run.class_names)}
+                    else {"file": str(path), "top5": top5(row, net.class_names)}
                 )
             progress.update(len(batch.files))
     return answers
 
 
-def top5(probabilities: np.ndarray, class_names: tuple[str, ...]) -> list[dict[str, Any]]:
-    """The five likeliest classes of one picture, or all where there are fewer."""
+def top5(probabilities: np.ndarray, class_names: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the five likeliest classes of one image, or all where there are fewer."""
     order = np.argsort(-probabilities, kind="stable")[:5]
     return [
         {
             "label": int(label),
-            "name": class_names[label] if label < len(class_names) else f"class {label}",
+            "name": class_name(label, class_names),
             "probability": float(probabilities[label]),
         }
         for label in order
     ]
 
 
-def as_text(answers: list[dict[str, Any]]) -> str:
-    """The answers for a terminal."""
+def class_name(label: int, class_names: Sequence[str]) -> str:
+    """Return the name of a class; 'class <label>' for an output of the net that no class has."""
+    return class_names[label] if label < len(class_names) else f"class {label}"
+
+
+def as_text(answers: Sequence[dict[str, Any]]) -> str:
+    """Return the answers for a terminal."""
     lines = []
     for answer in answers:
         lines.append(printable(answer["file"]))
@@ -68,50 +75,49 @@ def as_text(answers: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def draw(answers: list[dict[str, Any]], path: Path) -> None:
-    """Draws up to 24 pictures with their guesses as bars (after the paper's figure 4) into `path`.
+def draw(answers: Sequence[dict[str, Any]], path: Path) -> None:
+    """Draw up to 24 images with their guesses as bars (after the paper's figure 4) into `path`.
 
     Raises:
       UsageError: the suffix is not .png or .svg, or the folder does not exist.
     """
     check_figure(path)
-    import matplotlib
+    from matplotlib.figure import Figure
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-    from PIL import Image, ImageOps
-
-    shown = [answer for answer in answers if "top5" in answer][:24]
+    shown = [answer for answer in answers if "top5" in answer][:MAX_IMAGES]
     if not shown:
         return
     columns = min(4, len(shown))
     rows = -(-len(shown) // columns)
-    figure, axes = pyplot.subplots(
-        2 * rows, columns, figsize=(2.4 * columns, 3.6 * rows), squeeze=False, height_ratios=[3, 2] * rows
-    )
-    for place in axes.flat:
-        place.axis("off")
+    figure = Figure(figsize=(2.4 * columns, 3.6 * rows))
+    axes = figure.subplots(2 * rows, columns, squeeze=False, height_ratios=[3, 2] * rows)
+    for axis in axes.flat:
+        axis.axis("off")
     for number, answer in enumerate(shown):
         row, column = divmod(number, columns)
-        with Image.open(answer["file"]) as image:
-            axes[2 * row, column].imshow(np.asarray(ImageOps.exif_transpose(image).convert("RGB")))
-        axes[2 * row, column].set_title(
-            printable(Path(answer["file"]).name)[:28], fontsize=8, parse_math=False
-        )
+        draw_image(axes[2 * row, column], answer["file"], printable(Path(answer["file"]).name)[:28])
         bars, guesses = axes[2 * row + 1, column], answer["top5"]
         bars.set_xlim(0, 1)
         bars.set_ylim(len(guesses) - 0.5, -0.5)
         bars.barh(range(len(guesses)), [g["probability"] for g in guesses], color="#9ecae1")
-        for place, guess in enumerate(guesses):
+        for height, guess in enumerate(guesses):
             label = f"{printable(guess['name'])[:24]}  {guess['probability']:.0%}"
-            bars.text(0.01, place, label, va="center", fontsize=7, parse_math=False)
+            bars.text(0.01, height, label, va="center", fontsize=7, parse_math=False)
     figure.tight_layout()
     figure.savefig(path, dpi=120)
-    pyplot.close(figure)
+
+
+def draw_image(axis: Any, file: str, title: str) -> None:
+    """Draw an image file, turned as its EXIF entry says, into a matplotlib axis; none where it is gone."""
+    with contextlib.suppress(BadImage, OSError):
+        image = decode(Path(file).read_bytes(), 3, exif_rotation=True)
+        image.thumbnail((400, 400))
+        axis.imshow(np.asarray(image))
+    axis.set_title(title, fontsize=8, parse_math=False)
 
 
 def check_figure(path: Path) -> None:
-    """Raises UsageError when no figure can be written to `path`."""
+    """Check that a figure can be written to `path`; raise UsageError where none can."""
     if path.suffix.lower() not in (".png", ".svg"):
         raise UsageError(f"--output={path}: the name of a figure ends in .png or .svg")
     if not path.parent.is_dir():

@@ -9,35 +9,26 @@ set their attributes, and allocate as much memory as a file asks for.
 import pickletools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import IO, Any
+from typing import IO, Any, NoReturn
 
 
 class BadFile(ValueError):
-    """The bytes are not what their file's name promises; the message says why, without the file's name."""
+    """Say that bytes are not what their file's name promises, and why; without the file's name."""
 
 
 @dataclass(frozen=True)
 class Name:
-    """A name that a pickle mentions, such as 'torch.FloatStorage'."""
+    """Hold a name that a pickle mentions, such as 'torch.FloatStorage'."""
 
     text: str
 
 
-MOST_INSTRUCTIONS = 10**6  # a checkpoint of an AlexNet with its optimizer has some thousand
-CONSTANTS = {
-    "BININT", "BININT1", "BININT2", "LONG1", "LONG4", "INT", "LONG", "BINFLOAT", "FLOAT",
-    "BINSTRING", "SHORT_BINSTRING", "STRING", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "UNICODE",
-    "BINBYTES", "SHORT_BINBYTES", "BINBYTES8",
-}  # fmt: skip
-LITERALS: dict[str, Any] = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}
+MAX_INSTRUCTIONS = 10**6  # a checkpoint of an AlexNet with its optimizer has some thousand
+Makers = Mapping[str, Callable[..., Any] | None]
 
 
-def unpickle(
-    file: IO[bytes],
-    makers: Mapping[str, Callable[..., Any] | None],
-    storage: Callable[[Any], Any] | None = None,
-) -> Any:
-    """The value of the pickle that begins where `file` stands; `file` then stands behind it.
+def unpickle(file: IO[bytes], makers: Makers, storage: Callable[[Any], Any] | None = None) -> Any:
+    """Return the value of the pickle that begins where `file` stands; `file` then stands behind it.
 
     Strings of Python 2 are read as Latin-1.
 
@@ -46,102 +37,136 @@ def unpickle(
       makers: for each name that is allowed a function of the arguments that the pickle calls it with, or
         None where it may only be mentioned (it is then a `Name`). What a function returns may have a method
         `build`, which gets what the pickle says of its state; of a dictionary it is passed over.
-      storage: what a persistent id stands for.
+      storage: what a persistent id stands for; None: the pickle may have none.
 
     Raises:
       BadFile: it names something else, or uses an instruction that plain data does not need.
       Exception: it is damaged; any kind, as damage leads anywhere.
     """
-    stack: list[Any] = []
-    marks: list[list[Any]] = []
-    memo: dict[int, Any] = {}
+    machine = _Machine(makers, storage)
+    for count, (opcode, argument, _) in enumerate(pickletools.genops(file)):
+        if count == MAX_INSTRUCTIONS:
+            _fail(f"its pickle has more than {MAX_INSTRUCTIONS:,} instructions: it is not of weights alone")
+        if opcode.name not in INSTRUCTIONS:
+            _fail(f"it uses the pickle instruction {opcode.name}, which weights do not need")
+        INSTRUCTIONS[opcode.name](machine, argument)
+    return machine.stack.pop()
 
-    def since_mark() -> list[Any]:
-        nonlocal stack
-        values, stack = stack, marks.pop()
+
+class _Machine:
+    """Hold the stack of a pickle that is read, the stacks below its marks, and its memo."""
+
+    def __init__(self, makers: Makers, storage: Callable[[Any], Any] | None):
+        self.makers, self.storage = makers, storage
+        self.stack: list[Any] = []
+        self.marks: list[list[Any]] = []
+        self.memo: dict[int, Any] = {}
+
+    def push(self, value: Any) -> None:
+        self.stack.append(value)
+
+    def pop(self, count: int) -> tuple[Any, ...]:
+        """Return the last `count` values, in the order in which they came."""
+        return tuple(reversed([self.stack.pop() for _ in range(count)]))
+
+    def mark(self, _: Any) -> None:
+        self.marks.append(self.stack)
+        self.stack = []
+
+    def pop_mark(self) -> list[Any]:
+        """Return all values since the last mark."""
+        values, self.stack = self.stack, self.marks.pop()
         return values
 
-    argument: Any
-    for count, (opcode, argument, _) in enumerate(pickletools.genops(file)):
-        if count == MOST_INSTRUCTIONS:
-            _fail(f"its pickle has more than {MOST_INSTRUCTIONS:,} instructions: it is not of weights alone")
-        match opcode.name:
-            case "PROTO" | "FRAME":
-                pass
-            case "STOP":
-                break
-            case constant if constant in CONSTANTS:
-                stack.append(argument)
-            case literal if literal in LITERALS:
-                stack.append(LITERALS[literal])
-            case "MARK":
-                marks.append(stack)
-                stack = []
-            case "POP":
-                stack.pop()
-            case "POP_MARK":
-                since_mark()
-            case "MEMOIZE":
-                memo[len(memo)] = stack[-1]
-            case "BINPUT" | "LONG_BINPUT" | "PUT":
-                memo[int(argument)] = stack[-1]
-            case "BINGET" | "LONG_BINGET" | "GET":
-                stack.append(memo[int(argument)])
-            case "EMPTY_LIST":
-                stack.append([])
-            case "LIST":
-                values = since_mark()
-                stack.append(values)
-            case "APPEND":
-                value = stack.pop()
-                _demand(stack[-1], list).append(value)
-            case "APPENDS":
-                values = since_mark()
-                _demand(stack[-1], list).extend(values)
-            case "TUPLE":
-                values = since_mark()
-                stack.append(tuple(values))
-            case "TUPLE1" | "TUPLE2" | "TUPLE3":
-                values = [stack.pop() for _ in range(int(opcode.name[-1]))]
-                stack.append(tuple(reversed(values)))
-            case "EMPTY_DICT":
-                stack.append({})
-            case "DICT":
-                values = since_mark()
-                stack.append(as_dict(pairs(values)))
-            case "SETITEM":
-                value, key = stack.pop(), stack.pop()
-                _demand(stack[-1], dict).update(as_dict([(key, value)]))
-            case "SETITEMS":
-                values = since_mark()
-                _demand(stack[-1], dict).update(as_dict(pairs(values)))
-            case "GLOBAL":
-                stack.append(_allowed(str(argument).replace(" ", ".", 1), makers))
-            case "STACK_GLOBAL":
-                name, module = stack.pop(), stack.pop()
-                stack.append(_allowed(f"{_demand(module, str)}.{_demand(name, str)}", makers))
-            case "REDUCE":
-                arguments, called = _demand(stack.pop(), tuple), _demand(stack.pop(), Name)
-                maker = makers[called.text] or _fail(f"it calls {called.text}")
-                stack.append(maker(*arguments))
-            case "BUILD":
-                state = stack.pop()
-                if not isinstance(stack[-1], dict):
-                    stack[-1].build(state)
-            case "BINPERSID" if storage is not None:
-                stack.append(storage(stack.pop()))
-            case other:
-                _fail(f"it uses the pickle instruction {other}, which weights do not need")
-    return stack.pop()
+    def memoize(self, key: int) -> None:
+        self.memo[key] = self.stack[-1]
+
+    def append(self, values: list[Any]) -> None:
+        _demand(self.stack[-1], list).extend(values)
+
+    def set_items(self, values: list[Any]) -> None:
+        _demand(self.stack[-1], dict).update(as_dict(_pairs(values)))
+
+    def mention(self, name: str) -> None:
+        if name not in self.makers:
+            _fail(
+                f"it asks for {name[:80]!r}, and nothing in a file is run: only plain tensors are read; "
+                "in PyTorch, save model.state_dict() alone"
+            )
+        self.push(Name(name))
+
+    def mention_of_stack(self, _: Any) -> None:
+        module, name = self.pop(2)
+        self.mention(f"{_demand(module, str)}.{_demand(name, str)}")
+
+    def call(self, _: Any) -> None:
+        called, arguments = self.pop(2)
+        name = _demand(called, Name).text
+        maker = self.makers[name] or _fail(f"it calls {name}")
+        self.push(maker(*_demand(arguments, tuple)))
+
+    def refer(self, _: Any) -> None:
+        storage = self.storage or _fail("its pickle mentions a storage, and none belongs there")
+        self.push(storage(self.stack.pop()))
+
+    def build(self, _: Any) -> None:
+        state = self.stack.pop()
+        if not isinstance(self.stack[-1], dict):
+            self.stack[-1].build(state)
 
 
-def pairs(values: list[Any]) -> list[tuple[Any, Any]]:
-    """A flat list of keys and values in turn as pairs."""
+# By the names that `pickletools` gives them; each gets the machine and the instruction's argument.
+INSTRUCTIONS: dict[str, Callable[[_Machine, Any], Any]] = {
+    **dict.fromkeys(("PROTO", "FRAME", "STOP"), lambda m, _: None),
+    **dict.fromkeys(
+        ("BININT", "BININT1", "BININT2", "LONG1", "LONG4", "INT", "LONG", "BINFLOAT", "FLOAT",
+         "BINSTRING", "SHORT_BINSTRING", "STRING", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "UNICODE",
+         "BINBYTES", "SHORT_BINBYTES", "BINBYTES8"),
+        _Machine.push,
+    ),
+    "NONE": lambda m, _: m.push(None),
+    "NEWTRUE": lambda m, _: m.push(True),
+    "NEWFALSE": lambda m, _: m.push(False),
+    "EMPTY_TUPLE": lambda m, _: m.push(()),
+    "EMPTY_LIST": lambda m, _: m.push([]),
+    "EMPTY_DICT": lambda m, _: m.push({}),
+    "MARK": _Machine.mark,
+    "POP": lambda m, _: m.pop(1),
+    "POP_MARK": lambda m, _: m.pop_mark(),
+    "MEMOIZE": lambda m, _: m.memoize(len(m.memo)),
+    **dict.fromkeys(("BINPUT", "LONG_BINPUT", "PUT"), lambda m, key: m.memoize(int(key))),
+    **dict.fromkeys(("BINGET", "LONG_BINGET", "GET"), lambda m, key: m.push(m.memo[int(key)])),
+    "LIST": lambda m, _: m.push(m.pop_mark()),
+    "APPEND": lambda m, _: m.append(list(m.pop(1))),
+    "APPENDS": lambda m, _: m.append(m.pop_mark()),
+    "TUPLE": lambda m, _: m.push(tuple(m.pop_mark())),
+    "TUPLE1": lambda m, _: m.push(m.pop(1)),
+    "TUPLE2": lambda m, _: m.push(m.pop(2)),
+    "TUPLE3": lambda m, _: m.push(m.pop(3)),
+    "DICT": lambda m, _: m.push(as_dict(_pairs(m.pop_mark()))),
+    "SETITEM": lambda m, _: m.set_items(list(m.pop(2))),
+    "SETITEMS": lambda m, _: m.set_items(m.pop_mark()),
+    "GLOBAL": lambda m, name: m.mention(name.replace(" ", ".", 1)),
+    "STACK_GLOBAL": _Machine.mention_of_stack,
+    "REDUCE": _Machine.call,
+    "BUILD": _Machine.build,
+    "BINPERSID": _Machine.refer,
+}  # fmt: skip
+
+
+def _pairs(values: list[Any]) -> list[tuple[Any, Any]]:
+    """Return a flat list of keys and values in turn as pairs."""
     return list(zip(values[::2], values[1::2], strict=True))
 
 
 def as_dict(items: Any = ()) -> dict[str | int, Any]:
-    """A dictionary of another or of pairs. Keys are texts and numbers: others can be nested without end."""
+    """Return a dictionary of another or of pairs.
+
+    Keys are texts and numbers: others can be nested without end.
+
+    Raises:
+      BadFile: a key of another type.
+    """
     table = {}
     for key, value in items.items() if isinstance(items, dict) else items:
         if type(key) not in (str, int):
@@ -150,18 +175,9 @@ def as_dict(items: Any = ()) -> dict[str | int, Any]:
     return table
 
 
-def _allowed(name: str, makers: Mapping[str, Any]) -> Name:
-    if name not in makers:
-        _fail(
-            f"it asks for {name[:80]!r}, and nothing in a file is run: only plain tensors are read; "
-            "in PyTorch, save model.state_dict() alone"
-        )
-    return Name(name)
-
-
 def _demand(value: Any, kind: type) -> Any:
     return value if isinstance(value, kind) else _fail(f"a {kind.__name__} was expected in its pickle")
 
 
-def _fail(words: str) -> Any:
+def _fail(words: str) -> NoReturn:
     raise BadFile(words)

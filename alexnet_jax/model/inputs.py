@@ -1,4 +1,4 @@
-"""The device half of the input: uint8 pictures become what the net reads.
+"""The device half of the input: uint8 images become what the net reads.
 
 One function for training, evaluation and export. The host decides (`data.augment`), the device does
 what would cost the host dearly: flip, minus mean, plus lighting, scale.
@@ -6,63 +6,92 @@ what would cost the host dearly: flip, minus mean, plus lighting, scale.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from alexnet_jax.data.augment import center_offset
+
 
 @dataclass(frozen=True)
-class InputForm:
-    """How pictures are normalised: `mean` 'centre', 'crop', 'rgb' or 'none'; `input_std` in grey levels."""
+class Normalization:
+    """How images are normalised.
+
+    Attributes:
+      mean: which mean is subtracted: 'centre', 'crop', 'rgb' or 'none', see `mean_array`.
+      input_std: the divisor in grey levels, one for all channels or one for each.
+    """
 
     mean: str
     input_std: tuple[float, ...]
 
 
-def mean_array(form: InputForm, mean: np.ndarray, rgb_mean: np.ndarray, crop: int) -> np.ndarray:
-    """The float32 array that `normalise` takes off: (crop, crop, C), the whole (S, S, C), or (C,)."""
-    if form.mean == "centre":
-        edge = (mean.shape[0] - crop) // 2
+def mean_array(normalization: Normalization, mean: np.ndarray, rgb_mean: np.ndarray, crop: int) -> np.ndarray:
+    """Return the array that `normalise` subtracts, float32.
+
+    Args:
+      normalization: which mean it is.
+      mean: (S, S, C), the training set's mean image.
+      rgb_mean: (C,), its mean over all positions.
+      crop: side of the net's input in pixels.
+
+    Returns:
+      'centre': the centre of the mean image, (crop, crop, C). 'crop': the whole of it. 'rgb': `rgb_mean`.
+      'none': zeros (C,).
+    """
+    if normalization.mean == "centre":
+        edge = center_offset(mean.shape[0], crop)
         return np.asarray(mean[edge : edge + crop, edge : edge + crop], np.float32)
-    if form.mean == "crop":
+    if normalization.mean == "crop":
         return np.asarray(mean, np.float32)
-    return np.asarray(rgb_mean if form.mean == "rgb" else np.zeros_like(rgb_mean), np.float32)
+    return np.asarray(rgb_mean if normalization.mean == "rgb" else np.zeros_like(rgb_mean), np.float32)
 
 
-def normalise(batch: Mapping[str, jax.Array], mean: jax.Array, form: InputForm) -> jax.Array:
-    """Flip, minus mean, plus lighting, times scale, over `input_std`.
+def normalise(batch: Mapping[str, Any], mean: jax.Array, normalization: Normalization) -> jax.Array:
+    """Flip, subtract the mean, add the lighting, multiply by the scale, divide by `input_std`.
 
-    The crop is flipped, then the centre crop of the mean picture is taken off, whatever the crop's place
-    and direction, as the 2012 source does; with `mean='crop'` the mean at the crop's own place, flipped
+    The crop is flipped, then the centre crop of the mean image is subtracted, whatever the crop's offset
+    and direction, as the 2012 source does; with `mean='crop'` the mean at the crop's own offset, flipped
     with it, as Caffe does.
 
     Args:
       batch: 'image' uint8 (B, crop, crop, C), 'flip' bool (B,), 'offset' int32 (B, 2) of the crop in the
-        picture, 'lighting' float32 (B, C) in grey levels, 'scale' float32 (B,).
+        image, 'lighting' float32 (B, C) in grey levels, 'scale' float32 (B,).
       mean: what `mean_array` gave.
-      form: which mean it is, and the divisor.
+      normalization: which mean it is, and the divisor.
 
     Returns:
       float32 (B, crop, crop, C).
     """
     image, flip = batch["image"], batch["flip"][:, None, None, None]
     x = jnp.where(flip, image[:, :, ::-1], image).astype(jnp.float32)
-    if form.mean == "crop":
+    if normalization.mean == "crop":
         size = image.shape[1:]
-        places = jax.vmap(lambda at: lax.dynamic_slice(mean, (at[0], at[1], 0), size))(batch["offset"])
-        x = x - jnp.where(flip, places[:, :, ::-1], places)
+        means = jax.vmap(lambda at: lax.dynamic_slice(mean, (at[0], at[1], 0), size))(batch["offset"])
+        x = x - jnp.where(flip, means[:, :, ::-1], means)
     else:
         x = x - mean
     x = (x + batch["lighting"][:, None, None, :]) * batch["scale"][:, None, None, None]
-    return x if form.input_std == (1.0,) else x / jnp.asarray(form.input_std, jnp.float32)
+    std = normalization.input_std
+    normalised: jax.Array = x if std == (1.0,) else x / jnp.asarray(std, jnp.float32)
+    return normalised
 
 
 def view(
     image: jax.Array, top: jax.Array | int, left: jax.Array | int, flip: jax.Array | bool, crop: int
 ) -> dict[str, jax.Array]:
-    """One view of whole pictures (B, S, S, C), as a batch for `normalise`: no lighting, scale 1."""
+    """Return one view of whole images as a batch for `normalise`: no lighting, scale 1.
+
+    Args:
+      image: uint8 (B, S, S, C).
+      top: first row of the view.
+      left: first column of the view.
+      flip: whether `normalise` is to mirror it.
+      crop: its side in pixels.
+    """
     batch, channels = image.shape[0], image.shape[3]
     return {
         "image": lax.dynamic_slice(image, (0, top, left, 0), (batch, crop, crop, channels)),

@@ -14,24 +14,25 @@ from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from alexnet_jax.errors import UsageError
-from alexnet_jax.model.architectures import Architecture, Dropout, shapes
 from alexnet_jax.model.network import Network
+from alexnet_jax.model.shapes import layer_shapes
+from alexnet_jax.model.specs import Architecture, Dropout
 
 Params = dict[str, dict[str, jax.Array]]
-SMALL = 64  # sides of pictures up to which `compiler_options` has something to say
+SMALL_INPUT = 64  # sides of images up to which `compiler_options` has something to say
 
 
 def make_mesh(
     data: int, model: int, towers: int, batch_size: int, devices: Sequence[jax.Device] | None = None
 ) -> Mesh:
-    """A mesh of `data` x `model` devices.
+    """Return a mesh of `data` x `model` devices.
 
     Args:
       data: replicas; 0: as many as the devices and the batch allow.
       model: devices for a replica's towers, 1 or 2; 0: 2 where the net has two towers and there are two
         devices, else 1.
       towers: the net's towers.
-      batch_size: pictures in a batch, which the data axis must divide.
+      batch_size: images in a batch, which the data axis must divide.
       devices: all of the process group by default.
 
     Raises:
@@ -52,7 +53,7 @@ def make_mesh(
             f"on a CPU, XLA_FLAGS=--xla_force_host_platform_device_count={data * model} simulates them"
         )
     if batch_size % data:
-        raise UsageError(f"a batch of {batch_size} pictures does not divide over config.mesh.data={data}")
+        raise UsageError(f"a batch of {batch_size} images does not divide over config.mesh.data={data}")
     chosen = devices[: data * model]
     idle = {d.process_index for d in devices} - {d.process_index for d in chosen}
     if idle:
@@ -65,73 +66,126 @@ def make_mesh(
 
 
 def param_specs(architecture: Architecture) -> dict[str, dict[str, P]]:
-    """Where each parameter lies: towers over `model`; the last layer's bias, which has none, everywhere."""
+    """Return how each parameter is sharded, {layer: {'kernel', 'bias'}}.
+
+    Towers are sharded over `model`; the last layer's bias, which has none, is whole everywhere.
+    """
     return {
         name: {"kernel": P("model"), "bias": P("model") if len(shape.bias) > 1 else P()}
-        for name, shape in shapes(architecture).items()
+        for name, shape in layer_shapes(architecture).items()
         if shape.kernel
     }
 
 
-def placed(mesh: Mesh, spec: P) -> NamedSharding:
-    """`spec` on `mesh`."""
-    return NamedSharding(mesh, spec)
+def param_shardings(architecture: Architecture, mesh: Mesh) -> dict[str, dict[str, NamedSharding]]:
+    """Return `param_specs` on `mesh`."""
+    return {
+        name: {part: NamedSharding(mesh, spec) for part, spec in specs.items()}
+        for name, specs in param_specs(architecture).items()
+    }
+
+
+def batch_sharding(mesh: Mesh) -> NamedSharding:
+    """Return the sharding of a batch's arrays: rows over `data`."""
+    return NamedSharding(mesh, P("data"))
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-    """Whole on every device."""
+    """Return the sharding of what is whole on every device."""
     return NamedSharding(mesh, P())
 
 
 def replicate(tree: Any, mesh: Mesh) -> Any:
-    """Arrays of the host, the same in every process, whole on every device of `mesh`.
+    """Put arrays of the host, the same in every process, whole on every device of `mesh`.
 
     `jax.device_put` would compare them between the processes, by a program of its own for each array.
     """
-    place = replicated(mesh)
+    sharding = replicated(mesh)
 
     def put(x: Any) -> jax.Array:
         x = np.asarray(x)
-        return jax.make_array_from_callback(x.shape, place, lambda index: x[index])
+        return jax.make_array_from_callback(x.shape, sharding, lambda index: x[index])
 
     return jax.tree.map(put, tree)
 
 
-def param_shardings(architecture: Architecture, mesh: Mesh) -> dict[str, dict[str, NamedSharding]]:
-    """`param_specs` on `mesh`."""
-    return jax.tree.map(
-        lambda spec: NamedSharding(mesh, spec), param_specs(architecture), is_leaf=lambda x: isinstance(x, P)
-    )
+def to_device(batch: Mapping[str, Any], mesh: Mesh) -> dict[str, jax.Array]:
+    """Return this process's rows of a batch as global arrays, sharded over `data`."""
+    sharding = batch_sharding(mesh)
+    return {name: jax.make_array_from_process_local_data(sharding, value) for name, value in batch.items()}
+
+
+def rows_here(mesh: Mesh, batch_size: int) -> tuple[int, int]:
+    """Return which rows (first, last + 1) of a global batch the devices of this process hold."""
+    slices = batch_sharding(mesh).addressable_devices_indices_map((batch_size,)).values()
+    bounds = [s[0].indices(batch_size) for s in slices if s is not None]
+    return min(b[0] for b in bounds), max(b[1] for b in bounds)
+
+
+def padded_batch_size(batch_size: int, mesh: Mesh) -> int:
+    """Return the smallest multiple of the data axis that is at least `batch_size`: padding fills it."""
+    data = int(mesh.shape["data"])
+    return -(-batch_size // data) * data
+
+
+def must_run_in_turn(mesh: Mesh) -> bool:
+    """Return whether programs on `mesh` must not run at the same time.
+
+    Programs that exchange and do not need each other's results can lock each other on simulated devices:
+    each holds the thread that the other waits for, and XLA ends the process after 40 seconds.
+    """
+    return mesh.size > 1 and mesh.devices.flat[0].platform == "cpu"
 
 
 def init_params(architecture: Architecture, seed: int, mesh: Mesh) -> Params:
-    """Draws the parameters, float32, placed on `mesh`; their bits do not depend on it."""
+    """Draw the parameters, float32, sharded as `param_specs` says; their bits do not depend on `mesh`."""
     network = Network(architecture, architecture.towers)
-    picture = jnp.zeros((1, architecture.crop, architecture.crop, architecture.channels))
+    image = jnp.zeros((1, architecture.crop, architecture.crop, architecture.channels))
     draw = jax.jit(
-        lambda key: network.init(key, picture)["params"], out_shardings=param_shardings(architecture, mesh)
+        lambda key: network.init(key, image)["params"], out_shardings=param_shardings(architecture, mesh)
     )
-    return draw(jax.random.key(seed))
+    params: Params = draw(jax.random.key(seed))
+    return params
+
+
+def abstract_params(architecture: Architecture, mesh: Mesh) -> Any:
+    """Return the tree of `init_params` without its values, as restoring a checkpoint needs it.
+
+    Returns:
+      {layer: {'kernel', 'bias'}} of jax.ShapeDtypeStruct, float32, sharded on `mesh`.
+    """
+    drawn = jax.eval_shape(lambda: init_params(architecture, 0, mesh))
+    return abstract_like(drawn, param_shardings(architecture, mesh))
+
+
+def abstract_like(tree: Any, shardings: Any) -> Any:
+    """Return `tree` with a jax.ShapeDtypeStruct for each array: its shape, its dtype, and its sharding.
+
+    Args:
+      tree: of arrays.
+      shardings: a tree of the same structure, that restored arrays are to have.
+    """
+    return jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), tree, shardings)
 
 
 def compiler_options(architecture: Architecture, mesh: Mesh) -> dict[str, str] | None:
-    """What XLA is told when it compiles the network: for `jax.jit(compiler_options=...)`.
+    """Return XLA's options for compiling the network: for `jax.jit(compiler_options=...)`; None: its own.
 
-    On a CPU XLA leaves convolutions to YNNPACK, which takes two to three times as long as Eigen for 5 x 5 on
-    small pictures (CIFAR-10), eight times as long for conv1 of a narrow AlexNet on 64 pixels in batches of
-    128, and no longer on large ones. Of small nets it gets the plain products alone.
+    On a CPU XLA leaves convolutions to YNNPACK, which is slower than Eigen on small images and no slower on
+    large ones. Of small nets it gets the plain products alone.
     """
-    if mesh.devices.flat[0].platform == "cpu" and architecture.crop <= SMALL:
+    if mesh.devices.flat[0].platform == "cpu" and architecture.crop <= SMALL_INPUT:
         return {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"}
     return None
 
 
 def dropout_masks(architecture: Architecture, key: jax.Array, batch: int, mesh: Mesh) -> dict[str, jax.Array]:
-    """For each dropout layer which values are kept: bool (B, *its output), drawn as one global array.
+    """Draw for each dropout layer which values are kept: bool (batch, *its output), one global array.
 
-    Drawn outside `shard_map`, so that the bits depend on the key alone and not on the topology.
+    Drawn outside `shard_map`, so that the bits depend on the key alone and not on the topology. The key of a
+    layer folds in its number in the table.
     """
-    table = shapes(architecture)
+    table = layer_shapes(architecture)
     masks = {}
     for number, layer in enumerate(architecture.layers):
         if isinstance(layer, Dropout):
@@ -151,13 +205,13 @@ def forward(
     masks: Mapping[str, jax.Array] | None = None,
     wanted: tuple[str, ...] = (),
 ) -> dict[str, jax.Array]:
-    """The network on `mesh`: towers over `model`, pictures over `data`.
+    """Run the network on `mesh`: towers over `model`, images over `data`.
 
     Args:
       architecture: the table.
       mesh: what `make_mesh` gave.
       params: as `init_params` gives them.
-      x_BxHxWxC: normalised pictures.
+      x_BxHxWxC: normalised images.
       masks: what `dropout_masks` gave, in training.
       wanted: layers whose values to return; empty: the logits.
 
@@ -166,7 +220,7 @@ def forward(
     """
     wanted = wanted or (architecture.logits,)
     network = Network(architecture, architecture.towers // mesh.shape["model"], "model")
-    table = shapes(architecture)
+    table = layer_shapes(architecture)
 
     def channels_last(ndim: int) -> P:
         return P("data", *[None] * (ndim - 2), "model")

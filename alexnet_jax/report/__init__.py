@@ -1,1 +1,1 @@
-"""What a run's files and `inference` hold, as pictures and pages."""
+"""Figures and pages of what a run's files and `inference` hold; nothing here imports JAX."""

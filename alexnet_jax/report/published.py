@@ -1,4 +1,4 @@
-"""Published errors of the nets and data that this package knows, to stand beside a run's own."""
+"""Published errors of the nets and data that this package knows, to be shown next to a run's own."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -6,8 +6,8 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-WHOLE: dict[str, Any] = {"width": 1.0}
-RELU: dict[str, Any] = WHOLE | {"activation": "relu"}
+FULL: dict[str, Any] = {"width": 1.0}
+RELU: dict[str, Any] = FULL | {"activation": "relu"}
 LRN: dict[str, Any] = {"lrn": True}
 PAPER: dict[str, Any] = {
     "width": 1.0,
@@ -23,7 +23,15 @@ PAPER: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Published:
-    """One published result, errors as fractions; the mappings are what a config must say to be it."""
+    """One published result.
+
+    Attributes:
+      architecture, dataset: `config.model.architecture` and `config.data.name`.
+      views: of an image at test time, 1 or 10.
+      top1_error, top5_error: fractions; None where only one was published.
+      source: who published it, and where.
+      model, data, optimizer: what these sections of a config must hold for the result to be comparable.
+    """
 
     architecture: str
     dataset: str
@@ -37,24 +45,24 @@ class Published:
 
 
 _CUDA_CONVNET, _LOG = "cuda-convnet", "2012 source, its log"
-_WHOLE_PICTURE = {"crop": 32}
-_DECAY = {"weight_decay": 0.004}  # without it the 19 % net is that of figure 1
+_WHOLE_IMAGE = {"crop": 32}
+_WEIGHT_DECAY = {"weight_decay": 0.004}  # without it the 19 % net is that of figure 1
 TABLE = (
     Published("alexnet_2012", "imagenet2012", 10, 0.407, 0.182, "paper, table 2", PAPER),
     Published("alexnet_2012", "imagenet2010", 10, 0.375, 0.170, "paper, table 1", PAPER),
     Published("alexnet_2012", "imagenet2010", 1, 0.3902, 0.1830, _LOG, PAPER),
-    Published("alexnet_2012_source", "imagenet2012", 10, 0.4066, 0.1821, _LOG, WHOLE),
-    Published("alexnet_2012_source", "imagenet2010", 10, 0.3747, 0.1700, _LOG, WHOLE),
-    Published("source_145_half", "imagenet2010", 10, 0.3917, 0.1823, _LOG, WHOLE),
-    Published("source_147", "imagenet2012", 10, 0.4106, 0.1851, _LOG, WHOLE),
-    Published("source_148", "imagenet2012", 10, 0.4203, 0.1936, _LOG, WHOLE),
-    Published("source_150", "imagenet2012", 10, 0.4183, 0.1933, _LOG, WHOLE),
-    Published("caffe", "imagenet2012", 1, 0.429, 0.198, "BVLC, its readme", WHOLE),
-    Published("torchvision", "imagenet2012", 1, 0.43478, 0.20934, "torchvision, its documentation", WHOLE),
-    Published("cifar10_26", "cifar10", 1, 0.26, None, _CUDA_CONVNET, RELU, _WHOLE_PICTURE, _DECAY),
-    Published("cifar10_19", "cifar10", 1, 0.19, None, _CUDA_CONVNET, RELU, _WHOLE_PICTURE, _DECAY),
+    Published("alexnet_2012_source", "imagenet2012", 10, 0.4066, 0.1821, _LOG, FULL),
+    Published("alexnet_2012_source", "imagenet2010", 10, 0.3747, 0.1700, _LOG, FULL),
+    Published("source_145_half", "imagenet2010", 10, 0.3917, 0.1823, _LOG, FULL),
+    Published("source_147", "imagenet2012", 10, 0.4106, 0.1851, _LOG, FULL),
+    Published("source_148", "imagenet2012", 10, 0.4203, 0.1936, _LOG, FULL),
+    Published("source_150", "imagenet2012", 10, 0.4183, 0.1933, _LOG, FULL),
+    Published("caffe", "imagenet2012", 1, 0.429, 0.198, "BVLC, its readme", FULL),
+    Published("torchvision", "imagenet2012", 1, 0.43478, 0.20934, "torchvision, its documentation", FULL),
+    Published("cifar10_26", "cifar10", 1, 0.26, None, _CUDA_CONVNET, RELU, _WHOLE_IMAGE, _WEIGHT_DECAY),
+    Published("cifar10_19", "cifar10", 1, 0.19, None, _CUDA_CONVNET, RELU, _WHOLE_IMAGE, _WEIGHT_DECAY),
     Published("cifar10_19", "cifar10", 10, 0.142, None, _CUDA_CONVNET, RELU, {"crop": 24}),
-    Published("cifar10_18", "cifar10", 1, 0.18, None, _CUDA_CONVNET, RELU, _WHOLE_PICTURE, _DECAY),
+    Published("cifar10_18", "cifar10", 1, 0.18, None, _CUDA_CONVNET, RELU, _WHOLE_IMAGE, _WEIGHT_DECAY),
     Published("cifar10_13", "cifar10", 10, 0.13, None, _CUDA_CONVNET, RELU, {"crop": 24}),
     Published("cifar10_11", "cifar10", 10, 0.11, None, _CUDA_CONVNET, RELU | LRN, {"crop": 24}),
 )
@@ -63,7 +71,7 @@ TABLE = (
 EFFECTS = {
     "model.lrn=False": "+1.4 (2012 source, its log), +2 on CIFAR-10 (paper, 3.3)",
     "model.pool_size=2": "+0.4 (paper, 3.4)",
-    "model.towers=1": "+1.7 with half the maps (paper, 3.2)",
+    "model.towers=1": "+1.7 with half the channels (paper, 3.2)",
     "model.communicate_at=()": "+1.2 with wider conv2 and fc6 (2012 source, its log)",
     "model.dropout=0.0": "substantial overfitting (paper, 4.2)",
     "data.flip=False data.random_crop=False": "substantial overfitting (paper, 4.1)",
@@ -71,7 +79,12 @@ EFFECTS = {
 
 
 def find(config: ConfigDict, views: int | None = None) -> tuple[Published, ...]:
-    """What was published for the net and data of `config`, with `views` or any number of them."""
+    """Return what was published for the net and the data of a config.
+
+    Args:
+      config: of a run.
+      views: of an image at test time, 1 or 10; None: any number of them.
+    """
 
     def agrees(section: ConfigDict, wanted: Mapping[str, Any]) -> bool:
         return all(section.get(key) == value for key, value in wanted.items())

@@ -1,4 +1,4 @@
-"""What the files of a run's workdir say, read so that a run in progress or a half line stops nothing."""
+"""Read the files of runs; a run in progress, a half line and a damaged number stop nothing."""
 
 import contextlib
 import itertools
@@ -11,54 +11,69 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from alexnet_jax import config as configuration
+from alexnet_jax.config import io
+from alexnet_jax.workdir import layout
+
+TARGET_ERROR = 0.25  # training error up to which the paper's figure 1 counts epochs
 
 Lines = Sequence[Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
 class RunFiles:
-    """One run.
+    """The files of one run.
 
     Attributes:
-      workdir: its folder.
-      config: of `config.json`.
-      beside: what else `config.json` holds: class names, hardware and versions, `converted_from`.
-      metrics: lines of `metrics.jsonl`, in order of steps; empty for converted weights.
-      evaluation: `evaluation.json`, None before `evaluate`.
+      workdir: the run's folder.
+      config: the resolved config.
+      metadata: what is stored with the config: class names, hardware and versions, `converted_from`.
+      metrics: lines of the run's metrics, in order of steps; empty for converted weights.
+      evaluation: what `evaluate` wrote as the run's own result, {} before it ran.
     """
 
     workdir: Path
     config: ConfigDict
-    beside: dict[str, Any]
+    metadata: dict[str, Any]
     metrics: Lines
-    evaluation: dict[str, Any] | None
+    evaluation: dict[str, Any]
 
     @property
     def name(self) -> str:
-        """The workdir's own name."""
+        """Return the workdir's own name."""
         return self.workdir.resolve().name
 
 
 def read(workdir: Path) -> RunFiles:
-    """Reads what is there; UsageError without a config.json."""
-    config, beside = configuration.load(workdir / "config.json")
+    """Read the files of a run that there are.
+
+    Raises:
+      UsageError: the folder holds no run's config.
+    """
+    config, metadata = io.load(workdir / layout.CONFIG)
     lines: list[dict[str, Any]] = []
     with contextlib.suppress(OSError):
-        for text in (workdir / "metrics.jsonl").read_text(encoding="utf-8", errors="replace").splitlines():
-            with contextlib.suppress(ValueError, RecursionError):  # the half line of a run in progress
-                line = json.loads(text)
-                if isinstance(line, dict) and number(line.get("epoch")) is not None:
-                    lines.append(line)
-    evaluation = None
-    with contextlib.suppress(OSError, ValueError, RecursionError):
-        tree = json.loads((workdir / "evaluation.json").read_text(encoding="utf-8"))
-        evaluation = tree if isinstance(tree, dict) else None
-    return RunFiles(workdir, config, beside, lines, evaluation)
+        text = (workdir / layout.METRICS).read_text(encoding="utf-8", errors="replace")
+        found = map(_json_object, text.splitlines())
+        lines = [line for line in found if finite_number(line.get("epoch")) is not None]
+    return RunFiles(workdir, config, metadata, lines, read_object(workdir / layout.EVALUATION))
 
 
-def number(value: Any) -> float | None:
-    """`value` as a float; None for what is not a finite number."""
+def read_object(path: Path) -> dict[str, Any]:
+    """Return the JSON object in a file; {} where there is none that can be read."""
+    with contextlib.suppress(OSError, ValueError):
+        return _json_object(path.read_text(encoding="utf-8"))
+    return {}
+
+
+def _json_object(text: str) -> dict[str, Any]:
+    with contextlib.suppress(ValueError, RecursionError):  # such as the half line of a run in progress
+        tree = json.loads(text)
+        return tree if isinstance(tree, dict) else {}
+    return {}
+
+
+def finite_number(value: Any) -> float | None:
+    """Return a value as a float; None for what is not a finite number."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     with contextlib.suppress(OverflowError):
@@ -67,43 +82,57 @@ def number(value: Any) -> float | None:
 
 
 def curve(metrics: Lines, tag: str) -> tuple[list[float], list[float]]:
-    """Epochs and finite values of one tag."""
-    found = [(number(line["epoch"]), number(line.get(tag))) for line in metrics]
+    """Return the epochs and the values of one tag, where both are finite numbers."""
+    found = [(finite_number(line["epoch"]), finite_number(line.get(tag))) for line in metrics]
     points = [(epoch, value) for epoch, value in found if epoch is not None and value is not None]
     return [epoch for epoch, _ in points], [value for _, value in points]
 
 
-def drops(metrics: Lines) -> list[tuple[float, float, float]]:
-    """(epoch of the last line before, rate before, rate after) wherever the logged learning rate fell."""
+def learning_rate_drops(metrics: Lines) -> list[tuple[float, float, float]]:
+    """Return (epoch of the last line before, value before, value after) wherever the learning rate fell."""
     points = zip(*curve(metrics, "learning_rate"), strict=True)
     pairs = itertools.pairwise(points)
     return [(epoch, before, after) for (epoch, before), (_, after) in pairs if after < before]
 
 
-def epochs_to(metrics: Lines, error: float, tag: str = "train/top1_error") -> float | None:
-    """Epochs until a curve is first at or below `error`, on the line between two points; None: never."""
+def epochs_to(metrics: Lines, target: float, tag: str = "train/top1_error") -> float | None:
+    """Return after how many epochs a curve is first at or below `target`; None if it never is.
+
+    Between two points the curve is a straight line.
+    """
     before: tuple[float, float] | None = None
     for epoch, value in zip(*curve(metrics, tag), strict=True):
-        if value <= error:
+        if value <= target:
             if before is None:
                 return epoch
-            return before[0] + (epoch - before[0]) * (before[1] - error) / (before[1] - value)
+            return before[0] + (epoch - before[0]) * (before[1] - target) / (before[1] - value)
         before = epoch, value
     return None
 
 
 def training_seconds(metrics: Lines, batch_size: int) -> float | None:
-    """Seconds spent on training steps, without evaluations: pictures of each line over its rate."""
+    """Return the seconds spent in training steps, without evaluations; None where no line says.
+
+    They are the images of each line over its images per second.
+    """
     seconds, last = 0.0, 0.0
     for line in metrics:
-        step, rate = number(line.get("step")), number(line.get("perf/images_per_second"))
-        if step is not None and rate:
-            seconds += (step - last) * batch_size / rate
+        step, speed = finite_number(line.get("step")), finite_number(line.get("perf/images_per_second"))
+        if step is not None and speed:
+            seconds += (step - last) * batch_size / speed
             last = step
     return seconds or None
 
 
 def images_per_second(metrics: Lines) -> float | None:
-    """The median rate of the lines; the first, which compiles, counts as one of them."""
-    rates = sorted(curve(metrics, "perf/images_per_second")[1])
-    return rates[len(rates) // 2] if rates else None
+    """Return the median training speed of the lines, the first included, in which the step was compiled."""
+    speeds = sorted(curve(metrics, "perf/images_per_second")[1])
+    return speeds[len(speeds) // 2] if speeds else None
+
+
+def duration(seconds: float) -> str:
+    """Return a time in words, such as '2.3 h'."""
+    for unit, name in ((86_400, "days"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * unit:
+            return f"{seconds / unit:.3g} {name}"
+    return f"{seconds:.3g} s"

@@ -1,1 +1,1 @@
-"""Logits to parameters."""
+"""Updates of parameters: the recipe, the loop, and what it needs to start, stop and resume."""

@@ -10,7 +10,7 @@ times less in the 20 steps after a division by 10.
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -19,14 +19,15 @@ import optax
 from ml_collections import ConfigDict
 
 from alexnet_jax.errors import UsageError
-from alexnet_jax.model.architectures import Architecture, shapes
+from alexnet_jax.model.shapes import layer_shapes
+from alexnet_jax.model.specs import Architecture
 
 Tree = Any
 
 
 @dataclass(frozen=True)
 class LeafRule:
-    """How one kernel or bias is updated.
+    """Say how one kernel or bias is updated.
 
     Attributes:
       rate_factor: its share of the learning rate.
@@ -41,7 +42,7 @@ class LeafRule:
 
 @dataclass(frozen=True)
 class LayerRule:
-    """How a layer is updated, and the epoch from which it is not.
+    """Say how a layer is updated, and the epoch from which it is not.
 
     `trust_ratio`: whether LARS scales the kernel's steps by its norm.
     """
@@ -55,12 +56,12 @@ class LayerRule:
 def layer_rules(
     architecture: Architecture, optimizer: ConfigDict, schedule: ConfigDict
 ) -> dict[str, LayerRule]:
-    """The rule of each layer with weights.
+    """Return the rule of each layer with weights.
 
     Raises:
       UsageError: `config.optimizer.per_layer` names a layer that has no weights, or leaves none to train.
     """
-    names = [name for name, shape in shapes(architecture).items() if shape.kernel]
+    names = [name for name, shape in layer_shapes(architecture).items() if shape.kernel]
     for name in optimizer.per_layer:
         if name not in names:
             raise UsageError(
@@ -89,14 +90,14 @@ def layer_rules(
 
 
 def frozen_layers(rules: Mapping[str, LayerRule], epoch: float) -> frozenset[str]:
-    """The layers that a step at `epoch` leaves alone."""
+    """Return the layers that a step at `epoch` leaves as they are."""
     return frozenset(name for name, rule in rules.items() if epoch >= rule.frozen_from)
 
 
 def update_rule(
     rules: Mapping[str, LayerRule], optimizer: ConfigDict
 ) -> optax.GradientTransformationExtraArgs:
-    """The update rule that `config.optimizer` names: the paper's, or LARS."""
+    """Return the update rule that `config.optimizer` names: the paper's, or LARS."""
     trust_coefficient = optimizer.trust_coefficient if optimizer.name == "lars" else None
     return momentum(rules, optimizer.momentum, trust_coefficient)
 
@@ -104,7 +105,7 @@ def update_rule(
 def momentum(
     rules: Mapping[str, LayerRule], decay: float, trust_coefficient: float | None = None
 ) -> optax.GradientTransformationExtraArgs:
-    """The paper's update rule around optax's velocity (`optax.trace`).
+    """Return the paper's update rule around optax's velocity (`optax.trace`).
 
     With a `trust_coefficient` it is LARS (You, Gitman, Ginsburg 2017, arXiv:1708.03888) in optax's form
     (`optax.scale_by_trust_ratio`): what goes into a kernel's velocity is scaled to that share of the kernel's
@@ -127,12 +128,11 @@ def momentum(
         def scaled(layer: str, leaf: str) -> jax.Array:
             g, w = gradients[layer][leaf], params[layer][leaf]
             weight_decay = getattr(rules[layer], leaf).weight_decay
-            decayed = g + weight_decay * w if weight_decay else g
-            if trust is not None:
-                if leaf == "kernel" and rules[layer].trust_ratio:
-                    decayed, _ = trust.update(decayed, trust.init(w), w)
-                else:
-                    decayed = trust_coefficient * decayed
+            decayed: jax.Array = g + weight_decay * w if weight_decay else g
+            if trust is not None and leaf == "kernel" and rules[layer].trust_ratio:
+                decayed, _ = trust.update(decayed, trust.init(w), w)
+            elif trust_coefficient is not None:
+                decayed = trust_coefficient * decayed
             return -jnp.asarray(learning_rates[layer][leaf], g.dtype) * decayed
 
         inside = {
@@ -140,55 +140,66 @@ def momentum(
         }
         kept = state.trace
         updates, new = velocity.update(inside, optax.TraceState(trace={name: kept[name] for name in inside}))
-        return updates, optax.TraceState(trace={**kept, **new.trace})  # type: ignore[dict-item]
+        return updates, optax.TraceState(trace={**kept, **new.trace})
 
     return optax.GradientTransformationExtraArgs(velocity.init, update)
 
 
 @dataclass(frozen=True)
-class Memory:
-    """What the plateau rule remembers; kept in the checkpoint.
+class PlateauState:
+    """Hold what the plateau rule remembers; kept in the checkpoint.
 
     Attributes:
-      divisions: how often the rate has been divided.
+      num_decays: how often the learning rate has been divided.
       best: the lowest validation top-1 error that counted as a fall, None before the first.
-      since: the epoch of that error, or of the last division.
-      ended: whether the last wait is over.
+      last_improvement_epoch: the epoch of that error, or of the last division.
+      finished: whether the last wait is over.
     """
 
-    divisions: int = 0
+    num_decays: int = 0
     best: float | None = None
-    since: float = 0.0
-    ended: bool = False
+    last_improvement_epoch: float = 0.0
+    finished: bool = False
 
     def to_json(self) -> dict[str, Any]:
-        """A dictionary for json."""
-        return asdict(self)
+        """Return the state under the names that checkpoints have."""
+        return {
+            "divisions": self.num_decays,
+            "best": self.best,
+            "since": self.last_improvement_epoch,
+            "ended": self.finished,
+        }
+
+    @classmethod
+    def from_json(cls, tree: Mapping[str, Any]) -> "PlateauState":
+        """Return the state that `to_json` gave."""
+        return cls(tree["divisions"], tree["best"], tree["since"], tree["ended"])
 
 
 def batch_factor(config: ConfigDict) -> float:
-    """By what the rates are multiplied for the batch: `schedule.batch_scaling`, against `base_batch_size`.
+    """Return the factor of the learning rates for the batch, by `schedule.batch_scaling`.
 
-    'linear': by B / base, as a batch replaces B / base steps (Goyal et al. 2017, arXiv:1706.02677);
-    'square_root': by its root, which keeps the variance of an update (Krizhevsky 2014, arXiv:1404.5997).
+    B is the batch size, base is `schedule.base_batch_size`. 'linear': B / base, as a batch replaces B / base
+    steps (Goyal et al. 2017, arXiv:1706.02677);
+    'square_root': its root, which keeps the variance of an update (Krizhevsky 2014, arXiv:1404.5997).
     """
-    ratio = config.data.batch_size / config.schedule.base_batch_size
+    ratio: float = config.data.batch_size / config.schedule.base_batch_size
     return {"none": 1.0, "linear": ratio, "square_root": math.sqrt(ratio)}[config.schedule.batch_scaling]
 
 
-def learning_rate(config: ConfigDict, memory: Memory, epoch: float) -> float:
-    """The rate of a step that starts at `epoch` (a fraction counts).
+def learning_rate(config: ConfigDict, plateau: PlateauState, epoch: float) -> float:
+    """Return the learning rate of a step that starts at `epoch` (a fraction counts).
 
-    'constant'; 'steps': the rate of the last pair whose epoch is reached; 'plateau': divided as often as
-    `memory` says; 'polynomial': falls to 0 at the run's end. All times `batch_factor`, and rising from 0 over
-    the first `warmup_epochs`.
+    'constant'; 'steps': that of the last pair whose epoch is reached; 'plateau': divided as often as
+    `plateau` says; 'polynomial': falls to 0 at the run's end. All times `batch_factor`, and rising from 0
+    over the first `warmup_epochs`.
     """
     schedule = config.schedule
     rate = schedule.learning_rate * batch_factor(config)
     if schedule.kind == "steps":
         rate = _stepped(schedule.learning_rate, schedule.steps, epoch) * batch_factor(config)
     elif schedule.kind == "plateau":
-        rate *= schedule.factor**memory.divisions
+        rate *= schedule.factor**plateau.num_decays
     elif schedule.kind == "polynomial":
         rate *= max(1 - epoch / config.train.epochs, 0.0) ** schedule.power
     if epoch < schedule.warmup_epochs:
@@ -197,10 +208,10 @@ def learning_rate(config: ConfigDict, memory: Memory, epoch: float) -> float:
 
 
 def learning_rates(
-    rules: Mapping[str, LayerRule], config: ConfigDict, memory: Memory, epoch: float
+    rules: Mapping[str, LayerRule], config: ConfigDict, plateau: PlateauState, epoch: float
 ) -> dict[str, dict[str, float]]:
-    """The rate of each kernel and bias in a step that starts at `epoch`."""
-    base = learning_rate(config, memory, epoch)
+    """Return the learning rate of each kernel and bias in a step that starts at `epoch`."""
+    base = learning_rate(config, plateau, epoch)
 
     def rate(rule: LeafRule) -> float:
         return _stepped(base * rule.rate_factor, rule.steps, epoch)
@@ -209,24 +220,25 @@ def learning_rates(
 
 
 def _stepped(rate: float, steps: Iterable[tuple[float, float]], epoch: float) -> float:
-    """The rate of the last pair (epoch, rate) that is reached, else `rate`."""
+    """Return the rate of the last pair (epoch, rate) that is reached, else `rate`."""
     for start, later in steps:
         rate = later if epoch >= start else rate
     return rate
 
 
-def remember(schedule: ConfigDict, memory: Memory, epoch: float, error: float) -> Memory:
-    """The memory after an evaluation: section 5's "divide when the validation error stopped improving".
+def update_plateau(schedule: ConfigDict, plateau: PlateauState, epoch: float, error: float) -> PlateauState:
+    """Return the plateau rule's state after an evaluation (section 5).
 
-    When the top-1 `error` (a fraction) has not fallen by `min_delta` for `patience` epochs, the rate is
-    divided; after `divisions` of them another such wait ends the run.
+    The paper divides the learning rate "when the validation error rate stopped improving": here, when the
+    top-1 `error` (a fraction) has not fallen by `min_delta` for `patience` epochs. After `divisions` of them
+    another such wait ends the run.
     """
     if schedule.kind != "plateau":
-        return memory
-    if memory.best is None or (error < memory.best and error <= memory.best - schedule.min_delta):
-        return replace(memory, best=error, since=epoch)
-    if epoch - memory.since < schedule.patience:
-        return memory
-    if memory.divisions >= schedule.divisions:
-        return replace(memory, ended=True)
-    return replace(memory, divisions=memory.divisions + 1, since=epoch)
+        return plateau
+    if plateau.best is None or (error < plateau.best and error <= plateau.best - schedule.min_delta):
+        return replace(plateau, best=error, last_improvement_epoch=epoch)
+    if epoch - plateau.last_improvement_epoch < schedule.patience:
+        return plateau
+    if plateau.num_decays >= schedule.divisions:
+        return replace(plateau, finished=True)
+    return replace(plateau, num_decays=plateau.num_decays + 1, last_improvement_epoch=epoch)

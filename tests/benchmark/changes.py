@@ -2,7 +2,7 @@
 
   python -m tests.benchmark.changes [batch]
 
-Each form runs in a process of its own, three times in turn; the table gives the medians.
+Each variant runs in a process of its own, three times in turn; the table gives the medians.
 """
 
 import os
@@ -11,7 +11,7 @@ import subprocess
 import sys
 
 RUNS, STEPS = 3, 3
-FORMS = {
+VARIANTS = {
     "as it is": (),
     "freed memory goes back to the kernel": ("memory",),
     "the kernels' gradients over the whole batch at once": ("kernel",),
@@ -23,12 +23,12 @@ FORMS = {
 
 
 def one(batch: int, undone: tuple[str, ...]) -> None:
-    """Prints the images/s of one form."""
+    """Prints the images/s of one variant."""
     os.environ["JAX_PLATFORMS"] = "cpu"
     from alexnet_jax import runtime
 
     if "memory" not in undone:
-        runtime.keep_memory()
+        runtime.retain_malloc_heap()
     import time
 
     import jax
@@ -52,7 +52,7 @@ def one(batch: int, undone: tuple[str, ...]) -> None:
     def grouped(x, kernel, bias, stride, pad):
         joined = jnp.concatenate(list(kernel), axis=-1)
         groups = x.shape[-1] // kernel.shape[3]
-        return layers._correlate_in_groups(x, joined, stride, pad, groups) + bias.reshape(-1)
+        return correlate(x, joined, stride, pad, groups) + bias.reshape(-1)
 
     def correlate(x, kernel, stride, pad, groups=1):
         return lax.conv_general_dilated(
@@ -79,7 +79,9 @@ def one(batch: int, undone: tuple[str, ...]) -> None:
     def go(count):
         nonlocal state
         for number in range(count):
-            state, _ = compiled(state, made.batches[number % len(made.batches)], made.mean, made.rates)
+            state, _ = compiled(
+                state, made.batches[number % len(made.batches)], made.mean, made.learning_rates
+            )
         jax.block_until_ready(state)
 
     go(2)
@@ -89,12 +91,12 @@ def one(batch: int, undone: tuple[str, ...]) -> None:
 
 
 def main(batch: int) -> None:
-    rates: dict[str, list[float]] = {name: [] for name in FORMS}
+    rates: dict[str, list[float]] = {name: [] for name in VARIANTS}
     for _ in range(RUNS):
-        for name, undone in FORMS.items():
+        for name, undone in VARIANTS.items():
             command = [sys.executable, "-m", "tests.benchmark.changes", str(batch), ",".join(undone)]
-            told = subprocess.run(command, capture_output=True, text=True, check=True)
-            rates[name].append(float(told.stdout))
+            done = subprocess.run(command, capture_output=True, text=True, check=True)
+            rates[name].append(float(done.stdout))
     whole = statistics.median(rates["as it is"])
     print(f"| training step, batch {batch}, undone | images/s | of the whole |\n|---|---|---|")
     for name, found in rates.items():

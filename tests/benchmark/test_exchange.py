@@ -8,6 +8,7 @@ from jax import export
 
 from alexnet_jax.benchmark import exchange
 from alexnet_jax.model import architectures, sharding
+from alexnet_jax.model.shapes import layer_shapes
 from alexnet_jax.training import step
 from configs import imagenet
 
@@ -44,9 +45,9 @@ def test_the_least_is_the_papers():
 
 def test_the_arithmetic_of_efficiency_by_hand():
     gradients = 4 * 60_965_224
-    # 8 devices: 2 * 7/8 * 243.86 MB at 12.5 GB/s and 14 hops: 34.21 ms, nine times that at 2,994 pictures/s
+    # 8 devices: 2 * 7/8 * 243.86 MB at 12.5 GB/s and 14 hops: 34.21 ms, nine times that at 2,994 images/s
     assert exchange.smallest_batch(8, 1, LEAST, gradients) == 8 * 922
-    # 4 replicas: 2 * 3/4 * 121.93 MB and 6 hops: 14.66 ms; a pair has 0.16700 ms a picture, a ninth of it to
+    # 4 replicas: 2 * 3/4 * 121.93 MB and 6 hops: 14.66 ms; a pair has 0.16700 ms an image, a ninth of it to
     # spare, and needs 230,304 B at 150 GB/s of that: 0.01702 ms are left
     assert exchange.smallest_batch(8, 2, LEAST, gradients) == 4 * 862
     assert exchange.smallest_batch(512, 2, LEAST * 20, gradients) is None
@@ -63,11 +64,11 @@ def test_the_page_of_arithmetic_says_what_the_program_says():
 @pytest.mark.slow
 def test_the_compiled_step_sends_the_least():
     config = imagenet.get_config()
-    text, _, pictures = exchange.compiled_step(config, 1, 2)
+    text, _, images = exchange.compiled_step(config, 1, 2)
     found = exchange.exchanges(text)
-    assert sum(each.sent for each in found) / pictures == pytest.approx(LEAST, rel=0.01)
+    assert sum(each.sent for each in found) / images == pytest.approx(LEAST, rel=0.01)
     text, architecture, _ = exchange.compiled_step(config, 2, 1)
-    gradients = 4 * sum(shape.parameters for shape in architectures.shapes(architecture).values())
+    gradients = 4 * sum(shape.parameters for shape in layer_shapes(architecture).values())
     sent = sum(each.sent for each in exchange.exchanges(text))
     assert sent == pytest.approx(gradients, rel=0.01)  # two devices: each sends half of them, twice
 
@@ -82,7 +83,7 @@ def test_bytes_grow_as_the_page_says():
         text, _, _ = exchange.compiled_step(config, data, model, share)
         found = exchange.exchanges(text)
         large = [e.sent for e in found if e.kind == "all-reduce" and sum(e.values) > 10_000]
-        return sum(large), (sum(e.sent for e in found) - sum(large)) / share  # a device's pictures
+        return sum(large), (sum(e.sent for e in found) - sum(large)) / share  # a device's images
 
     two, four = sent(2, 1)[0], sent(4, 1)[0]
     assert four / two == pytest.approx(2 * (3 / 4), rel=1e-3)
@@ -101,7 +102,7 @@ def test_the_step_lowers_for_other_platforms(platform, mesh):
     """Nothing in the step of the paper's config is this machine's alone: it lowers for a TPU and for CUDA."""
     config = imagenet.get_config()
     architecture = architectures.build(config.model, config.data.crop, config.data.channels)
-    made = exchange.step_shapes(config, architecture, sharding.make_mesh(*mesh, 2, 128), 128)
+    made = exchange.step_shapes(config, architecture, sharding.make_mesh(*mesh, 2, 128), 128)  # type: ignore[call-arg]
     program, state, *rest = made
     exported = export.export(step.compiled_train_step(program, state), platforms=[platform])(state, *rest)
     assert exported.platforms == (platform,)

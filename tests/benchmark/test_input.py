@@ -1,4 +1,4 @@
-"""The measurements' arithmetic by hand, and a short run of each contestant."""
+"""A short run of the input and of each of its peers."""
 
 import importlib.util
 import json
@@ -11,54 +11,9 @@ from absl import flags
 from PIL import Image
 
 from alexnet_jax.benchmark import input as benchmark_input
-from alexnet_jax.benchmark import timing
 from alexnet_jax.errors import UsageError
 from configs import digits
 from tests.data.toy import config_for, write_dataset
-
-
-def test_alternate_runs_all_in_turn() -> None:
-    called: list[str] = []
-
-    def contestant(name: str) -> float:
-        called.append(name)
-        return float(len(called))
-
-    rates = timing.alternate("test", {"a": lambda: contestant("a"), "b": lambda: contestant("b")}, 3)
-    assert called == ["b", "a", "a", "b", "b", "a", "a", "b"]
-    assert rates == {"a": [3.0, 6.0, 7.0], "b": [4.0, 5.0, 8.0]}  # the first round is not counted
-
-
-def test_row_and_table() -> None:
-    row = timing.row(
-        "input.x", "images/s", [300.0, 100.0, 200.0], "peer", [50.0, 100.0, 400.0], "cpu", {"a": "1"}
-    )
-    keys = (
-        "name",
-        "unit",
-        "median",
-        "min",
-        "max",
-        "runs",
-        "peer",
-        "peer_median",
-        "ratio",
-        "device",
-        "versions",
-    )
-    assert [row[key] for key in keys] == [
-        "input.x", "images/s", 200.0, 100.0, 300.0, 3, "peer", 100.0, 2.0, "cpu", {"a": "1"}
-    ]  # fmt: skip
-    lines = timing.table([row]).splitlines()
-    assert len(lines) == 2
-    assert "200 (100 to 300)" in lines[1]
-    assert lines[1].endswith("2.00")
-
-
-def test_versions_of_what_is_there() -> None:
-    found = timing.versions("numpy", "no-such-package-at-all")
-    assert found.keys() == {"python", "numpy"}
-    assert found["numpy"] == np.__version__
 
 
 @pytest.fixture

@@ -14,7 +14,8 @@ import tensorflow_datasets as tfds
 from ml_collections import ConfigDict
 from PIL import Image
 
-from alexnet_jax.data import pipeline, prepare
+from alexnet_jax.data import prepare, tfds_layout
+from alexnet_jax.data.records import open_dataset
 from alexnet_jax.data.statistics import Statistics
 from alexnet_jax.errors import RunFailure, UsageError
 from configs import imagenet
@@ -22,12 +23,18 @@ from tests.data import made_up
 
 
 def config_for(
-    folder: Path, size: int = 24, form: str = "raw", channels: int = 3, threads: int = 0
+    folder: Path, size: int = 24, record_format: str = "raw", channels: int = 3, threads: int = 0
 ) -> ConfigDict:
     config = imagenet.get_config()
     config.data.threads = threads
     config.data.update(
-        name="toy", dir=str(folder), size=size, crop=size, format=form, channels=channels, lighting=0.0
+        name="toy",
+        dir=str(folder),
+        size=size,
+        crop=size,
+        format=record_format,
+        channels=channels,
+        lighting=0.0,
     )
     return config
 
@@ -53,17 +60,7 @@ def whole(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prepare, "SHARD_BYTES", 10_000)
-
-
-def centre_by_pillow(data: bytes, size: int) -> np.ndarray:
-    image = Image.open(io.BytesIO(data)).convert("RGB")
-    short = min(image.size)
-    image = image.resize(
-        (round(image.width * size / short), round(image.height * size / short)), Image.Resampling.BICUBIC
-    )
-    left, top = (image.width - size) // 2, (image.height - size) // 2
-    return np.asarray(image.crop((left, top, left + size, top + size)))
+    monkeypatch.setattr(tfds_layout, "SHARD_BYTES", 10_000)
 
 
 def test_records_are_the_source_scaled(whole: Path, files: made_up.Files) -> None:
@@ -76,7 +73,7 @@ def test_records_are_the_source_scaled(whole: Path, files: made_up.Files) -> Non
             name = f"{split}/{record['file_name'].decode()}"
             seen.add(name)
             assert names[record["label"]] == name.split("/")[1]
-            want = centre_by_pillow(files[name], 24)
+            want = made_up.center_by_pillow(files[name], 24)
             assert np.abs(record["image"].astype(int) - want).max() <= 1
             if split == "train":
                 train.append(record["image"])
@@ -102,7 +99,7 @@ def test_jpeg_records(source: Path, tmp_path: Path, channels: int) -> None:
     prepare.prepare(config, str(source))
     raw = config_for(tmp_path / "raw", 32, "raw", channels)
     prepare.prepare(raw, str(source))
-    one, other = (pipeline.open_dataset(c.data).records("train") for c in (config, raw))
+    one, other = (open_dataset(c.data).records("train") for c in (config, raw))
     for index in range(len(one)):
         image = Image.open(io.BytesIO(one.read(index)[0]))
         assert image.size == (32, 32)
@@ -139,11 +136,11 @@ def test_parts(small_shards: None, source: Path, tmp_path: Path, capsys: pytest.
         prepare.prepare(config, "", merge=True)
     for number in (2, 0):
         prepare.prepare(config, str(source), part=f"{number}/3")
-    assert not prepare.is_prepared(config.data)
+    assert not tfds_layout.is_prepared(config.data)
     with pytest.raises(UsageError, match=r"shards are not made, the first toy_24-\w+\.array_record-00001-of"):
         prepare.prepare(config, "", merge=True)
     prepare.prepare(config, str(source), part="1/3")
-    assert not prepare.is_prepared(config.data)
+    assert not tfds_layout.is_prepared(config.data)
     assert content(prepare.prepare(config, "", merge=True)) == content(alone)
     assert "part 1 of 3 is made" in capsys.readouterr().out
 
@@ -165,7 +162,7 @@ def test_parts_refuse_what_does_not_fit(source: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="give one of the two"):
         prepare.prepare(config, str(source), part="1/2", merge=True)
     (tmp_path / "a.tar.gz").write_bytes(made_up.tar_bytes({"ant/1.jpg": b"x"}, "w:gz"))
-    with pytest.raises(UsageError, match="needs a source that can be read at any place"):
+    with pytest.raises(UsageError, match="needs a source that can be read at any offset"):
         prepare.prepare(config, str(tmp_path / "a.tar.gz"), part="1/2")
 
 
@@ -188,66 +185,26 @@ def test_prepared_already(whole: Path, source: Path, capsys: pytest.CaptureFixtu
 
 def test_two_at_once(source: Path, tmp_path: Path) -> None:
     config = config_for(tmp_path)
-    making = prepare._Making(config.data, tmp_path / "toy_24" / ".1.0.0.partial")
-    with making.lock("lock"), pytest.raises(UsageError, match="is being made by another process"):
+    job = prepare.PrepareJob(config.data, tmp_path / "toy_24" / ".1.0.0.partial", strict=False)
+    with job.lock(), pytest.raises(UsageError, match="is being made by another process"):
         prepare.prepare(config, str(source))
     prepare.prepare(config, str(source), part="0/2")
     config.data.exif_rotation = True  # something else: it must not take from a part what it is at
-    with making.lock("lock-1-of-2"), pytest.raises(UsageError, match="is being made by another process"):
+    with job.lock("lock-1-of-2"), pytest.raises(UsageError, match="is being made by another process"):
         prepare.prepare(config, str(source))
 
 
-# Awkward pictures
-
-
-def awkward() -> made_up.Files:
-    """Every kind that ImageNet, or a person's folder, holds."""
-    gradient = np.linspace(0, 65535, 40 * 30).reshape(30, 40).astype(np.uint16)
-    sixteen, palette, clear, rotated = io.BytesIO(), io.BytesIO(), io.BytesIO(), io.BytesIO()
-    Image.fromarray(gradient).save(sixteen, "PNG")
-    base = Image.open(io.BytesIO(made_up.picture(1)))
-    base.convert("P").save(palette, "PNG", transparency=0)
-    base.convert("RGBA").save(clear, "PNG")
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    base.save(rotated, "JPEG", exif=exif)
-    ycck = bytearray(made_up.picture(11, mode="CMYK"))
-    adobe = ycck.index(b"Adobe")  # its last byte says how the four channels are coded; 2: YCCK
-    ycck[adobe + 11] = 2
-    return {
-        "cmyk.JPEG": made_up.picture(2, mode="CMYK"),
-        "ycck.JPEG": bytes(ycck),
-        "grey.JPEG": made_up.picture(3, mode="L"),
-        "sixteen.png": sixteen.getvalue(),
-        "palette.png": palette.getvalue(),
-        "alpha.png": clear.getvalue(),
-        "png.JPEG": made_up.picture(4, "PNG"),
-        "narrow.png": made_up.picture(5, "PNG", (1, 300)),
-        "wide.JPEG": made_up.picture(6, size=(5000, 20)),
-        "large.JPEG": made_up.picture(7, size=(3000, 2500)),
-        "rotated.JPEG": rotated.getvalue(),
-        "one.gif": made_up.picture(8, "GIF"),
-    }
-
-
-def broken() -> made_up.Files:
-    header = bytearray(made_up.picture(9, "PNG"))
-    header[16:24] = (60_000).to_bytes(4, "big") * 2  # it claims 3.6 thousand million pixels
-    return {
-        "bomb.png": bytes(header),
-        "cut.JPEG": made_up.picture(10)[:200],
-        "empty.JPEG": b"",
-        "text.JPEG": b"not a picture",
-        "program.JPEG": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n",  # Pillow would run it
-    }
+# Awkward images
 
 
 def many(count: int) -> made_up.Files:
-    return {f"{label}/{i}.jpg": made_up.picture(i, size=(8, 8)) for label in ("a", "b") for i in range(count)}
+    return {
+        f"{label}/{i}.jpg": made_up.image_file(i, size=(8, 8)) for label in ("a", "b") for i in range(count)
+    }
 
 
-def test_awkward_pictures_are_taken(tmp_path: Path) -> None:
-    files = many(5) | {f"a/{name}": data for name, data in awkward().items()}
+def test_awkward_images_are_taken(tmp_path: Path) -> None:
+    files = many(5) | {f"a/{name}": data for name, data in made_up.awkward().items()}
     config = config_for(tmp_path)
     folder = prepare.prepare(config, str(made_up.write_folder(tmp_path / "source", files)), strict=True)
     taken = {
@@ -264,7 +221,7 @@ def test_awkward_pictures_are_taken(tmp_path: Path) -> None:
         "wide.JPEG",
         "rotated.JPEG",
     ):
-        want = centre_by_pillow(files[f"a/{name}"], 24)
+        want = made_up.center_by_pillow(files[f"a/{name}"], 24)
         if name != "palette.png":  # what is transparent there lies on white
             assert np.abs(taken[f"a/{name}"].astype(int) - want).max() <= 2, name
     sixteen = taken["a/sixteen.png"]
@@ -274,13 +231,13 @@ def test_awkward_pictures_are_taken(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("packed", [False, True])
 def test_rejects(tmp_path: Path, packed: bool) -> None:
-    files = many(250) | {f"b/{name}": data for name, data in broken().items()}
+    files = many(250) | {f"b/{name}": data for name, data in made_up.broken().items()}
     path = tmp_path / "a.tar.gz"
     path.write_bytes(made_up.tar_bytes(files, "w:gz"))
     name = str(path if packed else made_up.write_folder(tmp_path / "source", files))
     folder = prepare.prepare(config_for(tmp_path / "data", 8), name)
     lines = (folder / "rejects.txt").read_text().splitlines()
-    assert [line.split(": ")[0] for line in lines] == [f"train/b/{file}" for file in sorted(broken())]
+    assert [line.split(": ")[0] for line in lines] == [f"train/b/{file}" for file in sorted(made_up.broken())]
     assert all(line.split(": ", 1)[1] for line in lines)
     assert json.loads((folder / "preparation.json").read_text())["counts"] == {"train": 500}
     assert Statistics.load(folder / "statistics.npz").count == 500
@@ -291,24 +248,24 @@ def test_rejects(tmp_path: Path, packed: bool) -> None:
 
 def test_strict_after_a_part_that_was_not(tmp_path: Path) -> None:
     """What an earlier call let pass is not let pass now."""
-    files = many(250) | {f"b/{name}": data for name, data in broken().items()}
+    files = many(250) | {f"b/{name}": data for name, data in made_up.broken().items()}
     name = str(made_up.write_folder(tmp_path / "source", files))
     config = config_for(tmp_path / "data", 8)
     prepare.prepare(config, name, part="0/1")
     with pytest.raises(RunFailure, match=r"--strict: train/b/"):
         prepare.prepare(config, "", merge=True, strict=True)
-    assert not prepare.is_prepared(config.data)
+    assert not tfds_layout.is_prepared(config.data)
 
 
 def test_names_that_are_not_utf_8(tmp_path: Path) -> None:
     """Old archives have them: they are written down readably, and can be read again."""
     name = "train/a/\udce9t\udce9.jpg"  # Latin-1, as Python gives it
-    files = many(5) | {f"{label}/1.jpg": made_up.picture(1) for label in ("train/a", "train/b")}
+    files = many(5) | {f"{label}/1.jpg": made_up.image_file(1) for label in ("train/a", "train/b")}
     files = {n if n.startswith("train") else f"train/{n}": data for n, data in files.items()}
-    (tmp_path / "a.tar").write_bytes(made_up.tar_bytes(files | {name: made_up.picture(2)}))
+    (tmp_path / "a.tar").write_bytes(made_up.tar_bytes(files | {name: made_up.image_file(2)}))
     config = config_for(tmp_path, 8)
     prepare.prepare(config, str(tmp_path / "a.tar"))
-    records = pipeline.open_dataset(config.data).records("train")
+    records = open_dataset(config.data).records("train")
     assert "a/\\udce9t\\udce9.jpg" in {records.read(index)[2] for index in range(len(records))}
     (tmp_path / "b.tar").write_bytes(made_up.tar_bytes({"\udce9/1.jpg": b"x", "b/1.jpg": b"x"}))
     with pytest.raises(UsageError, match="cannot be written down: rename its folder"):
@@ -316,26 +273,26 @@ def test_names_that_are_not_utf_8(tmp_path: Path) -> None:
 
 
 def test_too_many_rejects(tmp_path: Path) -> None:
-    files = many(20) | {f"b/{name}": data for name, data in broken().items()}
+    files = many(20) | {f"b/{name}": data for name, data in made_up.broken().items()}
     made_up.write_folder(tmp_path / "source", files)
     config = config_for(tmp_path / "data", 8)
-    with pytest.raises(RunFailure, match="5 of 45 pictures cannot be decoded, more than 1%"):
+    with pytest.raises(RunFailure, match="5 of 45 images cannot be decoded, more than 1%"):
         prepare.prepare(config, str(tmp_path / "source"))
-    assert not prepare.is_prepared(config.data)
+    assert not tfds_layout.is_prepared(config.data)
 
 
 # What is wrong
 
 
 def test_wrong_sources(tmp_path: Path) -> None:
-    picture = made_up.picture(0)
+    image = made_up.image_file(0)
     for files, words in (
-        ({"a/1.jpg": picture}, "one class, 'a'"),
+        ({"a/1.jpg": image}, "one class, 'a'"),
         (
-            {"train/a/1.jpg": picture, "train/b/1.jpg": picture, "val/c/1.jpg": picture},
+            {"train/a/1.jpg": image, "train/b/1.jpg": image, "val/c/1.jpg": image},
             "class 'c' has no training",
         ),
-        ({"test/a/1.jpg": picture, "test/b/1.jpg": picture}, "no training pictures, only test"),
+        ({"test/a/1.jpg": image, "test/b/1.jpg": image}, "no training images, only test"),
     ):
         shutil.rmtree(tmp_path / "source", ignore_errors=True)
         made_up.write_folder(tmp_path / "source", files)
@@ -344,8 +301,8 @@ def test_wrong_sources(tmp_path: Path) -> None:
 
 
 def test_twice_the_same_name_in_a_compressed_archive(tmp_path: Path) -> None:
-    one = made_up.tar_bytes({"ant/1.jpg": made_up.picture(1), "bee/1.jpg": made_up.picture(2)})
-    both = one[: one.index(b"bee/1.jpg")] + made_up.tar_bytes({"ant/1.jpg": made_up.picture(3)})
+    one = made_up.tar_bytes({"ant/1.jpg": made_up.image_file(1), "bee/1.jpg": made_up.image_file(2)})
+    both = one[: one.index(b"bee/1.jpg")] + made_up.tar_bytes({"ant/1.jpg": made_up.image_file(3)})
     (tmp_path / "a.tar.gz").write_bytes(gzip.compress(both))
     with pytest.raises(UsageError, match=r"ant/1\.jpg stands twice in train"):
         prepare.prepare(config_for(tmp_path), str(tmp_path / "a.tar.gz"))
@@ -372,7 +329,7 @@ def test_a_changed_shard_is_noticed(source: Path, tmp_path: Path) -> None:
         prepare.prepare(config, "", merge=True)
 
 
-def test_an_unwritable_place(source: Path, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written(source: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(RunFailure, match="cannot be prepared"):
         prepare.prepare(config_for(tmp_path / "file"), str(source))

@@ -9,7 +9,7 @@ from alexnet_jax.data.statistics import Accumulator, Statistics
 from alexnet_jax.errors import UsageError
 
 
-def pictures(count: int, size: int, channels: int) -> np.ndarray:
+def images(count: int, size: int, channels: int) -> np.ndarray:
     random = np.random.default_rng(size)
     mixed = random.normal(size=(count, size, size, channels)) @ random.normal(size=(channels, channels))
     return np.clip(128 + 60 * mixed, 0, 255).astype(np.uint8)
@@ -17,13 +17,13 @@ def pictures(count: int, size: int, channels: int) -> np.ndarray:
 
 def finished(given: np.ndarray) -> Statistics:
     accumulator = Accumulator(given.shape[1], given.shape[3])
-    for picture in given:
-        accumulator.add(picture)
+    for image in given:
+        accumulator.add(image)
     return accumulator.finish()
 
 
 @pytest.mark.parametrize("count", [256, 257, 258, 600])
-def test_many_white_pictures(count: int) -> None:
+def test_many_white_images(count: int) -> None:
     """The largest sums there are: nothing runs over."""
     found = finished(np.full((count, 3, 3, 3), 255, np.uint8))
     assert (found.mean == 255).all()
@@ -32,7 +32,7 @@ def test_many_white_pictures(count: int) -> None:
 
 @pytest.mark.parametrize(("size", "channels"), [(1, 3), (7, 3), (32, 3), (33, 1), (64, 1)])
 def test_against_numpy(size: int, channels: int) -> None:
-    given = pictures(9, size, channels)
+    given = images(9, size, channels)
     found = finished(given)
     pixels = given.reshape(-1, channels).astype(np.float64)
     covariance = np.cov(pixels.T, bias=True).reshape(channels, channels)
@@ -47,7 +47,7 @@ def test_against_numpy(size: int, channels: int) -> None:
 
 
 def test_sums_are_exact_at_the_brightest() -> None:
-    """White pictures make the largest products that a float32 block must hold."""
+    """White images make the largest products that a float32 block must hold."""
     accumulator = Accumulator(64, 3)
     accumulator.add(np.full((64, 64, 3), 255, np.uint8))
     assert (accumulator.products == 64 * 64 * 255**2).all()
@@ -58,7 +58,7 @@ def test_sums_are_exact_at_the_brightest() -> None:
 
 
 def test_order_and_grouping_do_not_change_a_bit() -> None:
-    given = pictures(12, 20, 3)
+    given = images(12, 20, 3)
     one = finished(given)
     parts = [Accumulator(20, 3) for _ in range(3)]
     for index in np.random.default_rng(0).permutation(12):
@@ -71,18 +71,18 @@ def test_order_and_grouping_do_not_change_a_bit() -> None:
 
 
 def test_saved_and_loaded(tmp_path: Path) -> None:
-    one = finished(pictures(3, 8, 3))
+    one = finished(images(3, 8, 3))
     one.save(tmp_path / "statistics.npz")
     other = Statistics.load(tmp_path / "statistics.npz")
     np.testing.assert_array_equal(one.mean, other.mean)
     assert other.count == 3
 
 
-def test_damage_is_told(tmp_path: Path) -> None:
+def test_damage_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "statistics.npz"
     with pytest.raises(UsageError, match="are missing"):
         Statistics.load(path)
-    finished(pictures(3, 8, 3)).save(path)
+    finished(images(3, 8, 3)).save(path)
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(UsageError, match="cannot be read"):

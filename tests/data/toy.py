@@ -1,4 +1,4 @@
-"""A small dataset of known pictures that a test writes in TFDS layout by itself, without `prepare`."""
+"""A small dataset of known images that a test writes in TFDS layout by itself, without `prepare`."""
 
 import io
 import json
@@ -13,6 +13,8 @@ from ml_collections import ConfigDict
 from PIL import Image
 from tensorflow_datasets.core import example_serializer
 
+from alexnet_jax.data import pipeline, records
+from alexnet_jax.data.batch import Batch, Batches
 from alexnet_jax.data.statistics import Statistics
 from configs import imagenet
 
@@ -20,7 +22,7 @@ SIZE, CROP, BATCH = 16, 12, 8
 TRAIN, TEST, CLASSES = 30, 11, 5  # 30 is no multiple of 8: batches reach over the end of an epoch
 
 
-def picture(split: str, index: int, channels: int) -> np.ndarray:
+def pixels_of(split: str, index: int, channels: int) -> np.ndarray:
     """Another one for each record."""
     random = np.random.default_rng([int(split == "test"), index])
     coarse = random.integers(0, 256, (4, 4, channels)).astype(np.uint8)
@@ -28,8 +30,8 @@ def picture(split: str, index: int, channels: int) -> np.ndarray:
     return np.stack([np.asarray(band) for band in bands], axis=2)
 
 
-def encode(pixels: np.ndarray, form: str) -> bytes:
-    if form == "raw":
+def encode(pixels: np.ndarray, record_format: str) -> bytes:
+    if record_format == "raw":
         return pixels.tobytes()
     file = io.BytesIO()
     Image.fromarray(pixels if pixels.shape[2] == 3 else pixels[:, :, 0]).save(
@@ -38,7 +40,7 @@ def encode(pixels: np.ndarray, form: str) -> bytes:
     return file.getvalue()
 
 
-def config_for(folder: Path, form: str, channels: int) -> ConfigDict:
+def config_for(folder: Path, record_format: str, channels: int) -> ConfigDict:
     config = imagenet.get_config()
     config.data.update(
         name="toy",
@@ -46,12 +48,11 @@ def config_for(folder: Path, form: str, channels: int) -> ConfigDict:
         size=SIZE,
         crop=CROP,
         channels=channels,
-        format=form,
+        format=record_format,
         batch_size=BATCH,
         threads=2,
     )
     config.data.lighting = 0.1 if channels == 3 else 0.0
-    config.evaluate.batch_size = 4
     return config
 
 
@@ -84,7 +85,7 @@ def write_dataset(
             writer = array_record_module.ArrayRecordWriter(str(path), "group_size:1")
             for _ in range(length):
                 example = {
-                    "image": encode(picture(split, index, data.channels), data.format),
+                    "image": encode(pixels_of(split, index, data.channels), data.format),
                     "label": index % CLASSES,
                     "file_name": f"{index}.png",
                 }
@@ -104,6 +105,53 @@ def write_dataset(
     Statistics(
         np.zeros(shape, np.float32), np.zeros(channels), axes @ np.diag(values) @ axes.T, values, axes, TRAIN
     ).save(folder / "statistics.npz")
-    form = {key: data[key] for key in ("size", "channels", "exif_rotation", "format", "quality")}
-    (folder / "preparation.json").write_text(json.dumps(form))
+    made_with = {key: data[key] for key in ("size", "channels", "exif_rotation", "format", "quality")}
+    (folder / "preparation.json").write_text(json.dumps(made_with))
     return folder
+
+
+def changed(config: ConfigDict, **data: Any) -> ConfigDict:
+    """A copy of `config` with other keys of `config.data`."""
+    config = config.copy_and_resolve_references()
+    config.data.update(**data)
+    return config
+
+
+def _all(batches: Batches) -> list[Batch[np.ndarray]]:
+    try:
+        return list(batches)
+    finally:
+        batches.close()
+
+
+def training(
+    config: ConfigDict, first: int = 0, last: int = 8, rows: tuple[int, int] = (0, BATCH)
+) -> list[Batch[np.ndarray]]:
+    dataset = records.open_dataset(config.data)
+    return _all(
+        pipeline.training_batches(
+            dataset, config.data, config.seed, first_batch=first, last_batch=last, rows=rows
+        )
+    )
+
+
+def evaluation(config: ConfigDict, split: str, rows: tuple[int, int]) -> list[Batch[np.ndarray]]:
+    """Batches of 4."""
+    dataset = records.open_dataset(config.data)
+    return _all(pipeline.evaluation_batches(dataset, split, config.data, 4, rows=rows))
+
+
+def assert_same(found: list[Batch[np.ndarray]], expected: list[Batch[np.ndarray]]) -> None:
+    assert len(found) == len(expected)
+    for one, other in zip(found, expected, strict=True):
+        assert one.keys() == other.keys()
+        for key in one:
+            np.testing.assert_array_equal(one[key], other[key], err_msg=key)  # type: ignore[literal-required]
+
+
+def joined(parts: list[list[Batch[np.ndarray]]]) -> list[Batch[np.ndarray]]:
+    """Whole batches of those that several processes loaded."""
+    return [
+        {key: np.concatenate([part[key] for part in batch]) for key in batch[0]}  # type: ignore
+        for batch in zip(*parts, strict=True)
+    ]

@@ -104,7 +104,7 @@ def _mean(name: str) -> Callable[[Path], None]:
 
 
 def _picture(kind: str, mode: str = "RGB") -> Callable[[Path], None]:
-    return _bytes(lambda: made_up.picture(7, kind, (24, 18), mode), "picture")
+    return _bytes(lambda: made_up.image_file(7, kind, (24, 18), mode), "picture")
 
 
 def _toy(form: str) -> Callable[[Path], None]:
@@ -146,21 +146,21 @@ def _recipes() -> dict[str, Any]:
 
 
 def _read_source(path: Path) -> int:
-    from alexnet_jax.data import sources
+    from alexnet_jax.data.sources import detect, entries
 
-    source, count = sources.open_source(str(path)), 0
+    source, count = detect.open_source(str(path)), 0
     if source.entries is None:
-        return sum(len(picture.data) for picture in source.pictures())
+        return sum(len(data) for _, data in source.images())
     for entry in source.entries:
-        with contextlib.suppress(sources.Unreadable):
+        with contextlib.suppress(entries.Unreadable):
             count += len(source.read(entry))
     return count
 
 
 def _read_weights(path: Path) -> object:
-    from alexnet_jax.interop import convert, formats
+    from alexnet_jax.interop import formats, identify
 
-    return convert._understand(formats.read(path), _recipes())
+    return identify.identify_weights(formats.read(path), _recipes())
 
 
 def _read_mean(path: Path) -> object:
@@ -170,25 +170,25 @@ def _read_mean(path: Path) -> object:
 
 
 def _read_picture(path: Path) -> object:
-    from alexnet_jax.data import pictures
+    from alexnet_jax.data import images
 
-    return pictures.square(path.read_bytes(), 16, 3, True)
+    return images.resize_center_crop(path.read_bytes(), 16, 3, True)
 
 
 def _read_records(form: str) -> Read:
     def read(folder: Path) -> int:
-        from alexnet_jax.data import pipeline
+        from alexnet_jax.data.records import decode, open_dataset
         from tests.data import toy
 
         config = toy.config_for(folder, form, 3)
-        dataset = pipeline.open_dataset(config.data)
+        dataset = open_dataset(config.data)
         buffer = np.empty((toy.SIZE, toy.SIZE, 3), np.uint8)
         total = 0
         for split in dataset.splits:
             records = dataset.records(split)
             for index in range(min(len(records), 100)):
                 image, label, name = records.read(index)
-                pipeline.decode(image, form, buffer, name)
+                decode(image, form, buffer, name)
                 total += label
         return total
 
@@ -196,20 +196,20 @@ def _read_records(form: str) -> Read:
 
 
 def _read_workdir(path: Path) -> object:
-    from alexnet_jax.inference import run
+    from alexnet_jax.workdir import trained
 
     folder = path if path.is_dir() else path.parent
-    config = run.read_config(folder / "run" if (folder / "run").is_dir() else folder)
-    return run.load(folder / "run" if (folder / "run").is_dir() else folder, config, "best")
+    config = trained.read_config(folder / "run" if (folder / "run").is_dir() else folder)
+    return trained.load(folder / "run" if (folder / "run").is_dir() else folder, config, "best")
 
 
 def _read_checkpoint(path: Path) -> object:
     """As `_read_workdir`, of a stranger who wrote checksums that agree with his files."""
-    from alexnet_jax.training import checkpoint
+    from alexnet_jax.workdir import checkpoints, layout
 
     folder = path / "run" / "checkpoints" / "0"
-    told = json.loads((folder / checkpoint.MANIFEST).read_text())
-    checkpoint._write_manifest(folder, checkpoint.checksums(folder), told["progress"])
+    told = json.loads((folder / layout.MANIFEST).read_text())
+    checkpoints._write_manifest(folder, checkpoints.checksums(folder), told["progress"])
     return _read_workdir(path)
 
 
@@ -239,9 +239,9 @@ def _read_names(path: Path) -> object:
 
 
 def _read_log(path: Path) -> list[str]:
-    from alexnet_jax.training import loop
+    from alexnet_jax.workdir import log
 
-    return loop.lines_until(path, 10**9)
+    return log.lines_until(path, 10**9)
 
 
 def _write_log(folder: Path) -> None:
@@ -264,9 +264,9 @@ def _read_heads(path: Path) -> object:
 
 
 def _read_kit(path: Path) -> object:
-    from alexnet_jax.data import sources
+    from alexnet_jax.data.sources import imagenet
 
-    return sources._ilsvrc_labels(path, "2010", "val")
+    return imagenet.read_labels(path, "2010", "val")
 
 
 def _packed(mode: str) -> Callable[[], bytes]:
@@ -274,8 +274,8 @@ def _packed(mode: str) -> Callable[[], bytes]:
 
 
 def _tars_of_tars() -> bytes:
-    files = {"ant.tar": made_up.tar_bytes({"a.jpg": made_up.picture(1), "n/b.jpg": made_up.picture(2)})}
-    return made_up.tar_bytes(files | {"bee.tar": made_up.tar_bytes({"a.jpg": made_up.picture(3)})})
+    files = {"ant.tar": made_up.tar_bytes({"a.jpg": made_up.image_file(1), "n/b.jpg": made_up.image_file(2)})}
+    return made_up.tar_bytes(files | {"bee.tar": made_up.tar_bytes({"a.jpg": made_up.image_file(3)})})
 
 
 def _write_folder(folder: Path) -> None:
@@ -454,7 +454,7 @@ def _files(folder: Path, victim: str) -> list[Path]:
 
 def attack(name: str, folder: Path, count: int, seed: int = 0) -> dict[str, Any]:
     """Reads `count` mutants; what came of them."""
-    from alexnet_jax.data.pictures import BadPicture
+    from alexnet_jax.data.images import BadImage
     from alexnet_jax.errors import RunFailure, UsageError
 
     reader = READERS[name]
@@ -483,7 +483,7 @@ def attack(name: str, folder: Path, count: int, seed: int = 0) -> dict[str, Any]
         try:
             reader.read(whole if by_folder else path)
             told["read"] += 1
-        except (UsageError, RunFailure, BadPicture) as error:
+        except (UsageError, RunFailure, BadImage) as error:
             told["refused"] += 1
             words = str(error)
             if not words or len(words) > 2000 or (isinstance(error, Exception) and "\x1b" in words):

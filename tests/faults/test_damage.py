@@ -11,12 +11,14 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from alexnet_jax import config as configuration
-from alexnet_jax.data import pipeline
+from alexnet_jax.config import io
+from alexnet_jax.data import order
+from alexnet_jax.data.records import open_dataset
 from alexnet_jax.errors import RunFailure, UsageError
-from alexnet_jax.inference import predict, run
+from alexnet_jax.inference import predict
 from alexnet_jax.training import loop
-from alexnet_jax.training.checkpoint import Checkpoints
+from alexnet_jax.workdir import trained
+from alexnet_jax.workdir.checkpoints import Checkpoints
 from tests.data import toy
 from tests.faults.injections import count, record, same, state
 from tests.helpers import STEPS, epochs, small_digits
@@ -69,9 +71,9 @@ def test_damaged_checkpoints(finished: Path, tmp_path: Path, digits_folder: str,
         while not (victim := dice.choice(files)).stat().st_size:
             pass
         damage(victim, KINDS[number % len(KINDS)], dice)
-        checkpoints = Checkpoints(workdir / "checkpoints")
+        checkpoints = Checkpoints(workdir)
         if STEPS in checkpoints.steps():  # without a manifest it is an interrupted save, and not used
-            assert "checkpoint" in str(checkpoints.damage(STEPS))
+            assert "checkpoint" in str(checkpoints.find_corruption(STEPS))
         checkpoints.close()
         detected += 1
         shutil.rmtree(workdir)
@@ -87,7 +89,7 @@ def test_damaged_checkpoints(finished: Path, tmp_path: Path, digits_folder: str,
         assert loop.train(with_checkpoints(digits_folder), workdir) == 0
         told = capfd.readouterr().err
         assert f"checkpoint {STEPS} is damaged and not used: {largest} is " in told
-        assert "goes on from step 8 of 12" in told
+        assert "resumes at step 8 of 12" in told
         assert same(state(workdir, STEPS), state(finished, STEPS))
     record(
         f"a checkpoint's file damaged ({', '.join(KINDS)})",
@@ -112,7 +114,7 @@ def test_damaged_records(form: str, tmp_path: Path) -> None:
     """What is read is either what was written or refused."""
     config = toy.config_for(tmp_path, form, 3)
     folder = toy.write_dataset(config)
-    whole = [pipeline.open_dataset(config.data).records("train").read(i) for i in range(toy.TRAIN)]
+    whole = [open_dataset(config.data).records("train").read(i) for i in range(toy.TRAIN)]
     dice, injections, told, unharmed = random.Random(5), count(40, 500), 0, 0
     shards = sorted(folder.glob("*train*"))
     for number in range(injections):
@@ -120,7 +122,7 @@ def test_damaged_records(form: str, tmp_path: Path) -> None:
         data = victim.read_bytes()
         damage(victim, KINDS[number % len(KINDS)], dice)
         try:
-            records = pipeline.open_dataset(config.data).records("train")
+            records = open_dataset(config.data).records("train")
             read = [records.read(index) for index in range(len(records))]
         except (RunFailure, UsageError) as error:
             words = str(error)
@@ -149,7 +151,7 @@ def test_a_label_that_no_class_has(tmp_path: Path) -> None:
 
         toy.write_dataset(config, change)
         with pytest.raises(RunFailure, match=f"record 3 of split 'train' .* it has the label {label}, and"):
-            pipeline.open_dataset(config.data).records("train").read(3)
+            open_dataset(config.data).records("train").read(3)
 
 
 @pytest.mark.parametrize("bad", [2, 5, 9, 10])
@@ -163,20 +165,20 @@ def test_numbers_that_are_not_finite(bad: int, digits_folder: str, tmp_path: Pat
     assert len(words.splitlines()) == 1
     step = int(words.removeprefix("step ").split(":")[0])
     assert bad <= step <= bad + 3
-    dataset = pipeline.open_dataset(config.data)
+    dataset = open_dataset(config.data)
     records = dataset.records(config.data.train_split)
-    _, indices = pipeline.record_indices(len(records), config.seed, config.data.batch_size, step - 1)
+    _, indices = order.record_indices(len(records), config.seed, config.data.batch_size, step - 1)
     first = f"records {indices[0]} {records.read(int(indices[0]))[2]}, {indices[1]} "
     assert first in words
     lines = (tmp_path / "not_finite.txt").read_text().splitlines()
     assert [line for line in lines if line.startswith(f"step {step}: ")] == [
         f"step {step}: {index} {records.read(int(index))[2]}" for index in indices
     ]
-    checkpoints = Checkpoints(tmp_path / "checkpoints")
+    checkpoints = Checkpoints(tmp_path)
     kept = [number for number in (4, 8, 12) if number <= bad]
     assert checkpoints.steps() == kept
     for number in kept:
-        assert checkpoints.damage(number) is None
+        assert checkpoints.find_corruption(number) is None
         assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state(tmp_path, number)["params"]))
     record(
         f"the learning rate becomes 1e36 at step {bad}",
@@ -191,11 +193,11 @@ def test_a_dead_net_is_told_in_words(finished: Path, tmp_path: Path, digits_fold
     """fc6 never answers: its biases are far below 0. conv1 and the others do."""
     dead = tmp_path / "dead"
     shutil.copytree(finished, dead)
-    loaded = run.load(dead, run.read_config(dead), "last")
+    loaded = trained.load(dead, trained.read_config(dead), "last")
     params = jax.tree.map(np.asarray, loaded.params)
     params["fc6"]["bias"] = np.full_like(params["fc6"]["bias"], -1e6)
-    checkpoints = Checkpoints(dead / "checkpoints", 1)
-    told = checkpoints.progress(STEPS)
+    checkpoints = Checkpoints(dead, 1)
+    told = checkpoints.metadata(STEPS)
     checkpoints.save(STEPS + 1, {"params": params}, told | {"validation_top1_error": 0.0})
     checkpoints.close()
     config = with_checkpoints(digits_folder)
@@ -223,8 +225,8 @@ def test_names_are_escaped(finished: Path, tmp_path: Path, capsys) -> None:
     tree = json.loads((workdir / "config.json").read_text())
     tree["class_names"] = [*ATTACKS, *map(str, range(5))]
     (workdir / "config.json").write_text(json.dumps(tree))
-    config, beside = configuration.load(workdir / "config.json")
-    loaded = run.load(workdir, config, "last")
+    config, beside = io.load(workdir / "config.json")
+    loaded = trained.load(workdir, config, "last")
     folder = tmp_path / "pictures"
     folder.mkdir()
     files = []

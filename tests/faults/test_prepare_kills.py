@@ -16,7 +16,6 @@ import pytest
 from PIL import Image
 
 from tests.data import made_up
-from tests.data.test_prepare import awkward, broken
 from tests.faults.injections import count, record
 
 pytestmark = pytest.mark.slow
@@ -40,12 +39,14 @@ def photographs(real_data: Path) -> list[bytes]:
 
 @pytest.fixture(scope="module")
 def sources(photographs: list[bytes], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The same pictures as ILSVRC's tars of tars, and as a compressed tar of class folders."""
+    """The same images as ILSVRC's tars of tars, and as a compressed tar of class folders."""
     folder = tmp_path_factory.mktemp("imagenet")
     names, val = made_up.imagenet(CLASSES, EACH)
     train = dict(zip(names, photographs, strict=True))
     synset = next(iter(train)).split("/")[0]
-    train |= {f"{synset}/{synset}_{name}": data for name, data in {**awkward(), **broken()}.items()}
+    train |= {
+        f"{synset}/{synset}_{name}": data for name, data in {**made_up.awkward(), **made_up.broken()}.items()
+    }
     made_up.write_imagenet_tars(folder / "tars", train, val)
     packed = folder / "packed.tar.gz"
     files = {f"train/{n}": data for n, data in train.items()} | {f"val/{n}": data for n, data in val.items()}
@@ -122,7 +123,7 @@ def test_kills_do_not_change_a_byte(
     assert content(data) == expected
     assert not (data / "imagenet2012_256" / ".1.0.0.partial").exists()
     lines = (data / "imagenet2012_256" / "1.0.0" / "rejects.txt").read_text().splitlines()
-    assert len(lines) == len(broken())
+    assert len(lines) == len(made_up.broken())
     record(
         f"{sent.name} to `prepare` ({'ImageNet tars' if name == 'tars' else 'a compressed tar'})",
         kills,
@@ -131,8 +132,8 @@ def test_kills_do_not_change_a_byte(
     )
 
 
-def test_a_process_of_the_crew_is_killed(sources: dict[str, Path], tmp_path: Path) -> None:
-    """One line, exit code 1, and the same command goes on."""
+def test_a_worker_process_is_killed(sources: dict[str, Path], tmp_path: Path) -> None:
+    """One line, exit code 1, and the same command resumes."""
     process = start(sources["tars"], tmp_path)
     victim = None
     until = time.monotonic() + 60
@@ -153,7 +154,7 @@ def test_a_process_of_the_crew_is_killed(sources: dict[str, Path], tmp_path: Pat
     record(
         "SIGKILL of one of `prepare`'s worker processes",
         1,
-        "exit code 1 and one line; the same command goes on",
+        "exit code 1 and one line; the same command resumes",
         "so it was",
     )
 
@@ -196,6 +197,6 @@ def test_a_full_disk(tmp_path: Path) -> None:
     record(
         "a full disk (tmpfs of 7 MB) during `prepare`",
         1,
-        "exit code 1 and one line, nothing half-made is visible; with room the same command goes on",
+        "exit code 1 and one line, nothing half-made is visible; with room the same command resumes",
         "so it was; the same bytes as on a large disk",
     )

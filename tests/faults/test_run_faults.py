@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from alexnet_jax.training.checkpoint import Checkpoints
+from alexnet_jax.workdir.checkpoints import Checkpoints
 from tests.faults import injections
 from tests.faults.injections import INT, KILL, MOMENTS, STEPS, TERM, command, count, finish, hit, start
 
@@ -38,7 +38,7 @@ def is_undisturbed(workdir: Path, undisturbed: Path) -> bool:
 
 def newest_step(workdir: Path) -> int:
     """The step of the newest complete checkpoint."""
-    checkpoints = Checkpoints(workdir / "checkpoints")
+    checkpoints = Checkpoints(workdir)
     try:
         return checkpoints.steps()[-1]
     finally:
@@ -60,15 +60,15 @@ def test_kills_do_not_change_the_result(
             process.wait()
             left = injections.halves(workdir)
             halves += len(left)
-            checkpoints = Checkpoints(workdir / "checkpoints")
+            checkpoints = Checkpoints(workdir)
             newest = checkpoints.steps()
-            assert not newest or checkpoints.damage(newest[-1]) is None
+            assert not newest or checkpoints.find_corruption(newest[-1]) is None
             checkpoints.close()
-        newest, left = Checkpoints(workdir / "checkpoints").steps(), injections.halves(workdir)
+        newest, left = Checkpoints(workdir).steps(), injections.halves(workdir)
         assert finish(start(command(digits_folder, workdir), errors, cache)) == 0, errors.read_text()
         told = errors.read_text()
         if newest:
-            assert f"goes on from step {newest[-1]} of" in told or f"finished at step {newest[-1]}" in told
+            assert f"resumes at step {newest[-1]} of" in told or f"finished at step {newest[-1]}" in told
         for name in left:
             assert f"removed what an interrupted save left, checkpoints/{name}" in told
         assert injections.halves(workdir) == []
@@ -80,7 +80,7 @@ def test_kills_do_not_change_the_result(
     injections.record(
         f"SIGKILL of a training run ({spread})",
         sum(hits.values()),
-        "the same command goes on from the newest complete checkpoint and ends bit for bit as undisturbed; "
+        "the same command resumes from the newest complete checkpoint and ends bit for bit as undisturbed; "
         "half-written checkpoints are recognised and removed",
         f"{rounds} of {rounds} runs ended with the same bits in parameters, velocities and validation lines "
         f"after five kills each; {halves} half-written checkpoints removed",
@@ -115,8 +115,8 @@ def test_a_signal_to_all_processes_of_a_run_stops_it_in_order(
     assert f"stopped at step {newest_step(workdir)}" in told
     assert "Traceback" not in told, told
     assert "leaked" not in told, told
-    checkpoints = Checkpoints(workdir / "checkpoints")
-    assert checkpoints.damage(newest_step(workdir)) is None
+    checkpoints = Checkpoints(workdir)
+    assert checkpoints.find_corruption(newest_step(workdir)) is None
     checkpoints.close()
 
 
@@ -174,7 +174,7 @@ def test_orderly_stops(
         assert ends, "no signal met the loop"
         assert finish(start(command(digits_folder, workdir), errors, cache)) == 0
         if stopped:
-            words = "is finished at" if stopped == STEPS else "goes on from"
+            words = "is finished at" if stopped == STEPS else "resumes at"
             assert f"{words} step {stopped} of" in errors.read_text()
         assert is_undisturbed(workdir, undisturbed)
     spread = ", ".join(f"{name.replace('_', ' ')} {n}" for name, n in hits.items())
@@ -282,7 +282,7 @@ def test_a_full_disk(digits_folder: str, undisturbed: Path, tmp_path: Path) -> N
         assert re.search(r"alexnet_jax: .*(cannot be written|cannot go on)", done.stderr), done.stderr
         kept = re.findall(r"checkpoints/(\d+)/manifest.json\n", done.stderr)
         if kept:
-            assert f"goes on from step {kept[-1]} of" in done.stderr
+            assert f"resumes at step {kept[-1]} of" in done.stderr
         happened.append(kept[-1] if kept else "none")
         assert is_undisturbed(tmp_path / f"filled{number}", undisturbed)
     injections.record(

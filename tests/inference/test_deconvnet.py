@@ -6,14 +6,16 @@ import jax
 import numpy as np
 import pytest
 
-from alexnet_jax.inference import deconvnet, features
+from alexnet_jax.evaluation import activations
+from alexnet_jax.inference import deconvnet
 from alexnet_jax.model import architectures
-from alexnet_jax.model.architectures import Conv
-from configs import digits, imagenet
-from tests.inference.helpers import random_run
+from alexnet_jax.model.specs import Conv
+from configs import digits, imagenet, imagenet_torchvision
+from tests.inference.helpers import random_net, random_run
 from tests.reference import numpy_layers as oracle
 
-# The paper's table as this test reads it: layer, stride, pad, towers that see their own maps, what follows.
+# The paper's table as this test reads it: layer, stride, pad, towers that see their own channels, what
+# follows.
 PAPER = (
     ("conv1", 4, (0, 3), 1, ("lrn", "pool")),
     ("conv2", 1, 2, 2, ("lrn", "pool")),
@@ -36,7 +38,7 @@ def images():
 
 
 def whole(kernel_TxKxKxIxO):
-    """(kh, kw, cin seen, all maps)."""
+    """(kh, kw, channels seen, all channels)."""
     return np.concatenate(list(np.asarray(kernel_TxKxKxIxO, np.float64)), axis=-1)
 
 
@@ -82,15 +84,15 @@ def filtered_back(read, signal, kernel, stride, pad, groups):
     side, seen, made = kernel.shape[0], kernel.shape[2], kernel.shape[3] // groups
     for b, i, j, o in np.argwhere(signal != 0):
         first = seen * (o // made) if groups > 1 else 0
-        place = (b, slice(i * stride, i * stride + side), slice(j * stride, j * stride + side))
-        found[(*place, slice(first, first + seen))] += signal[b, i, j, o] * kernel[..., o]
+        window = (b, slice(i * stride, i * stride + side), slice(j * stride, j * stride + side))
+        found[(*window, slice(first, first + seen))] += signal[b, i, j, o] * kernel[..., o]
     return found[:, low : found.shape[1] - high, low : found.shape[2] - high]
 
 
-def projected(run, images, layer, maps, rows, columns):
+def projected(run, images, layer, channels, rows, columns):
     seen, values = up(run, normalised(run, images), layer)
     signal = np.zeros_like(values)
-    for b, at in enumerate(zip(rows, columns, maps, strict=True)):
+    for b, at in enumerate(zip(rows, columns, channels, strict=True)):
         signal[(b, *at)] = values[(b, *at)]
     for kind, read, arguments in reversed(seen):
         if kind == "conv":
@@ -105,33 +107,107 @@ def projected(run, images, layer, maps, rows, columns):
 @pytest.mark.parametrize("layer", ["conv2", "conv5"])
 def test_projections_equal_the_plain_form(trained, images, layer):
     values, rows, columns = deconvnet.strongest(trained, images, (layer,))[layer]
-    maps = np.asarray([0, values.shape[1] // 2, values.shape[1] - 1])
-    rows, columns = rows[np.arange(3), maps], columns[np.arange(3), maps]
-    found = deconvnet.projections(trained, images, layer, maps, rows, columns)
-    expected = projected(trained, images, layer, maps, rows, columns)
+    channels = np.asarray([0, values.shape[1] // 2, values.shape[1] - 1])
+    rows, columns = rows[np.arange(3), channels], columns[np.arange(3), channels]
+    found = deconvnet.projections(trained, images, layer, channels, rows, columns)
+    expected = projected(trained, images, layer, channels, rows, columns)
     assert found.shape == (3, 64, 64, 3)
     assert np.abs(expected).max() > 0
     np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
-    for picture, row, column in zip(found, rows, columns, strict=True):
+    for image, row, column in zip(found, rows, columns, strict=True):
         top, left, bottom, right = deconvnet.receptive_field(
             trained.architecture, layer, int(row), int(column)
         )
         outside = np.ones((64, 64), bool)
         outside[top:bottom, left:right] = False
-        assert not picture[outside].any()
+        assert not image[outside].any()
 
 
-def test_strongest_is_the_largest_and_its_place(trained, images):
+def test_strongest_is_the_largest_and_its_position(trained, images):
     layers = deconvnet.convolutions(trained.architecture)
     assert layers == ("conv1", "conv2", "conv3", "conv4", "conv5")
     found = deconvnet.strongest(trained, images, layers)
-    values = features.activations(trained, images, layers)
+    values = activations.activations(trained, images, layers, 4)
     for layer in layers:
         largest, rows, columns = found[layer]
         for b, m in np.ndindex(largest.shape):
             plane = values[layer][b, :, :, m]
             assert np.unravel_index(plane.argmax(), plane.shape) == (rows[b, m], columns[b, m])
             np.testing.assert_allclose(largest[b, m], plane.max(), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("layer", ["conv1", "conv3", "conv5"])
+def test_projections_of_imagenet_s_features_equal_torch(layer, real_data, tmp_path):
+    """torch's pooling gives the switches, its transposed convolutions the way back."""
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    functional = torch.nn.functional
+    with np.load(real_data / "torchvision_alexnet_features.npz") as file:
+        arrays = {name: file[name] for name in file.files if name.startswith("conv")}
+    images = np.load(real_data / "torchvision_alexnet_golden.npz")["images_uint8_NxHxWxC"]
+    mean, std = (torch.tensor(v).double() for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+    x = ((torch.from_numpy(images).double() / 255 - mean) / std).permute(0, 3, 1, 2)
+    seen = []
+    for number in range(1, int(layer[-1]) + 1):
+        kernel = torch.from_numpy(arrays[f"conv{number}/kernel"]).double().permute(3, 2, 0, 1)
+        bias = torch.from_numpy(arrays[f"conv{number}/bias"]).double()
+        stride, pad = (4, 2) if number == 1 else (1, 2 if number == 2 else 1)
+        seen.append(("conv", kernel, stride, pad, x.shape))
+        x = functional.conv2d(x, kernel, bias, stride, pad)
+        if f"conv{number}" == layer:
+            break
+        seen.append(("relu",))
+        x = functional.relu(x)
+        if number in (1, 2):
+            shape = x.shape
+            x, switches = functional.max_pool2d(x, 3, 2, return_indices=True)
+            seen.append(("pool", switches, shape))
+    net = imagenet_features(arrays, tmp_path)
+    largest, rows, columns = deconvnet.strongest(net, images, (layer,))[layer]
+    each, channels = np.arange(len(images)), np.asarray([3, 17, 40, 63])
+    flat = x.flatten(2).max(dim=2).values.numpy()
+    np.testing.assert_allclose(largest, flat, atol=1e-4 * np.abs(flat).max())
+    rows, columns = rows[each, channels], columns[each, channels]
+    signal = torch.zeros_like(x)
+    signal[each, channels, rows, columns] = x[each, channels, rows, columns]
+    for kind, *rest in reversed(seen):
+        if kind == "conv":
+            kernel, stride, pad, shape = rest
+            over = shape[2] - ((signal.shape[2] - 1) * stride - 2 * pad + kernel.shape[2])
+            signal = functional.conv_transpose2d(
+                signal, kernel, stride=stride, padding=pad, output_padding=over
+            )
+        elif kind == "relu":
+            signal = functional.relu(signal)
+        else:
+            switches, shape = rest  # overlapping windows may share a maximum: their values add
+            back = torch.zeros(shape).double().flatten(2)
+            signal = back.scatter_add(2, switches.flatten(2), signal.flatten(2)).reshape(shape)
+    expected = signal.permute(0, 2, 3, 1).numpy()
+    found = deconvnet.projections(net, images, layer, channels, rows, columns)
+    assert np.abs(expected).max() > 0
+    np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
+
+
+def imagenet_features(arrays, workdir):
+    """torchvision's net with trained convolutions, as far as pool5; the images are of its own side, 224."""
+    config = imagenet_torchvision.get_config()
+    config.data.size = config.data.crop
+    config.mesh.data = config.mesh.model = 1
+    net = architectures.build(config.model, config.data.crop, 3)
+    config.model.width = 0.0625  # of the weights that are replaced
+    end = [row.name for row in net.layers].index("pool5") + 1
+    params = {
+        f"conv{n}": {part: arrays[f"conv{n}/{part}"][None] for part in ("kernel", "bias")}
+        for n in range(1, 6)
+    }
+    whole = random_net(workdir, config, ())
+    return dataclasses.replace(
+        whole,
+        architecture=dataclasses.replace(net, layers=net.layers[:end]),
+        mean=np.asarray([0.485, 0.456, 0.406], np.float32) * 255,
+        params=params,
+    )
 
 
 def test_receptive_fields_are_the_known_ones():
@@ -149,10 +225,10 @@ def test_receptive_fields_are_the_known_ones():
 
 @pytest.mark.parametrize("layer", ["conv1", "conv2", "conv3", "conv4", "conv5"])
 def test_receptive_fields_are_what_pixels_reach(layer):
-    """A row of light in a dark picture is seen through kernels of ones exactly where the box says."""
+    """A row of light in a dark image is seen through kernels of ones exactly where the box says."""
     config = digits.get_config()
     net = architectures.build(config.model, 64, 1)
-    lit = np.eye(64)[:, :, None, None] * np.ones((1, 1, 64, 1))  # picture r has its row r lit
+    lit = np.eye(64)[:, :, None, None] * np.ones((1, 1, 64, 1))  # image r has its row r lit
     x = lit
     for name, stride, pad, _, after in PAPER:
         side = next(row for row in net.layers if isinstance(row, Conv) and row.name == name).kernel
@@ -161,14 +237,14 @@ def test_receptive_fields_are_what_pixels_reach(layer):
             break
         if after:
             x = oracle.max_pool(x, size=3, stride=2)
-    for place in range(x.shape[1]):
-        reached = np.flatnonzero(x[:, place, 0, 0] > 0)
-        box = deconvnet.receptive_field(net, layer, place, place)
+    for row in range(x.shape[1]):
+        reached = np.flatnonzero(x[:, row, 0, 0] > 0)
+        box = deconvnet.receptive_field(net, layer, row, row)
         assert (box[0], box[2]) == (reached[0], reached[-1] + 1)
         assert (box[1], box[3]) == (box[0], box[2])
 
 
-def test_same_map_normalisation_and_other_pools_count():
+def test_normalisation_within_a_channel_and_other_pools_count():
     config = digits.get_config()
     config.model = {"architecture": "cifar10_18", "classes": 10, "width": 1.0, "activation": "relu"}
     config.model.compute_dtype = "float32"
@@ -178,14 +254,14 @@ def test_same_map_normalisation_and_other_pools_count():
     assert bottom - top == 19
 
 
-def test_maps_are_spread_over_both_towers_and_alive(trained):
+def test_channels_are_spread_over_both_towers_and_alive(trained):
     alive = np.ones(16, bool)
     alive[[0, 1, 2, 3]] = False
-    chosen = deconvnet.maps_to_show(trained.architecture, "conv2", alive, 4)
+    chosen = deconvnet.channels_to_show(trained.architecture, "conv2", alive, 4)
     assert len(chosen) == 4
     assert all(alive[number] for number in chosen)
     assert [number // 8 for number in chosen] == [0, 0, 1, 1]
-    assert deconvnet.maps_to_show(trained.architecture, "conv2", np.zeros(16, bool), 4) == []
+    assert deconvnet.channels_to_show(trained.architecture, "conv2", np.zeros(16, bool), 4) == []
 
 
 def test_two_devices_say_the_same(trained, images, tmp_path):

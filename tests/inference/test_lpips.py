@@ -9,22 +9,23 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from alexnet_jax.data import pictures
+from alexnet_jax.data.images import resize_center_crop
 from alexnet_jax.errors import RunFailure, UsageError
 from alexnet_jax.inference import lpips
-from alexnet_jax.model.architectures import Activation, Architecture, Conv, Pool, shapes
+from alexnet_jax.model.shapes import layer_shapes
+from alexnet_jax.model.specs import Activation, Architecture, Conv, Pool
 from tests.inference.helpers import random_run
 from tests.model.helpers import assert_close
 from tests.reference import numpy_layers as ref
 
-MAPS = (64, 192, 384, 256, 256)
+CHANNELS = (64, 192, 384, 256, 256)
 
 
-def trunk(maps):
+def trunk(channels):
     """torchvision's `features` as far as its last ReLU."""
     rows = []
     for number, (count, kernel, stride, pad) in enumerate(
-        zip(maps, (11, 5, 3, 3, 3), (4, 1, 1, 1, 1), (2, 2, 1, 1, 1), strict=True), 1
+        zip(channels, (11, 5, 3, 3, 3), (4, 1, 1, 1, 1), (2, 2, 1, 1, 1), strict=True), 1
     ):
         rows += [
             Conv(f"conv{number}", count, kernel, 0.01, 0.0, "both", stride, (pad, pad)),
@@ -37,18 +38,18 @@ def trunk(maps):
 
 @pytest.fixture(scope="module")
 def small():
-    """A narrow trunk with random weights; a third of all places after relu5 say nothing at all."""
+    """A narrow trunk with random weights; a third of all positions after relu5 say nothing at all."""
     architecture, draw = trunk((6, 8, 8, 6, 3)), np.random.default_rng(0)
     params = {
         name: {
             "kernel": draw.normal(0, 1.5 / np.prod(shape.kernel[:-1]) ** 0.5, shape.kernel),
             "bias": draw.normal(-0.5 if name == "conv5" else 0.1, 0.1, shape.bias),
         }
-        for name, shape in shapes(architecture).items()
+        for name, shape in layer_shapes(architecture).items()
         if shape.kernel
     }
     heads = tuple(draw.uniform(0, 1, count) for count in (6, 8, 8, 6, 3))
-    return lpips.Net(params, heads, architecture)
+    return lpips.LpipsNet(params, heads, architecture)
 
 
 def by_hand(net, a, b, conv=ref.conv, max_pool=ref.max_pool):
@@ -90,7 +91,7 @@ def test_against_numpy(small):
 
 
 def test_gradient_against_finite_differences(small):
-    """In 64 bits, in six directions and towards both pictures; places without any signal give no NaN."""
+    """In 64 bits, in six directions and towards both images; positions without any signal give no NaN."""
     draw = np.random.default_rng(2)
     a, b = (pair.astype(np.float64) * 0.9 for pair in draw_pair(1, 71, 63))
     with jax.enable_x64(True):
@@ -117,7 +118,7 @@ def test_refusals(small):
         (a, b[:, 1:], r"one shape \(B, H, W, 3\)"),
         (a[..., :1], b[..., :1], r"one shape \(B, H, W, 3\)"),
         (a[0], b[0], r"one shape \(B, H, W, 3\)"),
-        (a[:, :30], b[:, :30], "pictures of 30 x 50 are too small"),
+        (a[:, :30], b[:, :30], "images of 30 x 50 are too small"),
         (a * 1.01 + 0.02, b, "have values outside"),
         (a, b - 0.1, "have values outside"),
         (a, b.at[0, 0, 0, 0].set(jnp.nan), "have values outside"),
@@ -132,7 +133,7 @@ def test_refusals(small):
     assert lpips.from_uint8(np.array([0, 255], np.uint8)).tolist() == [-1.0, 1.0]
 
 
-def test_heads_beside_a_workdir(tmp_path):
+def test_heads_in_a_workdir(tmp_path):
     with pytest.raises(UsageError, match=r"holds no LPIPS heads \(lpips.npz\)"):
         lpips.load_heads(tmp_path)
     given = {f"lin{number}": np.full((1, 3, 1, 1), number, np.float64) for number in range(5)}
@@ -140,7 +141,7 @@ def test_heads_beside_a_workdir(tmp_path):
     heads = lpips.load_heads(tmp_path)
     assert [head.tolist() for head in heads] == [[number] * 3 for number in range(5)]
     run = random_run(tmp_path)
-    with pytest.raises(UsageError, match=r"heads for \(3, 3, 3, 3, 3\) maps"):
+    with pytest.raises(UsageError, match=r"heads for \(3, 3, 3, 3, 3\) channels"):
         lpips.load(run)
     whole = (tmp_path / "lpips.npz").read_bytes()
     for damage in (whole[:100], b"", whole.replace(b"lin3", b"lin7")):
@@ -153,7 +154,7 @@ def test_heads_beside_a_workdir(tmp_path):
 
 
 def run_of(net, workdir):
-    """A workdir's net around a trunk, with its heads beside it."""
+    """A workdir's net around a trunk, with its heads in the folder."""
     lpips.save_heads(workdir, {f"lin{number}": head for number, head in enumerate(net.heads)})
     whole = dataclasses.replace(
         net.architecture, layers=(*net.architecture.layers, Pool("pool5", "max", 3, 2))
@@ -171,7 +172,7 @@ def test_compare(small, tmp_path):
     exif = turned.getexif()
     exif[0x0112] = 6  # turn by 90 degrees to the right
     turned.save(tmp_path / "turned.png", exif=exif)
-    (tmp_path / "bad.png").write_bytes(b"no picture")
+    (tmp_path / "bad.png").write_bytes(b"no image")
     a, b = tmp_path / "a.png", tmp_path / "b.png"
     answer = lpips.compare(run, a, b)
     net = lpips.load(run)
@@ -185,7 +186,7 @@ def test_compare(small, tmp_path):
         lpips.compare(run, a, tmp_path / "narrow.png")
     with pytest.raises(RunFailure, match=r"bad.png cannot be read"):
         lpips.compare(run, a, tmp_path / "bad.png")
-    with pytest.raises(UsageError, match="two pictures, and 1 were given"):
+    with pytest.raises(UsageError, match="two images, and 1 were given"):
         lpips.two_files([str(a)])
     with pytest.raises(UsageError, match="is not a file"):
         lpips.two_files([str(a), str(tmp_path)])
@@ -199,7 +200,7 @@ def published(real_data):
             f"conv{n}": {part: arrays[f"conv{n}/{part}"][None] for part in ("kernel", "bias")}
             for n in range(1, 6)
         }
-        return lpips.Net(params, tuple(arrays[f"lpips/lin{n}"] for n in range(5)), trunk(MAPS))
+        return lpips.LpipsNet(params, tuple(arrays[f"lpips/lin{n}"] for n in range(5)), trunk(CHANNELS))
 
 
 @pytest.fixture(scope="module")
@@ -210,14 +211,14 @@ def photographs(real_data):
         for member in archive:
             label = member.name.split("/")[-2] if member.isreg() else ""
             if label and label not in found and member.name.endswith(".jpg"):
-                found[label] = pictures.square(archive.extractfile(member).read(), 160, 3, False)
+                found[label] = resize_center_crop(archive.extractfile(member).read(), 160, 3, False)
             if len(found) == 8:
                 return list(found.values())
     raise AssertionError("too few photographs")
 
 
 def distorted(image, kind, amount):
-    """A picture blurred, with noise, or shifted to the right."""
+    """An image blurred, with noise, or shifted to the right."""
     if kind == "blur":
         return np.asarray(Image.fromarray(image).filter(ImageFilter.GaussianBlur(amount)))
     if kind == "noise":

@@ -1,17 +1,20 @@
-"""Finding pictures: the true nearest, the index kept up to date, labels, and what is refused."""
+"""Finding images: the true nearest, the index kept up to date, labels, and what is refused."""
 
 import dataclasses
 import json
+from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 from PIL import Image
 
-from alexnet_jax.data import pictures
+from alexnet_jax.data import image_files
+from alexnet_jax.data.images import resize_center_crop
 from alexnet_jax.errors import RunFailure, UsageError
-from alexnet_jax.inference import features, reading, similar
-from tests.inference.helpers import random_run, write_pictures
+from alexnet_jax.evaluation import activations
+from alexnet_jax.inference import features, similar
+from tests.inference.helpers import axes_of_figures, random_run, write_images
 
 
 @pytest.mark.parametrize(("count", "width", "chunk"), [(50, 7, 1 << 25), (50, 7, 80), (50, 7, 7), (3, 4, 4)])
@@ -46,8 +49,8 @@ def test_of_equals_the_first_is_first(monkeypatch):
 
 @pytest.fixture
 def photos(tmp_path):
-    write_pictures(tmp_path / "photos" / "a", 5, seed=1)
-    write_pictures(tmp_path / "photos" / "b", 4, seed=2)
+    write_images(tmp_path / "photos" / "a", 5, seed=1)
+    write_images(tmp_path / "photos" / "b", 4, seed=2)
     return tmp_path / "photos"
 
 
@@ -57,19 +60,19 @@ def trained(tmp_path):
 
 
 def by_hand(run, paths, layer):
-    images = np.stack([pictures.square(path.read_bytes(), 72, 3, True) for path in paths])
-    values = features.activations(run, images, [layer])[layer]
+    images = np.stack([resize_center_crop(path.read_bytes(), 72, 3, True) for path in paths])
+    values = activations.activations(run, images, [layer], 4)[layer]
     return values.reshape(len(paths), -1).astype(np.float64)
 
 
-def test_the_neighbours_of_a_picture(trained, photos):
-    paths = reading.inside_folder(photos)
+def test_the_neighbours_of_an_image(trained, photos):
+    paths = image_files.list_folder(photos)
     values = by_hand(trained, paths, "relu7")
     answer = similar.similar(trained, photos, paths[3], "", 4)
     distances = np.sqrt(((values - values[3]) ** 2).sum(1))
-    order = [place for place in np.argsort(distances) if place != 3][:4]
+    order = [row for row in np.argsort(distances) if row != 3][:4]
     assert (answer["layer"], answer["indexed"]) == ("relu7", 9)
-    assert [result["file"] for result in answer["results"]] == [str(paths[place]) for place in order]
+    assert [result["file"] for result in answer["results"]] == [str(paths[row]) for row in order]
     found = [result["distance"] for result in answer["results"]]
     np.testing.assert_allclose(found, distances[order], rtol=2e-3)  # half precision
     text = similar.as_text(answer).splitlines()
@@ -81,9 +84,9 @@ def test_the_index_follows_the_folder(trained, photos, monkeypatch, capsys):
     computed = []
     stream = features.stream
 
-    def counted(run, files, layers):
+    def counted(net, files, layers, progress):
         computed.extend(path.name for path in files)
-        return stream(run, files, layers)
+        return stream(net, files, layers, progress)
 
     monkeypatch.setattr(features, "stream", counted)
     assert len(similar.index(trained, photos)[0].files) == 9
@@ -91,16 +94,16 @@ def test_the_index_follows_the_folder(trained, photos, monkeypatch, capsys):
     computed.clear()
     similar.index(trained, photos)
     assert computed == []
-    paths = reading.inside_folder(photos)
+    paths = image_files.list_folder(photos)
     paths[0].unlink()
     Image.new("RGB", (80, 80), "red").save(paths[1])
     (photos / "new.png").write_bytes(paths[2].read_bytes())
-    (photos / "bad.png").write_bytes(b"no picture")
+    (photos / "bad.png").write_bytes(b"no image")
     table, left_out = similar.index(trained, photos)
     assert sorted(computed) == sorted(["bad.png", paths[1].name, "new.png"])
     assert [entry["file"] for entry in left_out] == [str(photos / "bad.png")]
     here = [photos / name for name in table.files]
-    assert sorted(here) == sorted(set(reading.inside_folder(photos)) - {photos / "bad.png"})
+    assert sorted(here) == sorted(set(image_files.list_folder(photos)) - {photos / "bad.png"})
     np.testing.assert_allclose(table.vectors, by_hand(trained, here, "relu7"), rtol=1e-3, atol=1e-4)
     probabilities = by_hand(trained, here, "prob")
     np.testing.assert_allclose(table.probabilities, probabilities, rtol=1e-4)
@@ -119,17 +122,20 @@ def test_the_index_follows_the_folder(trained, photos, monkeypatch, capsys):
 def test_an_interruption_keeps_what_was_computed(trained, photos, monkeypatch):
     stream = features.stream
 
-    def stops(run, files, layers):
-        yield next(stream(run, files, layers))  # four pictures
+    def stops(net, files, layers, progress):
+        yield next(stream(net, files, layers, progress))  # four images
         raise KeyboardInterrupt
 
     monkeypatch.setattr(features, "stream", stops)
     with pytest.raises(KeyboardInterrupt):
         similar.index(trained, photos)
     seen = []
-    monkeypatch.setattr(
-        features, "stream", lambda run, files, layers: seen.extend(files) or stream(run, files, layers)
-    )
+
+    def counted(net, files, layers, progress):
+        seen.extend(files)
+        return stream(net, files, layers, progress)
+
+    monkeypatch.setattr(features, "stream", counted)
     table = similar.index(trained, photos)[0]
     assert (len(seen), len(table.files), len(set(table.files))) == (5, 9, 9)
     here = [photos / name for name in table.files]
@@ -152,13 +158,13 @@ def test_a_damaged_index_is_made_anew(trained, photos, damage):
     assert len(table.vectors) == 9
 
 
-def test_pictures_of_a_class(trained, photos):
-    paths = reading.inside_folder(photos)
+def test_images_of_a_class(trained, photos):
+    paths = image_files.list_folder(photos)
     column = by_hand(trained, paths, "prob")[:, 3]
     answer = similar.similar(trained, photos, None, "CLASS 3", 5)
     order = np.argsort(-column)[:5]
     assert answer["label"] == "class 3"
-    assert [result["file"] for result in answer["results"]] == [str(paths[place]) for place in order]
+    assert [result["file"] for result in answer["results"]] == [str(paths[row]) for row in order]
     found = [result["probability"] for result in answer["results"]]
     np.testing.assert_allclose(found, column[order], rtol=1e-4)
     json.dumps(answer)
@@ -177,7 +183,7 @@ def test_weights_without_classes(trained, photos):
         architecture=dataclasses.replace(trained.architecture, layers=rows[:end]),
         params={name: trained.params[name] for name in ("conv1", "conv2", "conv3", "conv4", "conv5")},
     )
-    paths = reading.inside_folder(photos)
+    paths = image_files.list_folder(photos)
     answer = similar.similar(cut, photos, paths[0], "", 3)
     values = by_hand(trained, paths, "pool5")
     lengths = np.linalg.norm(values, axis=1)
@@ -193,15 +199,15 @@ def test_weights_without_classes(trained, photos):
 
 
 def test_wrong_uses(trained, photos, tmp_path):
-    picture = str(reading.inside_folder(photos)[0])
+    image = str(image_files.list_folder(photos)[0])
     for given, words in [
-        (([picture], "", "", 5), "similar needs --source=FOLDER"),
-        (([], "x", "", 5), "one picture, or --label=NAME"),
-        (([picture, picture], "x", "", 5), "one picture, or --label=NAME"),
-        (([picture], "x", "class 1", 5), "one picture, or --label=NAME"),
-        (([picture], "x", "", 0), "--count=0"),
+        (([image], "", "", 5), "similar needs --source=FOLDER"),
+        (([], "x", "", 5), "one image, or --label=NAME"),
+        (([image, image], "x", "", 5), "one image, or --label=NAME"),
+        (([image], "x", "class 1", 5), "one image, or --label=NAME"),
+        (([image], "x", "", 0), "--count=0"),
         (([str(photos)], "x", "", 5), "is not a file"),
-        (([picture], "x", "", 5, "far"), "--distance=far: it is euclidean or cosine"),
+        (([image], "x", "", 5, "far"), "--distance=far: it is euclidean or cosine"),
     ]:
         with pytest.raises(UsageError, match=words):
             similar.check(*given)
@@ -209,25 +215,52 @@ def test_wrong_uses(trained, photos, tmp_path):
     with pytest.raises(UsageError, match="is not a folder"):
         similar.index(trained, tmp_path / "nothing")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UsageError, match="holds no pictures"):
+    with pytest.raises(UsageError, match="holds no images"):
         similar.index(trained, tmp_path / "empty")
     (tmp_path / "empty" / "bad.png").write_bytes(b"")
-    with pytest.raises(RunFailure, match="none of 1 pictures"):
+    with pytest.raises(RunFailure, match="none of 1 images"):
         similar.index(trained, tmp_path / "empty")
     with pytest.raises(RunFailure, match=r"bad.png cannot be read"):
         similar.similar(trained, photos, tmp_path / "empty" / "bad.png", "", 5)
     huge = dataclasses.replace(trained, params=jax.tree.map(lambda x: x * 1e4, trained.params))
     with pytest.raises(RunFailure, match="diverged"):
         similar.index(huge, photos)
+    assert not list((trained.workdir / "similar").rglob("*.npy"))
+
+
+def test_an_index_of_other_weights_is_none_where_no_image_can_be_decoded(trained, photos):
+    similar.index(trained, photos)
+    for path in image_files.list_folder(photos):
+        path.write_bytes(b"no image")
+    with pytest.raises(RunFailure, match="none of 9 images"):
+        similar.index(random_run(trained.workdir, seed=5), photos)
 
 
 def test_contact_sheets(trained, photos, tmp_path):
+    """The image asked with, then its neighbours in order; hostile names as text, what is gone left blank."""
     strange = photos / "$x^ <b> \u202e.png"
-    paths = reading.inside_folder(photos)
+    paths = image_files.list_folder(photos)
     paths[0].rename(strange)
     answer = similar.similar(trained, photos, strange, "", 20)
-    similar.draw(answer, tmp_path / "sheet.png")
-    similar.draw(similar.similar(trained, photos, None, "class 1", 20), tmp_path / "sheet.svg")
+    paths[8].unlink()
+    with axes_of_figures() as axes:
+        similar.draw(answer, tmp_path / "sheet.png")
+    assert len(axes) == 12  # nine images, six in a row
+    assert axes[0].get_title() == "asked\n$x^ <b> \\u202e.png"
+    np.testing.assert_array_equal(axes[0].images[0].get_array(), np.asarray(Image.open(strange)))
+    for panel, result in zip(axes[1:], answer["results"], strict=False):
+        name = str(Path(result["file"]).relative_to(photos))
+        assert panel.get_title() == f"{result['distance']:.3g}\n{name}"
+        if Path(result["file"]) == paths[8]:
+            assert not panel.images
+        else:
+            shown = np.asarray(Image.open(result["file"]))
+            np.testing.assert_array_equal(panel.images[0].get_array(), shown)
+    assert not any(panel.images for panel in axes[9:])
+    with axes_of_figures() as axes:
+        similar.draw(similar.similar(trained, photos, None, "class 1", 3), tmp_path / "sheet.svg")
+    assert len(axes) == 3
+    assert axes[0].figure.get_suptitle() == "class 1"
     with Image.open(tmp_path / "sheet.png") as sheet:
         assert sheet.size[0] > sheet.size[1] > 200
     assert (tmp_path / "sheet.svg").read_text().startswith("<?xml")

@@ -28,15 +28,15 @@ TORCH_NAMES = {
 }
 
 
-def weights(maps, groups, units, classes, channels=3, seed=0):
-    """{layer: [kernel, bias]} with the maps of five convolutions; `groups` in conv2, conv4 and conv5."""
+def weights(channels, groups, units, classes, colours=3, seed=0):
+    """{layer: [kernel, bias]} with the channels of five convolutions; `groups` in conv2, conv4 and conv5."""
     draw = np.random.default_rng(seed)
-    inputs = (channels, maps[0] // groups, maps[1], maps[2] // groups, maps[3] // groups)
+    inputs = (colours, channels[0] // groups, channels[1], channels[2] // groups, channels[3] // groups)
     shapes = {
-        f"conv{n}": (maps[n - 1], inputs[n - 1], side, side)
+        f"conv{n}": (channels[n - 1], inputs[n - 1], side, side)
         for n, side in enumerate((11, 5, 3, 3, 3), start=1)
     }
-    shapes |= {"fc6": (units, maps[4] * 36), "fc7": (units, units), "fc8": (classes, units)}
+    shapes |= {"fc6": (units, channels[4] * 36), "fc7": (units, units), "fc8": (classes, units)}
     return {
         name: [
             draw.normal(0, (2 / np.prod(shape[1:])) ** 0.5, shape).astype(np.float32),
@@ -48,14 +48,14 @@ def weights(maps, groups, units, classes, channels=3, seed=0):
 
 def torchvision(width=0.0625, classes=5, channels=3, seed=0):
     """torchvision's AlexNet, a sixteenth as wide."""
-    maps = [round(width * full) for full in (64, 192, 384, 256, 256)]
-    return weights(maps, 1, round(width * 4096), classes, channels, seed)
+    widths = [round(width * full) for full in (64, 192, 384, 256, 256)]
+    return weights(widths, 1, round(width * 4096), classes, channels, seed)
 
 
 def caffe(width=0.0625, classes=5, channels=3, seed=0):
     """Caffe's AlexNet, a sixteenth as wide."""
-    maps = [round(width * full) for full in (96, 256, 384, 384, 256)]
-    return weights(maps, 2, round(width * 4096), classes, channels, seed)
+    widths = [round(width * full) for full in (96, 256, 384, 384, 256)]
+    return weights(widths, 2, round(width * 4096), classes, channels, seed)
 
 
 def state_dict(net):
@@ -104,8 +104,8 @@ def _pickled(value, monkeypatch, legacy=False):
         raise AssertionError("called")
 
     _rebuild_tensor_v2.__module__, _rebuild_tensor_v2.__qualname__ = "torch._utils", "_rebuild_tensor_v2"
-    utils._rebuild_tensor_v2 = _rebuild_tensor_v2
-    torch.FloatStorage = type("FloatStorage", (), {"__module__": "torch"})
+    utils._rebuild_tensor_v2 = _rebuild_tensor_v2  # type: ignore[attr-defined]
+    torch.FloatStorage = type("FloatStorage", (), {"__module__": "torch"})  # type: ignore[attr-defined]
     with monkeypatch.context() as patch:
         patch.setitem(sys.modules, "torch", torch)
         patch.setitem(sys.modules, "torch._utils", utils)
@@ -224,34 +224,34 @@ CAFFE = (
 CAFFENET = ("data", "conv1", "relu1", "pool1", "norm1", "conv2", "relu2", "pool2", "norm2", *CAFFE[9:])
 
 
-def fill(blob, array, form="data"):
+def fill(blob, array, encoding="data"):
     """Writes an array into a BlobProto: 'data', 'old' (four numbers for a shape), 'double' or 'raw'."""
-    if form == "old":
+    if encoding == "old":
         shape = (1,) * (4 - array.ndim) + array.shape
         blob.num, blob.channels, blob.height, blob.width = shape
     else:
         blob.shape.dim.extend(array.shape)
-    if form == "double":
+    if encoding == "double":
         blob.double_data.extend(array.ravel().tolist())
-    elif form == "raw":
+    elif encoding == "raw":
         blob.raw_data_type, blob.raw_data = 1, array.astype("<f4").tobytes()
     else:
         blob.data.extend(array.ravel().tolist())
 
 
-def caffemodel(net, order=CAFFE, form="data"):
-    """A NetParameter of the layers in `order`; the old form of layers where `form` is 'old'."""
+def caffemodel(net, order=CAFFE, encoding="data"):
+    """A NetParameter of the layers in `order`; layers as before 2014 where `encoding` is 'old'."""
     message = NetParameter(name="AlexNet")
     for name in order:
-        layer = message.layers.add(name=name) if form == "old" else message.layer.add(name=name)
+        layer = message.layers.add(name=name) if encoding == "old" else message.layer.add(name=name)
         layer.bottom.append("data")
         for array in net.get(name, ()):
-            fill(layer.blobs.add(), array, form)
+            fill(layer.blobs.add(), array, encoding)
     return message.SerializeToString()
 
 
 def write_npy_dictionary(path, net):
-    """What caffe-tensorflow writes: rows, columns, inputs, outputs; fc6 over (rows, columns, maps)."""
+    """What caffe-tensorflow writes: rows, columns, inputs, outputs; fc6 over (rows, columns, channels)."""
     table = {}
     for name, (kernel, bias) in net.items():
         turned = kernel.transpose(2, 3, 1, 0) if kernel.ndim == 4 else kernel
@@ -262,7 +262,7 @@ def write_npy_dictionary(path, net):
 
 
 def write_npz(path, net, **others):
-    """Our own plain form: RGB, rows, columns, inputs, outputs; fc6 over (rows, columns, maps)."""
+    """Our own .npz: RGB, rows, columns, inputs, outputs; fc6 over (rows, columns, channels)."""
     arrays = dict(others)
     for name, (kernel, bias) in net.items():
         turned = kernel.transpose(2, 3, 1, 0) if kernel.ndim == 4 else kernel.T
@@ -273,16 +273,26 @@ def write_npz(path, net, **others):
 
 
 def write(path: Path, net, monkeypatch):
-    """Any of the files by its suffix; '.old.' in the name for its older form."""
+    """Any of the files by its suffix; '.old.' in the name for its older kind."""
     suffix, old = path.suffix, ".old." in path.name
     if suffix == ".pth":
         (write_legacy_pth if old else write_pth)(path, state_dict(net), monkeypatch)
     elif suffix == ".safetensors":
         write_safetensors(path, state_dict(net))
     elif suffix == ".caffemodel":
-        path.write_bytes(caffemodel(net, form="old" if old else "data"))
+        path.write_bytes(caffemodel(net, encoding="old" if old else "data"))
     elif suffix == ".npy":
         write_npy_dictionary(path, net)
     else:
         write_npz(path, net)
     return path
+
+
+SMALL = {name: [kernel[:4, :2].copy(), bias[:4]] for name, (kernel, bias) in caffe().items()}
+
+
+def write_small(path: Path, monkeypatch):
+    """A file of a few thousand bytes, of `SMALL`."""
+    if path.suffix in (".npy", ".npz"):  # its fc6 has too few inputs to be turned
+        return write(path, {name: arrays for name, arrays in SMALL.items() if name != "fc6"}, monkeypatch)
+    return write(path, SMALL, monkeypatch)

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from alexnet_jax.errors import UsageError
-from alexnet_jax.inference import run
 from alexnet_jax.interop import export
-from tests.interop.test_convert import own_run
+from alexnet_jax.workdir import trained
+from tests.interop.helpers import own_run
 
 ALONE = """
 import sys
@@ -19,19 +19,19 @@ from jax import export
 assert len(jax.devices()) == 1
 net = export.deserialize(open("net.stablehlo", "rb").read())
 assert net.platforms == ("cpu", "cuda", "tpu") and net.nr_devices == 1
-pictures = np.load("pictures.npy")
-np.savez("answers.npz", one=net.call(pictures[:1]), seven=net.call(pictures))
+images = np.load("images.npy")
+np.savez("answers.npz", one=net.call(images[:1]), seven=net.call(images))
 """
 
 
 def test_an_export_answers_without_this_package(tmp_path):
     folder = own_run(tmp_path / "run", 2)  # each tower on a device of its own
-    loaded = run.load(folder, run.read_config(folder), "best")
+    loaded = trained.load(folder, trained.read_config(folder), "best")
     assert dict(loaded.mesh.shape) == {"data": 1, "model": 2}
-    said = export.export(loaded, tmp_path / "net.stablehlo")
-    assert "uint8 (batch, 72, 72, 3) to probabilities (batch, 10), for cpu, cuda, tpu" in said
-    pictures = np.random.default_rng(0).integers(0, 256, (7, 72, 72, 3), dtype=np.uint8)
-    np.save(tmp_path / "pictures.npy", pictures)
+    line = export.export(loaded, tmp_path / "net.stablehlo")
+    assert "uint8 (batch, 72, 72, 3) to probabilities (batch, 10), for cpu, cuda, tpu" in line
+    images = np.random.default_rng(0).integers(0, 256, (7, 72, 72, 3), dtype=np.uint8)
+    np.save(tmp_path / "images.npy", images)
     done = subprocess.run(
         [sys.executable, "-c", ALONE],
         cwd=tmp_path,
@@ -41,8 +41,8 @@ def test_an_export_answers_without_this_package(tmp_path):
         timeout=120,
     )
     assert done.returncode == 0, done.stderr
-    expected = np.asarray(loaded.predictor(1)(pictures))
-    assert expected.std(axis=0).max() > 0.01  # pictures make a difference
+    expected = np.asarray(loaded.predictor(1)(images))
+    assert expected.std(axis=0).max() > 0.01  # images make a difference
     with np.load(tmp_path / "answers.npz") as answers:
         assert answers["one"].dtype == np.float32
         np.testing.assert_allclose(answers["seven"], expected, rtol=1e-5)

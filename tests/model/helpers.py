@@ -6,18 +6,23 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from alexnet_jax.model import architectures, inputs, sharding
+from alexnet_jax.model import architectures, sharding
+from alexnet_jax.model.inputs import Normalization
+from alexnet_jax.model.shapes import layer_shapes
+from alexnet_jax.model.specs import Architecture
 from alexnet_jax.training import optimizer, step
 from configs import imagenet
+from tests.reference import arithmetic
 
 
-def paper(crop: int = 64, **arguments: Any) -> architectures.Architecture:
+def paper(crop: int = 64, **arguments: Any) -> Architecture:
     """The paper's table, narrow by default."""
     model = imagenet.get_config().model
     model.update({"width": 0.125, "classes": 10} | arguments)
     return architectures.build(model, crop, 3)
 
 
+FULL: dict[str, Any] = {"classes": 1000, "width": 1.0}
 IMAGENET = {"classes": 10, "width": 0.125, "dropout": 0.5}
 CIFAR10 = {"classes": 10, "width": 1.0, "activation": "relu"}
 
@@ -42,14 +47,30 @@ TABLES: dict[str, tuple[dict[str, Any], int]] = {
 }
 
 
-def table(name: str, crop: int = 0, channels: int = 3, **arguments: Any) -> architectures.Architecture:
+def table(name: str, crop: int = 0, channels: int = 3, **arguments: Any) -> Architecture:
     """A table of `TABLES`, with other arguments where they are given."""
     given, usual = TABLES[name]
     model = ConfigDict({"architecture": name, "compute_dtype": "float32"} | given | arguments)
     return architectures.build(model, crop or usual, channels)
 
 
-def random_params(architecture: architectures.Architecture, seed: int = 0) -> dict[str, Any]:
+def assert_published(architecture: Architecture, expected: arithmetic.Net) -> None:
+    """Shapes, parameters and multiply-accumulates are those that were counted by hand, layer by layer."""
+    found = layer_shapes(architecture)
+    assert {
+        name: (shape.output, shape.parameters, shape.multiply_accumulates)
+        for name, shape in found.items()
+        if shape.kernel
+    } == {row.layer: (row.output, row.parameters, row.multiply_accumulates) for row in expected.rows}
+    assert {name: found[name].output for name in expected.others} == expected.others
+
+
+def parameters(architecture: Architecture) -> int:
+    """How many numbers a net learns."""
+    return sum(shape.parameters for shape in layer_shapes(architecture).values())
+
+
+def random_params(architecture: Architecture, seed: int = 0) -> dict[str, Any]:
     """Weights large enough that every layer's gradient matters."""
     draw = np.random.default_rng(seed)
 
@@ -62,12 +83,12 @@ def random_params(architecture: architectures.Architecture, seed: int = 0) -> di
             "kernel": weights(shape.kernel),
             "bias": draw.normal(0, 0.1, shape.bias).astype(np.float32),
         }
-        for name, shape in architectures.shapes(architecture).items()
+        for name, shape in layer_shapes(architecture).items()
         if shape.kernel
     }
 
 
-def batch(architecture: architectures.Architecture, size: int, seed: int = 0) -> dict[str, np.ndarray]:
+def batch(architecture: Architecture, size: int, seed: int = 0) -> dict[str, np.ndarray]:
     """A random batch with flips and lighting, as the pipeline would give it."""
     draw = np.random.default_rng(seed)
     crop, channels = architecture.crop, architecture.channels
@@ -82,18 +103,18 @@ def batch(architecture: architectures.Architecture, size: int, seed: int = 0) ->
     }
 
 
-def program(architecture: architectures.Architecture, data: int, model: int, seed: int = 1) -> step.Program:
+def program(architecture: Architecture, data: int, model: int, seed: int = 1) -> step.Program:
     """The paper's training step on a mesh of simulated devices."""
     config = imagenet.get_config()
     mesh = sharding.make_mesh(data, model, architecture.towers, 4 * data)
     rules = optimizer.layer_rules(architecture, config.optimizer, config.schedule)
-    form = inputs.InputForm("centre", (1.0,))
-    return step.Program(architecture, mesh, form, optimizer.momentum(rules, 0.9), seed)
+    normalization = Normalization("centre", (1.0,))
+    return step.Program(architecture, mesh, normalization, optimizer.momentum(rules, 0.9), seed)
 
 
-def rates(architecture: architectures.Architecture, rate: Any) -> dict[str, dict[str, Any]]:
+def rates(architecture: Architecture, rate: Any) -> dict[str, dict[str, Any]]:
     """One learning rate for every kernel and bias."""
-    table = architectures.shapes(architecture)
+    table = layer_shapes(architecture)
     return {name: {"kernel": rate, "bias": rate} for name, shape in table.items() if shape.kernel}
 
 

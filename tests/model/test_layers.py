@@ -29,15 +29,15 @@ def as_on_accelerator(monkeypatch):
 
 @pytest.mark.parametrize("towers", [1, 2])
 @pytest.mark.parametrize(("stride", "pad"), [(4, (0, 3)), (1, (2, 2))])
-@pytest.mark.parametrize("part", [2**19, 3000, 1])  # the batch whole, in parts, picture by picture
-def test_convolution_of_own_maps_is_a_grouped_one(towers, stride, pad, part, monkeypatch):
-    monkeypatch.setattr(layers, "PART", part)
-    check_convolution_of_own_maps(towers, stride, pad)
+@pytest.mark.parametrize("part", [2**19, 3000, 1])  # the batch whole, in parts, image by image
+def test_convolution_of_own_channels_is_a_grouped_one(towers, stride, pad, part, monkeypatch):
+    monkeypatch.setattr(layers, "PART_ELEMENTS", part)
+    check_convolution_of_own_channels(towers, stride, pad)
 
 
 @pytest.mark.parametrize(("stride", "pad"), [(4, (0, 3)), (4, (2, 2)), (2, (0, 0)), (3, (1, 1)), (1, (2, 2))])
 def test_convolution_of_few_channels_on_an_accelerator(stride, pad, as_on_accelerator):
-    check_convolution_of_own_maps(2, stride, pad)
+    check_convolution_of_own_channels(2, stride, pad)
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_conv1_reads_squares_as_channels_on_accelerators_alone(platform, read):
     assert f"tensor<8x{read}xf32>" in read_here
 
 
-def check_convolution_of_own_maps(towers, stride, pad):
+def check_convolution_of_own_channels(towers, stride, pad):
     x = random(5, 13, 13, 6)
     kernel, bias = random(towers, 5, 5, 6 // towers, 4), random(towers, 4)
     y, g, (dx, dk, db) = gradients(lambda x, k, b: layers.convolution(x, k, b, stride, pad), x, kernel, bias)
@@ -64,14 +64,14 @@ def check_convolution_of_own_maps(towers, stride, pad):
     assert_close(db.reshape(-1), pb, 1e-5)
 
 
-def test_convolution_of_all_maps_by_two_towers_is_one_wide_one():
+def test_convolution_of_all_channels_by_two_towers_is_one_wide_one():
     x, kernel, bias = random(2, 7, 7, 6), random(2, 3, 3, 6, 4), random(2, 4)
     y = layers.convolution(x, jnp.asarray(kernel), jnp.asarray(bias), 1, (1, 1))
     wide = np.concatenate(list(kernel), axis=-1)
     assert_close(y, plain.conv(x, wide, bias.reshape(-1), stride=1, padding=((1, 1), (1, 1))), 1e-5)
 
 
-def test_dense_reads_own_maps_or_all_flattened_by_rows():
+def test_dense_reads_own_channels_or_all_flattened_by_rows():
     x, bias = random(3, 2, 2, 8), random(2, 5)
     everything, own = random(2, 32, 5, seed=1), random(2, 16, 5, seed=2)
     y, g, (dx, dk, db) = gradients(layers.dense, x, everything, bias)
@@ -142,9 +142,9 @@ def test_activations(kind):
 
 
 @pytest.mark.parametrize("size", [3, 5])
-def test_same_map_lrn(size):
+def test_within_channel_lrn(size):
     x = random(2, 7, 7, 4, scale=3.0)
-    y, g, (dx,) = gradients(lambda x: layers.same_map_lrn(x, size, 0.3, 0.75, 1.0), x)
+    y, g, (dx,) = gradients(lambda x: layers.within_channel_lrn(x, size, 0.3, 0.75, 1.0), x)
     options = {"size": size, "alpha": 0.3, "beta": 0.75, "k": 1.0}
     assert_close(y, plain.same_map_lrn(x, **options), 1e-5)
     assert_close(dx, plain.same_map_lrn_vjp(g, x, **options), 1e-5)
@@ -154,7 +154,7 @@ def test_same_map_lrn(size):
 def test_locally_connected(pad):
     x, side = random(3, 6, 6, 4), 4 + 2 * pad
     kernel, bias = random(1, side, side, 3, 3, 4, 5), random(1, side, side, 5)
-    y, g, (dx, dk, db) = gradients(lambda *a: layers.locally_connected(*a, pad), x, kernel, bias)
+    y, g, (dx, dk, db) = gradients(lambda *a: layers.locally_connected(*a, pad), x, kernel, bias)  # type: ignore[call-arg]
     padding = ((pad, pad), (pad, pad))
     assert_close(y, plain.local(x, kernel[0], bias[0], padding=padding), 1e-5)
     px, pk, pb = plain.local_vjp(g, x, kernel[0], padding=padding)

@@ -11,9 +11,10 @@ import pytest
 from jax.sharding import PartitionSpec as P
 
 from alexnet_jax.errors import UsageError
+from alexnet_jax.evaluation import metrics
 from alexnet_jax.model import architectures, sharding
-from alexnet_jax.model.architectures import shapes
-from alexnet_jax.training import metrics, step
+from alexnet_jax.model.shapes import layer_shapes
+from alexnet_jax.training import step
 from configs import cifar10
 from tests.model.helpers import TABLES, assert_close, batch, paper, program, random_params, rates, table
 
@@ -36,7 +37,7 @@ def steps(architecture, params, data, model, count):
     losses, updates = [], []
     before = jax.device_get(state.params)
     for number in range(count):
-        one = step.to_device(batch(architecture, 8, seed=number), made.mesh)
+        one = sharding.to_device(batch(architecture, 8, seed=number), made.mesh)
         state, sums = update(state, one, mean, rates(architecture, np.asarray(0.01, dtype)))
         after = jax.device_get(state.params)
         losses.append(metrics.average([sums]).loss)
@@ -66,7 +67,7 @@ def assert_same_in_64_bits(architecture, params, meshes, count):
     with jax.enable_x64(True):
         expected_losses, expected_updates = steps(architecture, params, 1, 1, count)
         for mesh in meshes:
-            losses, updates = steps(architecture, params, *mesh, count)
+            losses, updates = steps(architecture, params, *mesh, count)  # type: ignore[call-arg]
             np.testing.assert_allclose(losses, expected_losses, rtol=1e-9)
             for number, (found, expected) in enumerate(zip(updates, expected_updates, strict=True)):
                 assert_close(found, expected, 1e-9, f"mesh {mesh}, step {number}: ")
@@ -104,7 +105,7 @@ def test_shards_lie_where_the_specs_say():
                 _, tower = np.argwhere(made.mesh.devices == shard.device)[0]
                 expected = whole if shared else whole[tower : tower + 1]
                 np.testing.assert_array_equal(shard.data, expected)
-    images = step.to_device(batch(architecture, 8), made.mesh)["image"]
+    images = sharding.to_device(batch(architecture, 8), made.mesh)["image"]
     for shard in images.addressable_shards:
         replica, _ = np.argwhere(made.mesh.devices == shard.device)[0]
         assert shard.index[0] == slice(4 * replica, 4 * replica + 4)
@@ -141,7 +142,7 @@ def test_a_net_that_never_communicates_exchanges_only_its_logits():
     mesh = sharding.make_mesh(1, 2, 2, 2)
     params = {
         name: {"kernel": jnp.zeros(shape.kernel), "bias": jnp.zeros(shape.bias)}
-        for name, shape in shapes(architecture).items()
+        for name, shape in layer_shapes(architecture).items()
         if shape.kernel
     }
     found = collectives(architecture, mesh, params, jnp.zeros((2, 64, 64, 3)))
@@ -172,6 +173,9 @@ def test_dropout_masks_do_not_depend_on_the_mesh():
         for name in ("drop6", "drop7"):
             np.testing.assert_array_equal(other[name], masks[0][name])
     assert 0.45 < masks[0]["drop6"].mean() < 0.55
+    for number, name in ((17, "drop6"), (20, "drop7")):  # the row of each in the table, counted from 0
+        key = jax.random.fold_in(jax.random.key(5), number)
+        np.testing.assert_array_equal(masks[0][name], jax.random.bernoulli(key, 0.5, (8, 512)))
     assert (masks[0]["drop6"] != masks[0]["drop7"]).any()
 
 
@@ -193,7 +197,7 @@ def test_specs_and_meshes():
     assert dict(sharding.make_mesh(0, 0, 1, 7).shape) == {"data": 1, "model": 1}
     with pytest.raises(UsageError, match="4 x 2 = 8 devices and there are 4"):
         sharding.make_mesh(4, 2, 2, 8)
-    with pytest.raises(UsageError, match=r"7 pictures does not divide over config.mesh.data=2"):
+    with pytest.raises(UsageError, match=r"7 images does not divide over config.mesh.data=2"):
         sharding.make_mesh(2, 1, 2, 7)
     with pytest.raises(UsageError, match="1 tower"):
         sharding.make_mesh(1, 2, 1, 8)
@@ -211,7 +215,7 @@ def test_a_batch_in_parts_is_the_whole_batch(mesh):
             update = step.compiled_train_step(made, state)
             mean = np.full((64, 64, 3), 120, np.float32)
             for number in range(2):
-                one = step.to_device(batch(architecture, 16, seed=number), made.mesh)
+                one = sharding.to_device(batch(architecture, 16, seed=number), made.mesh)
                 state, sums = update(state, one, mean, rates(architecture, np.asarray(0.01)))
             results.append((jax.device_get(state.opt_state.trace), metrics.average([sums])))
         assert_close(results[1][0], results[0][0], 1e-9)
@@ -219,7 +223,7 @@ def test_a_batch_in_parts_is_the_whole_batch(mesh):
         assert results[1][1].loss == pytest.approx(results[0][1].loss, rel=1e-9)
 
 
-def test_convolutions_of_small_pictures_are_not_ynnpacks():
+def test_convolutions_of_small_images_are_not_ynnpacks():
     model = cifar10.get_config().model
     net, large = (architectures.build(model, crop, 3) for crop in (32, 224))
     mesh = sharding.make_mesh(1, 1, net.towers, 8)
@@ -231,3 +235,53 @@ def test_convolutions_of_small_pictures_are_not_ynnpacks():
     assert " convolution(" in text
     assert not any("conv_general_dilated" in line for line in fused)
     assert sharding.compiler_options(large, mesh) is None
+
+
+def test_rows_of_a_batch_lie_over_the_data_axis():
+    mesh = sharding.make_mesh(2, 2, 2, 8)
+    assert sharding.rows_here(mesh, 8) == (0, 8)  # one process holds all devices
+    host = {"label": np.arange(8, dtype=np.int32), "image": np.zeros((8, 3, 3, 1), np.uint8)}
+    on_devices = sharding.to_device(host, mesh)
+    assert jax.tree.map(lambda x: x.sharding.spec, on_devices) == {"label": P("data"), "image": P("data")}
+    assert on_devices["image"].dtype == np.uint8
+    for shard in on_devices["label"].addressable_shards:
+        replica, _ = np.argwhere(mesh.devices == shard.device)[0]
+        np.testing.assert_array_equal(shard.data, np.arange(4 * replica, 4 * replica + 4))
+
+
+@pytest.mark.parametrize(("data", "size", "padded"), [(1, 7, 7), (2, 7, 8), (4, 8, 8), (4, 1, 4)])
+def test_a_batch_is_padded_to_divide_over_the_replicas(data, size, padded):
+    assert sharding.padded_batch_size(size, sharding.make_mesh(data, 1, 1, data)) == padded
+
+
+def test_programs_run_in_turn_on_simulated_devices_alone():
+    assert not sharding.must_run_in_turn(sharding.make_mesh(1, 1, 1, 1))
+    assert sharding.must_run_in_turn(sharding.make_mesh(1, 2, 2, 1))
+    assert sharding.must_run_in_turn(sharding.make_mesh(2, 1, 1, 2))
+
+
+@pytest.mark.parametrize(
+    "net", [paper(), table("cifar10_13"), table("torchvision")], ids=lambda net: net.name
+)
+def test_abstract_parameters_are_those_that_are_drawn(net):
+    mesh = sharding.make_mesh(2, net.towers, net.towers, 2)
+    abstract = sharding.abstract_params(net, mesh)
+    drawn = sharding.init_params(net, 0, mesh)
+    assert jax.tree.map(lambda x: (x.shape, x.dtype), abstract) == jax.tree.map(
+        lambda x: (x.shape, x.dtype), drawn
+    )
+    assert all(
+        jax.tree.leaves(
+            jax.tree.map(lambda a, b: a.sharding.is_equivalent_to(b.sharding, b.ndim), abstract, drawn)
+        )
+    )
+
+
+def test_an_abstract_state_is_like_its_arrays():
+    mesh = sharding.make_mesh(1, 2, 2, 1)
+    tree = {"step": np.int32(3), "trace": [np.zeros((2, 5), np.float32)]}
+    shardings = {"step": sharding.replicated(mesh), "trace": [sharding.batch_sharding(mesh)]}
+    found = sharding.abstract_like(tree, shardings)
+    assert (found["step"].shape, found["step"].dtype) == ((), np.int32)
+    assert (found["trace"][0].shape, found["trace"][0].dtype) == ((2, 5), np.float32)
+    assert found["trace"][0].sharding == shardings["trace"][0]

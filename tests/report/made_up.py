@@ -1,12 +1,12 @@
-"""Runs and findings without a net, for the page."""
+"""The files of runs, and what would be computed of a net, without one."""
 
 import json
 from pathlib import Path
 
 import numpy as np
 
-from alexnet_jax import config as configuration
-from alexnet_jax.inference import findings as f
+from alexnet_jax.config import io
+from alexnet_jax.inference import report_data as f
 from configs import cifar10
 
 HOSTILE = (
@@ -21,10 +21,10 @@ HOSTILE = (
 
 
 def write_run(workdir: Path, names: tuple[str, ...] = HOSTILE, hostile: bool = True) -> Path:
-    """The files of a run whose metrics are partly nonsense."""
+    """Writes the files of a run whose metrics are partly nonsense."""
     workdir.mkdir(parents=True)
     config = cifar10.get_config()
-    configuration.save(
+    io.save(
         workdir / "config.json",
         config,
         class_names=list(names),
@@ -68,29 +68,58 @@ def write_run(workdir: Path, names: tuple[str, ...] = HOSTILE, hostile: bool = T
     return workdir
 
 
-def findings(names: tuple[str, ...] = HOSTILE, layers: tuple[str, ...] = ("conv1", "conv2")) -> f.Findings:
-    """Findings of every kind, with `names` wherever there is one."""
+def write_finished_run(workdir, seed, top1, change=None, made_by=cifar10):
+    """Writes the files of a finished run: training error 0.8, 0.4, 0.2 at 200 images/s."""
+    config = made_by.get_config()
+    config.seed = seed
+    for key, value in (change or {}).items():
+        section, name = key.split(".")
+        config[section][name] = value
+    workdir.mkdir()
+    io.save(
+        workdir / "config.json",
+        config,
+        class_names=list("abcdefghij"),
+        statistics="statistics.npz",
+        hardware="a processor, 2 cores",
+        versions={"python": "3.11.1", "jax": "0.10.2"},
+    )
+    lines = [
+        {"step": 100 * n, "epoch": float(n), "train/top1_error": error, "learning_rate": 0.001}
+        | {"perf/images_per_second": 200.0, "train/loss": loss}
+        for n, error, loss in ((1, 0.8, 2.3), (2, 0.4, 2.0), (3, 0.2, 1.0))
+    ]
+    (workdir / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines) + '{"step": 4')
+    evaluation = {"split": "test", "views": 1, "examples": 10_000, "top1_error": top1, "top5_error": 0.02}
+    (workdir / "evaluation.json").write_text(json.dumps(evaluation))
+    return workdir
+
+
+def report_data(
+    names: tuple[str, ...] = HOSTILE, layers: tuple[str, ...] = ("conv1", "conv2")
+) -> f.ReportData:
+    """Data for every part of the page, with `names` wherever there is one."""
     draw = np.random.default_rng(0)
 
-    def picture(number: int) -> f.Picture:
-        return f.Picture(draw.integers(0, 256, (32, 32, 3), dtype=np.uint8), names[number % len(names)])
+    def image(number: int) -> f.LabelledImage:
+        return f.LabelledImage(draw.integers(0, 256, (32, 32, 3), dtype=np.uint8), names[number % len(names)])
 
     def guess(number: int) -> f.Guess:
         values = np.sort(draw.dirichlet(np.ones(5)))[::-1]
         five = tuple((names[(number + n) % len(names)], float(value)) for n, value in enumerate(values))
-        return f.Guess(picture(number), five)
+        return f.Guess(image(number), five)
 
     def patch(height: int) -> f.Patch:
         pixels = draw.integers(0, 256, (height, 7, 3), dtype=np.uint8)
         return f.Patch(1.0, (0, 0, height, 7), pixels, draw.normal(size=(height, 7, 3)).astype(np.float32))
 
-    maps = tuple(
-        f.Map(layer, number, number // 4, tuple(patch(6 + n % 2) for n in range(9)))
+    channels = tuple(
+        f.ChannelPatches(layer, number, number // 4, tuple(patch(6 + n % 2) for n in range(9)))
         for layer in layers
         for number in (1, 6)
     )
     matrix = draw.integers(0, 9, (len(names), len(names)))
-    return f.Findings(
+    return f.ReportData(
         step=1000,
         dataset=names[1],
         parameters=123_456,
@@ -98,7 +127,7 @@ def findings(names: tuple[str, ...] = HOSTILE, layers: tuple[str, ...] = ("conv1
         kernels=draw.normal(size=(2, 5, 5, 3, 4)).astype(np.float32),
         guesses=tuple(map(guess, range(8))),
         neighbours=tuple(
-            f.Neighbours(picture(n), tuple((picture(n + m), 1.5 * m) for m in range(6))) for n in range(5)
+            f.Neighbours(image(n), tuple((image(n + m), 1.5 * m) for m in range(6))) for n in range(5)
         ),
         layer="relu7",
         distance="euclidean",
@@ -106,6 +135,6 @@ def findings(names: tuple[str, ...] = HOSTILE, layers: tuple[str, ...] = ("conv1
         confusions=f.Confusions(
             names, matrix, 0.1, tuple(map(guess, range(12))), names[0], int(matrix.sum()) + 7
         ),
-        maps=maps,
+        channels=channels,
         looked_at=99,
     )

@@ -1,8 +1,8 @@
-"""How long a picture takes through the net of an explorer's page, and how long the page is deaf meanwhile.
+"""How long an image takes through the net of an explorer's page, and how long the page is deaf meanwhile.
 
   python -m tests.report.speed runs/X/report/explorer.html ...
 
-The picture is mirrored nine times. Printed are, as medians with the range, milliseconds of the net in its
+The image is mirrored nine times. Printed are, as medians with the range, milliseconds of the net in its
 worker and from the click to the numbers on the page; and the longest pause of the page's own event loop.
 """
 

@@ -17,14 +17,16 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
-from alexnet_jax.data import pictures
-from alexnet_jax.inference import explorable, features, predict
-from alexnet_jax.inference import run as runs
+from alexnet_jax.data.images import resize_center_crop
+from alexnet_jax.evaluation import activations
+from alexnet_jax.inference import explorer_data, predict
 from alexnet_jax.interop import convert
-from alexnet_jax.model import architectures, inputs, sharding
+from alexnet_jax.model import shapes, sharding
 from alexnet_jax.report import explorer
+from alexnet_jax.workdir import trained as runs
 from configs import digits, imagenet_caffe, imagenet_torchvision
 from tests.browser import chromium
+from tests.inference.helpers import random_net
 
 HOSTILE = (
     "</script><script>window.broken = 1</script>",
@@ -55,41 +57,24 @@ NETS = {
 def random_run(name, mean="centre", channels=3):
     """A net with weights that let every layer say something; its class names are hostile."""
     config = digits.get_config()
-    size, crop = (32, 24) if name == "cifar10_11" else (72, 64)  # its local layers grow with the picture
+    size, crop = (32, 24) if name == "cifar10_11" else (72, 64)  # its local layers grow with the image
     config.data.channels, config.data.size, config.data.crop = channels, size, crop
     config.data.mean, config.data.dir = mean, "nowhere"
     config.data.input_std = (60.0, 50.0, 70.0)[:channels]
     config.evaluate.batch_size = 2
     config.mesh.data = config.mesh.model = 1
     config.model = ConfigDict({"architecture": name, "compute_dtype": "float32", "classes": 7, **NETS[name]})
-    net = architectures.build(config.model, crop, channels)
-    draw = np.random.default_rng(0)
-
-    def weights(shape):
-        inputs_of_a_unit = np.prod(shape[1:-1]) if len(shape) < 7 else np.prod(shape[3:-1])
-        return draw.normal(0, 1.4 / inputs_of_a_unit**0.5, shape).astype(np.float32)
-
-    params = {
-        layer: {"kernel": weights(shape.kernel), "bias": draw.normal(0, 0.3, shape.bias).astype(np.float32)}
-        for layer, shape in architectures.shapes(net).items()
-        if shape.kernel
-    }
-    mesh = sharding.make_mesh(1, 1, net.towers, 2)
-    form = inputs.InputForm(mean, config.data.input_std)
-    whole = draw.uniform(90, 150, (size, size, channels)).astype(np.float32)
-    array = inputs.mean_array(form, whole, whole.mean((0, 1)), crop)
-    params = jax.device_put(params, sharding.param_shardings(net, mesh))
-    return runs.Run(Path("nowhere"), config, net, mesh, HOSTILE, form, jnp.asarray(array), params, 1)
+    return random_net(Path("nowhere"), config, HOSTILE)
 
 
 def write_page(run, path):
-    net = explorable.explorable(run)
-    explorer.write(path, net.net, net.arrays, net.pictures)
+    net = explorer_data.explorer_data(run)
+    explorer.write(path, net.net, net.arrays, net.images)
     return net
 
 
-def picture(size, channels, seed):
-    """A smooth random picture, uint8 (H, W, channels)."""
+def smooth_image(size, channels, seed):
+    """A smooth random image, uint8 (H, W, channels)."""
     draw = np.random.default_rng(seed)
     small = Image.fromarray(draw.integers(0, 256, (7, 7, 3), dtype=np.uint8))
     image = small.resize(size, Image.Resampling.BICUBIC)
@@ -109,16 +94,6 @@ def close(found, wanted, tolerance=1e-4):
 
 
 # What needs no browser.
-
-
-def test_a_net_too_large_gives_its_convolutional_part():
-    torchvision = architectures.build(imagenet_torchvision.get_config().model, 224, 3)
-    part = explorable.convolutional_part(torchvision)
-    assert [layer.name for layer in part.layers][-2:] == ["pool5", "avgpool"]
-    assert part.layers == torchvision.layers[: len(part.layers)]
-    assert not part.has_classes
-    small = architectures.build(digits.get_config().model, 64, 1)
-    assert explorable.convolutional_part(small) == small
 
 
 def test_hostile_names_stay_text(tmp_path):
@@ -230,10 +205,10 @@ class Page:
 
 def compare(page, run, count=2):
     """Every activation of the page, the probabilities too, against JAX's."""
-    layers = list(features.names(run.architecture))
+    layers = list(activations.layer_names(run.architecture))
     size, channels = run.config.data.size, run.config.data.channels
-    images = np.stack([picture((size, size), channels, seed) for seed in range(count)])
-    wanted = features.activations(run, images, layers)
+    images = np.stack([smooth_image((size, size), channels, seed) for seed in range(count)])
+    wanted = activations.activations(run, images, layers, 2)
     for number in range(count):
         page.drop(encoded(images[number], "PNG"), "picture.png")
         assert set(page.run("return Object.keys(explorer.net.values)")) == set(layers)
@@ -257,7 +232,7 @@ def test_the_digits_net_whole(browser, tmp_path):
     """The quick start's table at its own width, with the mean of one colour."""
     run = random_run("alexnet_2012", mean="rgb", channels=1)
     net = write_page(run, tmp_path / "page.html")
-    assert len(net.pictures) == 10
+    assert len(net.images) == 10
     page = Page(browser, tmp_path / "page.html")
     compare(page, run, count=3)
 
@@ -267,15 +242,15 @@ def test_the_converted_convolutions(browser, real_data, tmp_path):
     """conv1 to conv5 with ImageNet's weights, at full width, on photographs."""
     recipes = {"torchvision": imagenet_torchvision.get_config(), "caffe": imagenet_caffe.get_config()}
     workdir = tmp_path / "run"
-    convert.to_workdir(real_data / "torchvision_alexnet_features.npz", workdir, recipes, None, None)
+    convert.to_workdir(real_data / "torchvision_alexnet_features.npz", workdir, recipes)
     run = runs.load(workdir, runs.read_config(workdir), "best")
     net = write_page(run, tmp_path / "page.html")
     assert (tmp_path / "page.html").stat().st_size < 15e6
     page = Page(browser, tmp_path / "page.html")
-    layers = list(features.names(run.architecture))
-    for number, (_, file) in enumerate(net.pictures):
+    layers = list(activations.layer_names(run.architecture))
+    for number, (_, file) in enumerate(net.images):
         image = np.asarray(Image.open(io.BytesIO(file)))[None]
-        wanted = features.activations(run, image, layers)
+        wanted = activations.activations(run, image, layers, 1)
         page.run(f"document.querySelectorAll('#samples button')[{number}].click()")
         page.wait(f"return explorer.net.runs > {number + 1}")
         for name in layers:
@@ -294,7 +269,7 @@ def test_a_dropped_file_is_read_as_predict_reads_it(browser, tmp_path):
         [answer] = predict.predict(replace(run, class_names=()), [tmp_path / "file"], views)
         return {guess["label"]: guess["probability"] for guess in answer["top5"]}
 
-    own = encoded(picture((72, 72), 3, 5), "PNG")
+    own = encoded(smooth_image((72, 72), 3, 5), "PNG")
     page.drop(own, "own.png")
     found = page.values("prob")
     for label, probability in predicted(own, 1).items():
@@ -306,10 +281,10 @@ def test_a_dropped_file_is_read_as_predict_reads_it(browser, tmp_path):
         assert ten[label] == pytest.approx(probability, rel=1e-4, abs=1e-7)
 
     for seed, size in enumerate([(301, 200), (97, 150), (72, 90), (41, 60), (640, 480), (73, 73)]):
-        pixels = picture(size, 3, seed)
+        pixels = smooth_image(size, 3, seed)
         lossless = encoded(pixels, "PNG")
         page.drop(lossless, "other.png")
-        square = pictures.square(lossless, 72, 3, exif_rotation=True)
+        square = resize_center_crop(lossless, 72, 3, exif_rotation=True)
         found = page.array("explorer.net.pixels", np.uint8).reshape(square.shape)
         # Rounding between the passes: 4 % of the pixels of one of these sizes are off, the others are equal.
         off = np.abs(found.astype(int) - square)
@@ -324,11 +299,13 @@ def test_a_dropped_file_is_read_as_predict_reads_it(browser, tmp_path):
         for label, probability in wanted.items():
             assert found[label] == pytest.approx(probability, abs=0.02)
 
-    clear = Image.fromarray(np.dstack([picture((72, 72), 3, 9), picture((72, 72), 1, 10)[..., 0]]), "RGBA")
+    clear = Image.fromarray(
+        np.dstack([smooth_image((72, 72), 3, 9), smooth_image((72, 72), 1, 10)[..., 0]]), "RGBA"
+    )
     file = io.BytesIO()
     clear.save(file, "PNG")
     page.drop(file.getvalue(), "clear.png")
-    square = pictures.square(file.getvalue(), 72, 3, exif_rotation=True).astype(int)
+    square = resize_center_crop(file.getvalue(), 72, 3, exif_rotation=True).astype(int)
     found = page.array("explorer.net.pixels", np.uint8).reshape(square.shape).astype(int)
     assert np.abs(found - square).max() <= 2
 
@@ -346,7 +323,7 @@ def test_moving_flipping_and_covering(browser, tmp_path):
     run = random_run("alexnet_2012")
     write_page(run, tmp_path / "page.html")
     page = Page(browser, tmp_path / "page.html")
-    pixels = picture((72, 72), 3, 3)
+    pixels = smooth_image((72, 72), 3, 3)
     page.drop(encoded(pixels, "PNG"), "picture.png")
     canvas = page.driver.find_element(By.ID, "picture")
 
@@ -369,9 +346,7 @@ def test_moving_flipping_and_covering(browser, tmp_path):
     cover = page.run("return explorer.net.view.cover")
     cut[cover["top"] : cover["top"] + 16, cover["left"] : cover["left"] + 16] = grey
     np.testing.assert_array_equal(page.array("explorer.net.cut", np.uint8).reshape(64, 64, 3), cut)
-    wanted = features.activations(
-        run, cut[None], ["fc8", "prob"]
-    )  # a picture of the crop's size is taken whole
+    wanted = activations.activations(run, cut[None], ["fc8", "prob"], 1)  # of the crop's size: taken whole
     close(page.values("fc8"), wanted["fc8"][0])
 
     page.click("scan")
@@ -381,7 +356,7 @@ def test_moving_flipping_and_covering(browser, tmp_path):
     covered = np.repeat(pixels[None, 3:67, 2:66, :][:, :, ::-1], 2, axis=0).copy()
     covered[0, :16, :16] = grey
     covered[1, 48:, 24:40] = grey
-    wanted = features.activations(run, covered, ["prob"])["prob"][:, label]
+    wanted = activations.activations(run, covered, ["prob"], 2)["prob"][:, label]
     np.testing.assert_allclose([scanned[0, 0], scanned[8, 4]], wanted, rtol=1e-4)
     assert "%" in page.text("scan-words")
 
@@ -400,9 +375,9 @@ def test_the_sum_behind_a_value(name, browser, tmp_path):
     write_page(run, tmp_path / "page.html")
     page = Page(browser, tmp_path / "page.html")
     data = run.config.data
-    pixels, edge = picture((data.size, data.size), 3, 3), (data.size - data.crop) // 2
+    pixels, edge = smooth_image((data.size, data.size), 3, 3), (data.size - data.crop) // 2
     page.drop(encoded(pixels, "PNG"), "picture.png")
-    table = architectures.shapes(run.architecture)
+    table = shapes.layer_shapes(run.architecture)
     mean = np.asarray(run.mean)
 
     def net(x, layer):
@@ -410,7 +385,7 @@ def test_the_sum_behind_a_value(name, browser, tmp_path):
 
     x = (
         pixels[None, edge : edge + data.crop, edge : edge + data.crop].astype(np.float32) - mean
-    ) / np.asarray(run.form.input_std)
+    ) / np.asarray(run.normalization.input_std)
     for number, layer in enumerate(run.architecture.layers):
         buttons = page.driver.find_elements(By.CSS_SELECTOR, f'[data-layer="{number}"]')
         page.run("arguments[0].click()", buttons[-1])
@@ -422,8 +397,8 @@ def test_the_sum_behind_a_value(name, browser, tmp_path):
         key = next((k for k in keys if canvas.send_keys(k) or page.text("words") != words), None)
         assert key or output[0] == 1, layer.name
         state = page.run("const n = explorer.net; return { row: n.row, column: n.column, map: n.map }")
-        place = (state["row"], state["column"], state["map"]) if len(output) == 3 else (state["map"],)
-        value = page.values(layer.name).reshape(output)[place]
+        position = (state["row"], state["column"], state["map"]) if len(output) == 3 else (state["map"],)
+        value = page.values(layer.name).reshape(output)[position]
         sums = page.run("return [...document.querySelectorAll('#why .sum')].map((p) => p.textContent)")
         ends = [
             float(re.search(r"-?[\d.]+(e-?\d+)?$", end.replace("\u2212", "-").strip())[0]) for end in sums
@@ -440,9 +415,8 @@ def test_the_sum_behind_a_value(name, browser, tmp_path):
         )
         if layer.name not in FRAMED:
             continue
-        slope = np.abs(
-            jax.grad(lambda x, at=place, of=layer.name: net(x, of)[(0, *at)])(jnp.asarray(x, jnp.float32))
-        )
+        gradient = jax.jit(jax.grad(lambda x, at=position, of=layer.name: net(x, of)[(0, *at)]))
+        slope = np.abs(gradient(jnp.asarray(x, jnp.float32)))
         rows, columns = np.nonzero(slope[0].sum((1, 2)))[0] + 1, np.nonzero(slope[0].sum((0, 2)))[0] + 1
         if len(rows):
             assert top <= rows.min() <= rows.max() <= bottom
@@ -518,24 +492,22 @@ def test_the_small_lessons(browser, tmp_path):
     square[2:7, 2:7] = 1
     canvas = page.driver.find_element(By.ID, "kernel-map")
     page.run("arguments[0].focus()", canvas)
-    place = [3, 1]
+    corner = [3, 1]
     for key, step in [(Keys.ARROW_DOWN, (1, 0)), (Keys.ARROW_LEFT, (0, -1)), (Keys.HOME, (0, 0))]:
         canvas.send_keys(key)
-        place = [place[0] + step[0], place[1] + step[1]]
-        patch = square[place[0] : place[0] + 3, place[1] : place[1] + 3]
+        corner = [corner[0] + step[0], corner[1] + step[1]]
+        patch = square[corner[0] : corner[0] + 3, corner[1] : corner[1] + 3]
         total = (patch * kernel).sum()
         assert page.text("kernel-sum").endswith(f"= {total:g}")
-        assert f"Row {place[0] + 1}, column {place[1] + 1} of the map is {total:g}" in page.text(
+        assert f"Row {corner[0] + 1}, column {corner[1] + 1} of the map is {total:g}" in page.text(
             "kernel-words"
         )
     assert "9 \u2212 3 + 1 = 7" in page.text("kernel-size")
-    box = page.run("const b = arguments[0].getBoundingClientRect(); return [b.left, b.top, b.width]", canvas)
-    page.run(
-        """const at = { clientX: arguments[1], clientY: arguments[2] };
+    page.run(  # at once, as the page may still be scrolling to the canvas
+        """const box = arguments[0].getBoundingClientRect();
+        const at = { clientX: box.left + (box.width * 6.5) / 7, clientY: box.top + (box.width * 0.5) / 7 };
         arguments[0].dispatchEvent(new PointerEvent("pointermove", at));""",
         canvas,
-        box[0] + box[2] * 6.5 / 7,
-        box[1] + box[2] * 0.5 / 7,
     )
     assert "Row 1, column 7" in page.text("kernel-words")
     page.run(

@@ -1,53 +1,25 @@
-"""`report --results`: rows say what a run's files say, and the table what the rows say."""
+"""Rows of results say what a run's files say."""
 
 import json
 import math
-import re
 import shlex
-import statistics
-from pathlib import Path
 
 import pytest
 from absl import flags as absl_flags
 from ml_collections import ConfigDict, config_flags
 
-from alexnet_jax import config as configuration
+from alexnet_jax.config import compatibility
 from alexnet_jax.errors import RunFailure, UsageError
-from alexnet_jax.report import published, results, runs
-from configs import cifar10, cifar10_19, cifar10_figure_1, finetune, imagenet
-
-
-def write_run(workdir, seed, top1, change=None, made_by=cifar10):
-    """The files of a finished run: training error 0.8, 0.4, 0.2 at 200 pictures/s."""
-    config = made_by.get_config()
-    config.seed = seed
-    for key, value in (change or {}).items():
-        section, name = key.split(".")
-        config[section][name] = value
-    workdir.mkdir()
-    configuration.save(
-        workdir / "config.json",
-        config,
-        class_names=list("abcdefghij"),
-        statistics="statistics.npz",
-        hardware="a processor, 2 cores",
-        versions={"python": "3.11.1", "jax": "0.10.2"},
-    )
-    lines = [
-        {"step": 100 * n, "epoch": float(n), "train/top1_error": error, "learning_rate": 0.001}
-        | {"perf/images_per_second": 200.0, "train/loss": loss}
-        for n, error, loss in ((1, 0.8, 2.3), (2, 0.4, 2.0), (3, 0.2, 1.0))
-    ]
-    (workdir / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines) + '{"step": 4')
-    evaluation = {"split": "test", "views": 1, "examples": 10_000, "top1_error": top1, "top5_error": 0.02}
-    (workdir / "evaluation.json").write_text(json.dumps(evaluation))
-    return workdir
+from alexnet_jax.report import figures, page, results, runs
+from configs import cifar10_19, finetune
+from tests.report import made_up
+from tests.report.made_up import write_finished_run
 
 
 def test_a_row_says_what_the_files_say(tmp_path):
-    run = runs.read(write_run(tmp_path / "a", 7, 0.255))
+    run = runs.read(write_finished_run(tmp_path / "a", 7, 0.255))
     row = results.row_of(run)
-    assert set(results.ROW) <= set(row)
+    assert set(results.ROW_KEYS) <= set(row)
     assert row["values"]["top1_error"] == 0.255
     assert row["values"]["train_top1_error"] == 0.2
     assert row["values"]["epochs_to_25_percent"] == pytest.approx(2 + 0.15 / 0.2)  # between 0.4 and 0.2
@@ -62,7 +34,7 @@ def test_a_row_says_what_the_files_say(tmp_path):
 
 def test_an_experiment_is_a_config_and_what_differs(tmp_path):
     change = {"model.activation": "tanh", "schedule.learning_rate": 0.003, "data.dir": "/x", "mesh.data": 1}
-    run = runs.read(write_run(tmp_path / "a", 1, 0.3, change, cifar10_19))
+    run = runs.read(write_finished_run(tmp_path / "a", 1, 0.3, change, cifar10_19))
     row = results.row_of(run)
     assert row["experiment"] == "cifar10_19 model.activation=tanh schedule.learning_rate=0.003"
     assert "/x" not in json.dumps(row)
@@ -73,7 +45,7 @@ def test_the_command_makes_the_config_again(tmp_path):
     rules = ConfigDict({"conv1": {"frozen_from": 0.0}, "fc8": {"kernel_rate_factor": 2.0}})
     change = {"train.init_from": "/somewhere/else/runs/converted", "optimizer.per_layer": rules}
     change |= {"schedule.steps": ((7, 0.002), (9, 0.0002)), "data.validation_split": "", "model.classes": 101}
-    run = runs.read(write_run(tmp_path / "a", 3, 0.3, change, finetune))
+    run = runs.read(write_finished_run(tmp_path / "a", 3, 0.3, change, finetune))
     command = results.row_of(run)["command"]
     assert command.startswith("python -m alexnet_jax.main --config=configs/finetune.py ")
     assert "--config.train.init_from=runs/converted" in command
@@ -83,156 +55,11 @@ def test_the_command_makes_the_config_again(tmp_path):
     made = values["config"].value
     made.train.init_from = change["train.init_from"]
     assert made.optimizer.per_layer.to_dict() == rules.to_dict()
-    assert configuration.flatten(made) == configuration.flatten(run.config)
-
-
-def test_the_table_is_what_the_files_give(tmp_path):
-    folder, page = tmp_path / "docs" / "results", tmp_path / "docs" / "RESULTS.md"
-    errors = {1: 0.255, 2: 0.262, 3: 0.271}
-    workdirs = [write_run(tmp_path / f"run{seed}", seed, error) for seed, error in errors.items()]
-    results.record(workdirs, folder)
-    results.record(workdirs[:1], folder)  # again: the same row
-    workdirs[1].joinpath("evaluation.json").write_text(
-        json.dumps({"views": 1, "examples": 10_000, "top1_error": 0.268})
-    )
-    errors[2] = 0.268
-    results.record(workdirs[1:2], folder)
-    assert len(results.read_rows(folder / "cifar10.jsonl")) == 3
-    other = write_run(tmp_path / "narrow", 1, 0.5, {"train.epochs": 3.0})
-    results.record([other], folder)
-    results.write_page(folder, page)
-    text = page.read_text()
-    cells = [
-        [cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line[:1] == "|"
-    ]
-    row = next(line for line in cells if line[0] == "`cifar10`")
-    mean, spread = statistics.mean(errors.values()), statistics.stdev(errors.values())
-    assert row[1:4] == ["top-1 error, centre view", "3", f"{100 * mean:.2f}%"]
-    assert row[4] == f"{100 * spread:.2f}% (25.50% to 27.10%)"
-    assert row[5:] == ["26.00% (cuda-convnet)", "3.2 min"]
-    alone = next(line for line in cells if line[0] == "`cifar10 train.epochs=3.0`")
-    assert alone[2:5] == ["1", "50.00%", ""]
-    reached = next(line for line in cells if line[1].startswith("epochs to 25 %"))
-    assert reached[2:4] == ["3", "2.75"]
-    assert "seeds 1, 2, 3; errors over 10,000 pictures" in text
-    assert "a processor, 2 cores" in text
-    assert "python 3.11.1, jax 0.10.2" in text
-    assert "python -m alexnet_jax.main --config=configs/cifar10.py --config.seed=SEED" in text
-    before = text
-    results.write_page(folder, page)
-    assert page.read_text() == before
-    saved = workdirs[1] / "config.json"
-    saved.write_text(saved.read_text().replace("a processor, 2 cores", "a processor, 1 core"))
-    results.record(workdirs[1:2], folder)  # the same seed on fewer cores: the same result
-    results.write_page(folder, page)
-    assert row in [[cell.strip() for cell in line.split("|")[1:-1]] for line in page.read_text().splitlines()]
-    assert re.search("a processor, [12] cores? or a processor, [12] cores?;", page.read_text())
-    metrics = workdirs[2] / "metrics.jsonl"
-    metrics.write_text("".join(metrics.read_text().splitlines(keepends=True)[:2]))  # up to 40 %
-    results.record(workdirs[2:], folder)
-    results.write_page(folder, page)
-    assert "| epochs to 25 % training error | 2 of 3 | 2.75 |" in page.read_text()
-    assert "| epochs until the loss leaves ln(classes) | 3 | 1.14 |" in page.read_text()
-    for workdir in workdirs:
-        metrics = workdir / "metrics.jsonl"
-        metrics.write_text(metrics.read_text().splitlines(keepends=True)[0])  # a loss of 2.3 alone
-    results.record(workdirs, folder)
-    results.write_page(folder, page)
-    assert "| epochs until the loss leaves ln(classes) | 0 of 3 | never |" in page.read_text()
-
-
-def test_what_a_change_did_with_its_interval(tmp_path):
-    folder, page = tmp_path / "docs" / "results", tmp_path / "docs" / "RESULTS.md"
-    base, no_lrn = [0.30, 0.31, 0.35], [0.33, 0.40, 0.38]
-    narrow = {"model.width": 0.5, "model.communicate_at": ()}
-    experiments = [
-        (base, {"model.width": 0.5}),
-        (no_lrn, {"model.width": 0.5, "model.lrn": False}),
-        ([0.40, 0.41], narrow),
-        ([0.45, 0.46], narrow | {"model.lrn": False}),  # by its nearest: the one without LRN, and `narrow`
-        ([0.20], {"model.width": 0.5, "model.towers": 1}),  # one run shows nothing
-    ]
-    for number, (errors, change) in enumerate(experiments):
-        workdirs = [
-            write_run(tmp_path / f"{number}_{seed}", seed, error, change, imagenet)
-            for seed, error in enumerate(errors)
-        ]
-        results.record(workdirs, folder)
-    results.write_page(folder, page)
-    lines = page.read_text().partition("## What a change did")[2].partition("## How")[0].splitlines()
-    found = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if "top-1 error" in line]
-    changes = [(row[0], row[1]) for row in found]
-    width = "`imagenet model.width=0.5`"
-    assert sorted(changes) == [
-        ('`imagenet model.communicate_at="()" model.width=0.5`', "`model.lrn=False`"),
-        ("`imagenet model.lrn=False model.width=0.5`", "`model.communicate_at=()`"),
-        (width, "`model.communicate_at=()`"),
-        (width, "`model.lrn=False`"),
-    ]
-    row = found[changes.index((width, "`model.lrn=False`"))]
-    # Welch's interval by hand: mean +- t * error, degrees of freedom after Welch and Satterthwaite.
-    parts = [statistics.variance(errors) / 3 for errors in (base, no_lrn)]
-    freedom = sum(parts) ** 2 / sum(part**2 / 2 for part in parts)
-    assert 3.6 < freedom < 4
-    mean = statistics.mean(no_lrn) - statistics.mean(base)
-    low, high = re.fullmatch(r"\+5\.00 \((\S+) to (\S+)\)", row[4]).groups()
-    assert mean == pytest.approx(0.05)
-    assert float(low) + float(high) == pytest.approx(10.0, abs=0.011)
-    times = (
-        (float(high) - float(low)) / 200 / sum(parts) ** 0.5
-    )  # Student's t at 97.5 %: 3.182 for 3, 2.776 for 4
-    assert 2.776 < times < 3.182
-    assert row[3] == "3, 3"
-    assert row[5] == "no difference shown"
-    assert row[6] == "+1.4 (2012 source, its log), +2 on CIFAR-10 (paper, 3.3)"
-    clear = next(row for row in found if "communicate_at" in row[0])
-    assert clear[4].startswith("+5.00")
-    assert clear[5] == "more"
-
-
-def test_figure_1_is_of_the_best_rates(tmp_path):
-    rows = []
-    for activation, rate, epochs in [
-        ("relu", 0.001, 2.0),
-        ("relu", 0.002, 1.5),
-        ("relu", 0.002, 1.7),
-        ("tanh", 0.001, 9.0),
-        ("tanh", 0.002, 8.0),
-        ("tanh", 0.004, None),
-    ]:
-        change = {"model.activation": activation, "schedule.learning_rate": rate}
-        change["train.epochs"] = 5.0 if activation == "relu" else 20.0  # as long as each needs
-        run = write_run(tmp_path / str(len(rows)), len(rows), 0.3, change, cifar10_19)
-        row = results.row_of(runs.read(run))
-        if epochs is None:
-            del row["values"]["epochs_to_25_percent"]
-        else:
-            row["values"]["epochs_to_25_percent"] = epochs
-        rows.append(row)
-    text = results.table(rows, Path("results"))
-    line = next(line for line in text.splitlines() if line.startswith("Figure 1: "))
-    assert line.startswith(
-        "Figure 1: `cifar10_19 model.activation=tanh schedule.learning_rate=0.002 train.epochs=20.0` needs 5 "
-    )
-    assert "`cifar10_19 schedule.learning_rate=0.002 train.epochs=5.0`" in line
-    assert "(8, n 1, and 1.6, n 2;" in line
-    assert "Figure 1" not in results.table(rows[:3], Path("results"))
-
-    folder = tmp_path / "docs" / "results"
-    folder.mkdir(parents=True)
-    (folder / "cifar10_19.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    results.write_page(folder, tmp_path / "docs" / "RESULTS.md")
-    drawn = (folder / "figure_1.svg").read_text()
-    assert "(results/figure_1.svg)" in (tmp_path / "docs" / "RESULTS.md").read_text()
-    lines = re.findall(r'<path d="(M[^"]*)"[^>]*clip-path[^>]*stroke: (#\w+)', drawn)
-    assert [path.count("L") for path, colour in lines if colour == "#1f6fb4"] == [2, 2]  # three points, n 2
-    assert [path.count("L") for path, colour in lines if colour == "#d1640c"] == [2]
-    results.write_page(folder, tmp_path / "docs" / "RESULTS.md")
-    assert (folder / "figure_1.svg").read_text() == drawn
+    assert compatibility.flatten(made) == compatibility.flatten(run.config)
 
 
 def test_a_long_curve_is_thinned(tmp_path):
-    workdir = write_run(tmp_path / "a", 7, 0.255)
+    workdir = write_finished_run(tmp_path / "a", 7, 0.255)
     lines = [{"step": n, "epoch": n / 10, "train/top1_error": 1 / n} for n in range(1, 1002)]
     (workdir / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     curve = results.row_of(runs.read(workdir))["curve"]
@@ -241,55 +68,46 @@ def test_a_long_curve_is_thinned(tmp_path):
     assert curve[-2:] == [[99.5, 0.001], [100.1, 0.001]]
 
 
-def test_the_page_in_the_repository_is_what_its_files_give():
-    root = Path(__file__).parents[2]
-    files = sorted((root / results.FOLDER).glob("*.jsonl"))
-    if not files:
-        pytest.skip("no results are recorded")
-    rows = [row for path in files for row in results.read_rows(path)]
-    assert (root / results.PAGE).read_text() == results.table(rows, Path("results"))
+def test_an_answer_of_another_net_is_never_the_run_s_own(tmp_path):
+    """`evaluate` and `ensemble` of something else lie in files of their own; a report says what it is of."""
+    workdir = write_finished_run(tmp_path / "a", 7, 0.255)
+    own = results.row_of(runs.read(workdir))
+    evaluation = json.loads((workdir / "evaluation.json").read_text())
+    other = evaluation | {"top1_error": 0.01, "views": 10, "changed": {"config.data.mean": "none"}}
+    for name in ("evaluation_other.json", "ensemble.json"):
+        (workdir / name).write_text(json.dumps(other))
+    assert results.row_of(runs.read(workdir)) == own
+    (workdir / "evaluation.json").write_text(
+        json.dumps(evaluation | {"changed": {}})
+    )  # as it is written today
+    assert results.row_of(runs.read(workdir)) == own
+    (workdir / "evaluation.json").unlink()
+    assert "top1_error" not in results.row_of(runs.read(workdir))["values"]
 
 
-def test_hostile_rows(tmp_path):
-    folder = tmp_path / "results"
-    folder.mkdir()
-    row = results.row_of(runs.read(write_run(tmp_path / "a", 7, 0.255)))
-    row |= {"hardware": "<script>alert(1)</script> | x `y`\u202e", "experiment": "a | `b`\n# c"}
-    (folder / "x.jsonl").write_text(json.dumps(row) + "\n")
-    results.write_page(folder, tmp_path / "RESULTS.md")
-    text = (tmp_path / "RESULTS.md").read_text()
-    assert not re.search(r"(?<!\\)<", text)
-    assert "\n# c" not in text
-    assert "\u202e" not in text
-    widths = {len(re.findall(r"(?<!\\)\|", line)) for line in text.splitlines() if line.startswith("|")}
-    assert widths == {8}
-    for damage, words in [("{", "line 2"), ('{"experiment": 1}', "has no config"), ("[]", "line 2")]:
-        (folder / "x.jsonl").write_text(json.dumps(row) + "\n" + damage + "\n")
-        with pytest.raises(RunFailure, match=words):
-            results.write_page(folder, tmp_path / "RESULTS.md")
-    row["values"]["top1_error"] = float("nan")
-    (folder / "x.jsonl").write_text(json.dumps(row) + "\n")
-    with pytest.raises(RunFailure, match="line 1, is not a recorded result: a value is not a number"):
-        results.write_page(folder, tmp_path / "RESULTS.md")
+def test_the_specialisation_is_that_of_the_run_s_own_net(tmp_path):
+    workdir = write_finished_run(tmp_path / "a", 7, 0.255)
+    run, data = runs.read(workdir), made_up.report_data(tuple("abcdefghij"))
+    path = workdir / "report" / "report.json"
+    path.parent.mkdir()
+    assert "specialisation" not in results.row_of(run)["values"]
+    for changed in ({"checkpoint": 4}, {"config.model.lrn": False}, {}):
+        data.changed = changed
+        path.write_text(json.dumps(page.numbers(run, data)))
+        found = results.row_of(run)["values"].get("specialisation")
+        assert found == (None if changed else pytest.approx(figures.specialisation(data.kernels)[0]))
+    written = json.loads(path.read_text())
+    assert written.pop("changed") == {}  # earlier versions did not write it
+    path.write_text(json.dumps(written))
+    assert results.row_of(run)["values"]["specialisation"] == written["specialisation"] > 0
 
 
 def test_wrong_uses(tmp_path):
-    with pytest.raises(UsageError, match="holds no results"):
-        results.write_page(tmp_path, tmp_path / "x.md")
     with pytest.raises(UsageError, match="not the workdir of a run"):
         results.record([tmp_path / "none"], tmp_path)
-    run = write_run(tmp_path / "a", 1, 0.3)
+    run = write_finished_run(tmp_path / "a", 1, 0.3)
     for name in ("metrics.jsonl", "evaluation.json"):
         (run / name).unlink()
     with pytest.raises(RunFailure, match="train and evaluate it"):
         results.record([run], tmp_path / "results")
     assert not (tmp_path / "results").exists()
-
-
-def test_published_is_of_the_same_net_and_data():
-    config = imagenet.get_config()
-    assert [row.top1_error for row in published.find(config, 10)] == [0.407]
-    config.model.lrn = False
-    assert published.find(config) == ()
-    assert [row.top1_error for row in published.find(cifar10_19.get_config())] == [0.19]
-    assert published.find(cifar10_figure_1.get_config()) == ()  # the 19 % net without weight decay

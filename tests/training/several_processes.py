@@ -13,9 +13,10 @@ import jax
 import numpy as np
 
 from alexnet_jax import distributed
-from alexnet_jax.data import pipeline
+from alexnet_jax.data import pipeline, records
+from alexnet_jax.evaluation import metrics, split, views
 from alexnet_jax.model import architectures, inputs, sharding
-from alexnet_jax.training import evaluation, metrics, optimizer, step
+from alexnet_jax.training import optimizer, step
 from tests.helpers import small_digits
 
 STEPS = {"float32": 5, "float64": 20}
@@ -30,7 +31,7 @@ def steps(dataset, data, model, dtype):
     architecture = architectures.build(config.model, config.data.crop, config.data.channels)
     mesh = sharding.make_mesh(data, model, 2, 8)
     rules = optimizer.layer_rules(architecture, config.optimizer, config.schedule)
-    form = inputs.InputForm(config.data.mean, config.data.input_std)
+    form = inputs.Normalization(config.data.mean, config.data.input_std)
     program = step.Program(architecture, mesh, form, optimizer.momentum(rules, 0.9), config.seed)
     params = sharding.init_params(architecture, config.seed, mesh)
     state = step.init_state(program, jax.tree.map(lambda x: x.astype(dtype), params))
@@ -41,18 +42,20 @@ def steps(dataset, data, model, dtype):
     rates = sharding.replicate(rates, mesh)
     update = step.compiled_train_step(program, state)
     gather = jax.jit(lambda tree: tree, out_shardings=sharding.replicated(mesh))
-    rows = step.rows_here(mesh, config.data.batch_size)
+    rows = sharding.rows_here(mesh, config.data.batch_size)
     count = STEPS[dtype]
     found = {"losses": []}
-    batches = pipeline.training_batches(dataset, config, first_batch=0, last_batch=count, rows=rows)
+    batches = pipeline.training_batches(
+        dataset, config.data, config.seed, first_batch=0, last_batch=count, rows=rows
+    )
     for number, host in enumerate(batches):
-        state, sums = update(state, step.to_device(host, mesh), mean, rates)
+        state, sums = update(state, sharding.to_device(host, mesh), mean, rates)
         found["losses"].append(metrics.average([sums]).loss)
         for name, leaves in jax.device_get(gather(state.opt_state.trace)).items():
             for leaf, value in leaves.items():
                 found[f"{number:02}/{name}/{leaf}"] = value
-    predict = evaluation.predictor(architecture, mesh, form, mean, config.data.size, 1)
-    (averages,) = evaluation.evaluate_split(
+    predict = views.predictor(architecture, mesh, form, mean, config.data.size, 1)
+    (averages,) = split.evaluate_split(
         dataset, config, mesh, "train[90%:]", [lambda image: predict(state.params, image)], shown=False
     )
     found["validation"] = [averages.loss, averages.top1_error, averages.count]
@@ -61,11 +64,11 @@ def steps(dataset, data, model, dtype):
 
 
 def main(coordinator, processes, process, folder, output, *meshes):
-    place = distributed.find_place(coordinator, int(processes), int(process), {}, False)
+    place = distributed.resolve_process(coordinator, int(processes), int(process), {}, False)
     if place is not None:
         distributed.start(place)
     config = small_digits(folder)
-    dataset = pipeline.open_dataset(config.data)
+    dataset = records.open_dataset(config.data)
     everything = {}
     for mesh in meshes:
         data, model = map(int, mesh.split("x"))
@@ -75,7 +78,7 @@ def main(coordinator, processes, process, folder, output, *meshes):
                     everything[f"{mesh}/{dtype}/{key}"] = np.asarray(value)
     if jax.process_index() == 0:
         np.savez(Path(output), **everything)
-    distributed.leave(0, orderly=True)
+    distributed.shutdown(0, orderly=True)
 
 
 if __name__ == "__main__":

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from alexnet_jax import config as configuration
+from alexnet_jax.config import schema
 from alexnet_jax.errors import UsageError
 from alexnet_jax.model import architectures
-from alexnet_jax.model.architectures import shapes
+from alexnet_jax.model.shapes import layer_shapes
 from alexnet_jax.training import optimizer
-from alexnet_jax.training.optimizer import LayerRule, LeafRule, Memory
+from alexnet_jax.training.optimizer import LayerRule, LeafRule, PlateauState
 from configs import imagenet, imagenet_2012_source, imagenet_large_batch
 from tests.model.helpers import paper
 from tests.reference import updates as plain
@@ -82,7 +82,7 @@ def test_bias_rates_decay_and_frozen_layers_against_an_independent_form():
             for a, v in gradients.items()
             if a not in optimizer.frozen_layers(rules, epoch)
         }
-        rates = optimizer.learning_rates(rules, config, Memory(), epoch)
+        rates = optimizer.learning_rates(rules, config, PlateauState(), epoch)
         update, state = tx.update(live, state, {a: ours[a] for a in live}, learning_rates=rates)
         for a, v in update.items():
             ours[a] = {b: ours[a][b] + x for b, x in v.items()}
@@ -102,7 +102,7 @@ def test_rules_come_from_the_config():
     config.optimizer.per_layer = ConfigDict({"fc9": {"frozen_from": 0.0}})
     with pytest.raises(UsageError, match=r"config.optimizer.per_layer.fc9"):
         optimizer.layer_rules(paper(), config.optimizer, config.schedule)
-    everything = {name: {"frozen_from": 0.0} for name, s in shapes(paper()).items() if s.kernel}
+    everything = {name: {"frozen_from": 0.0} for name, s in layer_shapes(paper()).items() if s.kernel}
     config.optimizer.per_layer = ConfigDict(everything)
     with pytest.raises(UsageError, match="nothing is left to train"):
         optimizer.layer_rules(paper(), config.optimizer, config.schedule)
@@ -110,14 +110,14 @@ def test_rules_come_from_the_config():
 
 def test_the_2012_source_trains_by_its_log():
     config = imagenet_2012_source.get_config()
-    configuration.check(config)
+    schema.check(config)
     architecture = architectures.build(config.model, config.data.crop, config.data.channels)
     rules = optimizer.layer_rules(architecture, config.optimizer, config.schedule)
     (off, on), (off_again, end) = config.data.lighting_off
     assert end >= config.train.epochs == 135
     for epoch in (0, 24.9, 25, 50.9, 51, 66.9, 67, 71.9, 72, 78.9, 79, 90.9, 91, 106.9, 107, 123.9, 124, 134):
         expected = plain.source_2012(epoch)
-        rates = optimizer.learning_rates(rules, config, Memory(), epoch)
+        rates = optimizer.learning_rates(rules, config, PlateauState(), epoch)
         frozen = optimizer.frozen_layers(rules, epoch)
         assert frozen == ({"conv1"} if expected.conv1_frozen else set())
         for layer, found in rates.items():
@@ -133,7 +133,7 @@ def test_steps():
     config = imagenet.get_config()
     schedule = config.schedule
     schedule.kind, schedule.steps = "steps", ((25, 0.001), (51, 0.0001))
-    rates = [optimizer.learning_rate(config, Memory(), epoch) for epoch in (0, 24.99, 25, 50.9, 51, 90)]
+    rates = [optimizer.learning_rate(config, PlateauState(), epoch) for epoch in (0, 24.99, 25, 50.9, 51, 90)]
     assert rates == [0.01, 0.01, 0.001, 0.001, 0.0001, 0.0001]
 
 
@@ -144,13 +144,13 @@ def test_plateau_against_an_independent_form(seed):
     draw = np.random.default_rng(seed)
     errors = list(0.4 + 0.5 * 0.7 ** np.arange(60) + draw.normal(0, 0.003, 60))
     expected, lasted = plain.plateau(errors)
-    memory, rates = Memory(), []
+    memory, rates = PlateauState(), []
     for epoch, error in enumerate(errors):
         rates.append(optimizer.learning_rate(config, memory, epoch))
-        memory = optimizer.remember(schedule, memory, epoch + 1.0, error)
-        if memory.ended:
+        memory = optimizer.update_plateau(schedule, memory, epoch + 1.0, error)
+        if memory.finished:
             break
-    assert memory.ended == (lasted is not None)
+    assert memory.finished == (lasted is not None)
     np.testing.assert_allclose(rates, expected[: len(rates)], rtol=1e-12)
     if lasted is not None:
         assert len(rates) == lasted
@@ -159,13 +159,13 @@ def test_plateau_against_an_independent_form(seed):
 def test_plateau_by_hand():
     schedule = imagenet.get_config().schedule
     schedule.patience, schedule.divisions = 2, 1
-    memory, seen = Memory(), []
+    memory, seen = PlateauState(), []
     for epoch, error in enumerate([0.5, 0.4, 0.3995, 0.3995, 0.39, 0.39, 0.39], start=1):
-        memory = optimizer.remember(schedule, memory, float(epoch), error)
-        seen.append((memory.divisions, memory.ended))
+        memory = optimizer.update_plateau(schedule, memory, float(epoch), error)
+        seen.append((memory.num_decays, memory.finished))
     # 0.3995 is no fall of 0.001; two epochs after 0.4 the rate is divided; two epochs after 0.39 it ends
     assert seen == [(0, False), (0, False), (0, False), (1, False), (1, False), (1, False), (1, True)]
-    assert Memory(**memory.to_json()) == memory
+    assert PlateauState.from_json(memory.to_json()) == memory
 
 
 def test_lars_against_an_independent_form():
@@ -201,7 +201,7 @@ def test_lars_against_an_independent_form():
     state = tx.init(ours)
     for _ in range(3):
         gradients = drawn()
-        rates = optimizer.learning_rates(rules, config, Memory(), 1.0)
+        rates = optimizer.learning_rates(rules, config, PlateauState(), 1.0)
         live = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), gradients)
         update, state = tx.update(live, state, ours, learning_rates=rates)
         ours = jax.tree.map(jnp.add, ours, update)
@@ -225,14 +225,14 @@ def test_lars_against_an_independent_form():
 
 def test_warm_up_batch_scaling_and_the_polynomial_by_hand():
     config = imagenet_large_batch.get_config()
-    configuration.check(config)
-    rates = [optimizer.learning_rate(config, Memory(), epoch) for epoch in (0, 2.5, 5, 50, 100, 101)]
+    schema.check(config)
+    rates = [optimizer.learning_rate(config, PlateauState(), epoch) for epoch in (0, 2.5, 5, 50, 100, 101)]
     # 10 at 8,192; half of it at half of the 5 epochs; (1 - epoch / 100) squared
     expected = [0, 0.5 * 10 * 0.975**2, 10 * 0.95**2, 2.5, 0, 0]
     np.testing.assert_allclose(rates, expected, rtol=1e-12)
     config.data.batch_size = 32768
-    assert optimizer.learning_rate(config, Memory(), 50) == pytest.approx(10.0)
+    assert optimizer.learning_rate(config, PlateauState(), 50) == pytest.approx(10.0)
     config.schedule.batch_scaling = "square_root"
-    assert optimizer.learning_rate(config, Memory(), 50) == pytest.approx(5.0)
+    assert optimizer.learning_rate(config, PlateauState(), 50) == pytest.approx(5.0)
     config.schedule.kind, config.schedule.steps = "steps", ((20.0, 1.0),)
-    assert optimizer.learning_rate(config, Memory(), 50) == pytest.approx(2.0)
+    assert optimizer.learning_rate(config, PlateauState(), 50) == pytest.approx(2.0)

@@ -14,9 +14,9 @@ import jax
 import numpy as np
 import pytest
 
-from alexnet_jax.inference import run
 from alexnet_jax.training import loop
-from alexnet_jax.training.checkpoint import Checkpoints
+from alexnet_jax.workdir import trained
+from alexnet_jax.workdir.checkpoints import Checkpoints
 from tests.helpers import STEPS, STOP, epochs, small_digits
 from tests.model.helpers import assert_close
 
@@ -138,7 +138,7 @@ def losses(workdir):
 
 
 def last_params(workdir):
-    return jax.device_get(run.load(workdir, run.read_config(workdir), "last").params)
+    return jax.device_get(trained.load(workdir, trained.read_config(workdir), "last").params)
 
 
 def assert_same_end(workdir, whole):
@@ -175,10 +175,10 @@ def test_four_processes_then_two_then_one(whole, digits_folder, tmp_path):
     ):
         assert line in told
     assert told.count("workdir: ") == told.count("next: ") == 1  # the first process alone speaks
-    assert Checkpoints(workdir / "checkpoints").steps() == [STOP]
+    assert Checkpoints(workdir).steps() == [STOP]
     shutil.copytree(workdir, tmp_path / "copy")
     told = finish(launch(2, *command(digits_folder, workdir, STOP + 3, "1x2")), 0)
-    assert f"goes on from step {STOP} of {STOP + 3}" in told
+    assert f"resumes at step {STOP} of {STOP + 3}" in told
     for copy in (workdir, tmp_path / "copy"):
         go_on_alone(digits_folder, copy)
         assert_same_end(copy, whole)
@@ -199,7 +199,7 @@ def wait_for_step(workdir, step):
 def wait_for_a_checkpoint(workdir):
     """It is written beside the steps that follow it."""
     deadline = time.monotonic() + 150
-    while not Checkpoints(workdir / "checkpoints").steps():
+    while not Checkpoints(workdir).steps():
         assert time.monotonic() < deadline, "no checkpoint"
         time.sleep(0.05)
 
@@ -237,7 +237,7 @@ def test_the_death_of_one_ends_all_and_a_restart_goes_on(killed, whole, digits_f
     assert "alexnet_jax: " in told
     assert "another process of this run has died" in told
     shutil.rmtree(workdir / "tensorboard")
-    for later in Checkpoints(workdir / "checkpoints").steps():  # back to where the whole run still is
+    for later in Checkpoints(workdir).steps():  # back to where the whole run still is
         if later > STEPS - 2:
             shutil.rmtree(workdir / "checkpoints" / str(later))
     finish(launch(2, *command(digits_folder, workdir, STEPS, "1x2"), flags[-1]), 0)
@@ -261,6 +261,6 @@ def test_the_launcher_ends_what_is_left_and_stops_all_at_one_step(whole, digits_
     wait_for_step(tmp_path / "run", before + 3)
     os.kill(workers(launched)[1], signal.SIGTERM)  # one alone is told: all stop, at one step
     told = finish(launched, 143)
-    steps = Checkpoints(tmp_path / "run" / "checkpoints").steps()
+    steps = Checkpoints(tmp_path / "run").steps()
     assert f"stopped at step {steps[-1]};" in told
-    assert "goes on from step" in told
+    assert "resumes at step" in told

@@ -1,4 +1,4 @@
-"""The explorer: one page, `report/explorer.html`, in which a person follows a picture through a trained net.
+"""Write the explorer: one page in which the user follows an image through a trained net.
 
 The page holds all that it needs, the net's numbers included, and asks nothing of any network. Its parts lie
 beside this file: the page (Jinja2), the style, and JavaScript modules, which are put into the page as they
@@ -25,26 +25,26 @@ def write(
     path: Path,
     net: Mapping[str, Any],
     arrays: Mapping[str, np.ndarray],
-    pictures: Sequence[tuple[str, bytes]],
+    images: Sequence[tuple[str, bytes]],
 ) -> str:
-    """Writes the page and returns where it lies, for a person.
+    """Write the page and return a line that says where it is.
 
     Args:
       path: of the page; it appears whole or not at all, its folder is made.
-      net, arrays, pictures: as `inference.explorable.Explorable` has them.
+      net: the net's table and what its answers mean, as JSON has it.
+      arrays: float32 '<layer>/kernel', '<layer>/bias' and 'mean', shaped as `inference.explorer_data` says.
+      images: (name, PNG file) of images of the net's own size.
     """
-    places, blocks, at = {}, [], 0
+    positions, blocks, start = {}, [], 0
     for name, values in arrays.items():
         flat = np.ascontiguousarray(values, "<f4").reshape(-1)
-        places[name] = {"at": at, "shape": values.shape}
+        positions[name] = {"at": start, "shape": values.shape}
         blocks.append(flat.tobytes())
-        at += flat.size
+        start += flat.size
     data = {
         "net": net,
-        "places": places,
-        "pictures": [
-            {"name": name, "png": base64.b64encode(file).decode("ascii")} for name, file in pictures
-        ],
+        "places": positions,
+        "pictures": [{"name": name, "png": base64.b64encode(file).decode()} for name, file in images],
     }
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE), autoescape=True, undefined=jinja2.StrictUndefined
@@ -62,7 +62,7 @@ def write(
 
 
 def _inside(name: str, element: str) -> Markup:
-    """A file of ours as the text of a <script> or <style>, after all that it imports."""
+    """Return one of our files as the text of a <script> or <style>, after all that it imports."""
     text = bundle(name) if name.endswith(".js") else (HERE / name).read_text(encoding="utf-8")
     if re.search(rf"</{element}|<!--", text, re.IGNORECASE):
         raise ValueError(f"{name} would end the <{element}> that holds it")
@@ -70,7 +70,7 @@ def _inside(name: str, element: str) -> Markup:
 
 
 def bundle(name: str) -> str:
-    """A module of `js/` and those that it imports, each once, as one text without import and export."""
+    """Return a module of `js/` and those that it imports, each once, as one text without import, export."""
     order: list[str] = []
 
     def visit(module: str) -> None:

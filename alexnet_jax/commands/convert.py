@@ -1,0 +1,59 @@
+"""`convert`: weights of PyTorch, Caffe or our own become a workdir, a workdir becomes a file of weights.
+
+FILE --output=DIR makes a workdir of .pth, .safetensors, .caffemodel, .npy or .npz; which net the file
+holds is found out. Nothing in a file is run: pickles are read as data. DIR --output=FILE writes
+.safetensors with torchvision's names, or .npz with ours.
+
+Examples:
+  convert alexnet-owt-7be5be79.pth --output=runs/torchvision
+  convert runs/imagenet --output=imagenet.safetensors
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+from alexnet_jax.commands.command import Command, Request
+from alexnet_jax.commands.flags import CHECKPOINT, OUTPUT, Flag
+from alexnet_jax.config import find
+from alexnet_jax.errors import UsageError
+
+
+def run(request: Request) -> int:
+    """Convert one way or the other."""
+    flags = request.flags
+    if len(request.arguments) != 1 or not flags.output:
+        raise UsageError(
+            "type convert FILE --output=DIR for a new workdir, or convert DIR --output=FILE for a file "
+            ".safetensors or .npz of the workdir DIR"
+        )
+    source, output = Path(request.arguments[0]), Path(flags.output)
+    for name in ("class_names", "mean") if source.is_dir() else ("checkpoint",):
+        if flags[name].present:
+            what = "workdir" if source.is_dir() else "file"
+            raise UsageError(f"convert does not read --{name} when a {what} is converted")
+    from alexnet_jax.interop import convert
+
+    if source.is_dir():
+        lines = convert.to_file(source, output, flags.checkpoint)
+    else:
+        recipes = {
+            "torchvision": find.load_file("imagenet_torchvision"),
+            "caffe": find.load_file("imagenet_caffe"),
+        }
+        names, mean = (Path(path) if path else None for path in (flags.class_names, flags.mean))
+        lines = convert.to_workdir(source, output, recipes, names, mean)
+    print("\n".join(lines))
+    return 0
+
+
+COMMAND = Command(
+    __doc__,
+    run,
+    reads=(
+        replace(OUTPUT, help="A new workdir; or a file .safetensors or .npz.", value="PATH"),
+        replace(CHECKPOINT, help=f"Of a workdir: {CHECKPOINT.help}"),
+        Flag("class_names", "Of a file: a text file with one class name a line.", "path", "FILE"),
+        Flag("mean", "Of a file: Caffe's mean file, .binaryproto or .npy.", "path", "FILE"),
+    ),
+    arguments="FILE|DIR",
+)

@@ -1,0 +1,27 @@
+"""What the user sees of an error, and the exit code that it becomes."""
+
+import sys
+import traceback
+
+from alexnet_jax import distributed
+from alexnet_jax.errors import RunFailure, UsageError
+
+
+def report(error: BaseException, debug: bool) -> int:
+    """Print an error in one line on standard error, after its traceback where that is asked for.
+
+    Returns:
+      The exit code: 1 a failure, 2 a wrong use, 130 an interruption.
+    """
+    code, text = 1, str(error)
+    if isinstance(error, UsageError | RunFailure):
+        code = error.exit_code
+    elif isinstance(error, KeyboardInterrupt):
+        code, text = 130, "interrupted"
+    else:
+        first = (text or "no message").splitlines()[0]
+        text = f"{type(error).__name__}: {first} (--debug shows the traceback){distributed.explain()}"
+    if debug:
+        traceback.print_exception(error)
+    print(f"alexnet_jax: {distributed.prefix()}{text}", file=sys.stderr)
+    return code

@@ -1,0 +1,41 @@
+"""`report`: one page with the paper's figures for the run in --workdir.
+
+Errors beside the published ones, curves, kernels by tower, guesses, nearest images, confusions, and what
+excites each layer, for a run that is finished or in progress; the page says what is missing. It is
+report/index.html in the workdir.
+
+Examples:
+  report --workdir=runs/imagenet
+  report --workdir=runs/relu --workdir=runs/tanh
+"""
+
+from dataclasses import replace
+
+from alexnet_jax.commands import start_up
+from alexnet_jax.commands.command import TRAINED_NET, Command, Request
+from alexnet_jax.commands.flags import CHECKPOINT, CONFIG, WORKDIR
+
+
+def run(request: Request) -> int:
+    """Write the page and print where it is, and what is missing from it."""
+    start_up.before_jax(request.config)
+    from alexnet_jax.report import page
+
+    runs = page.check(request.workdirs)  # before JAX is loaded
+    from alexnet_jax.inference import report_data
+
+    data = report_data.find(request.workdir, request.config, request.flags.checkpoint)
+    print("\n".join(page.write(runs, data)))
+    return 0
+
+
+COMMAND = Command(
+    __doc__,
+    run,
+    reads=(
+        CONFIG,
+        replace(WORKDIR, help=f"{WORKDIR.help} Several: their curves, overlaid.", repeated=True),
+        CHECKPOINT,
+    ),
+    needs=TRAINED_NET,
+)

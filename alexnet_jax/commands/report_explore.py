@@ -1,0 +1,39 @@
+"""`report --explore`: a page in which the user follows an image through the net in --workdir.
+
+Number by number, in English and Chinese; nothing leaves the browser. It is report/explorer.html in the
+workdir.
+
+Examples:
+  report --explore --workdir=runs/digits
+  report --explore --workdir=runs/digits --checkpoint=last
+"""
+
+from alexnet_jax.commands import start_up
+from alexnet_jax.commands.command import TRAINED_NET, Command, Request
+from alexnet_jax.commands.flags import CHECKPOINT, CONFIG, WORKDIR, Flag
+from alexnet_jax.workdir import layout
+
+
+def run(request: Request) -> int:
+    """Write the page and print where it is."""
+    start_up.before_jax(request.config)
+    from alexnet_jax.inference import explorer_data
+    from alexnet_jax.report import explorer
+
+    net = explorer_data.explorer_data(start_up.load_net(request))
+    path = request.workdir / layout.REPORT / layout.EXPLORER_PAGE
+    print(explorer.write(path, net.net, net.arrays, net.images))
+    return 0
+
+
+COMMAND = Command(
+    __doc__,
+    run,
+    reads=(
+        Flag("explore", "Write this page.", "switch"),
+        CONFIG,
+        WORKDIR,
+        CHECKPOINT,
+    ),
+    needs=TRAINED_NET,
+)

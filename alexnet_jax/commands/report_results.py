@@ -1,0 +1,32 @@
+"""`report --results`: the row of each --workdir into docs/results/, and docs/RESULTS.md from all rows.
+
+A run is recorded over an older one of the same experiment, seed and kind of hardware. Without --workdir
+the page alone is written anew.
+
+Examples:
+  report --results --workdir=runs/imagenet
+  report --results --workdir=runs/relu --workdir=runs/tanh
+"""
+
+from dataclasses import replace
+
+from alexnet_jax.commands.command import Command, Request
+from alexnet_jax.commands.flags import WORKDIR, Flag
+
+
+def run(request: Request) -> int:
+    """Record the runs and write the table of all that are recorded."""
+    from alexnet_jax.report import results, results_page
+
+    print("\n".join([*results.record(request.workdirs), results_page.write()]))
+    return 0
+
+
+COMMAND = Command(
+    __doc__,
+    run,
+    reads=(
+        Flag("results", "Record runs.", "switch"),
+        replace(WORKDIR, help="A finished run; several: each.", repeated=True),
+    ),
+)

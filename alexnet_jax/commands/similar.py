@@ -1,0 +1,54 @@
+"""`similar`: the images below the folder --source nearest to an image, or likeliest to show --label.
+
+Nearness is that of the last hidden layer's values (paper, figure 4). The folder's values are kept in the
+workdir, so that a second question is quick. The exit code is 1 where a file could not be read and was
+left out.
+
+Examples:
+  similar --workdir=runs/imagenet --source=photos photo.jpg
+  similar --workdir=runs/imagenet --source=photos --label=hen --output=hens.png
+"""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+from alexnet_jax.commands import start_up
+from alexnet_jax.commands.command import TRAINED_NET, Command, Request
+from alexnet_jax.commands.flags import CHECKPOINT, CONFIG, JSON, OUTPUT, SOURCE, WORKDIR, Flag
+
+
+def run(request: Request) -> int:
+    """Print the nearest images; return 1 where one of the folder could not be read."""
+    start_up.before_jax(request.config)
+    from alexnet_jax.inference import predict, similar
+
+    flags = request.flags
+    image = similar.check(request.arguments, flags.source, flags.label, flags.count, flags.distance)
+    if flags.output:
+        predict.check_figure(Path(flags.output))
+    net = start_up.load_net(request)
+    answer = similar.similar(net, Path(flags.source), image, flags.label, flags.count, flags.distance)
+    print(json.dumps(answer, indent=1, ensure_ascii=False) if flags.json else similar.as_text(answer))
+    if flags.output:
+        similar.draw(answer, Path(flags.output))
+    return 1 if answer["left_out"] else 0
+
+
+COMMAND = Command(
+    __doc__,
+    run,
+    reads=(
+        CONFIG,
+        WORKDIR,
+        CHECKPOINT,
+        replace(SOURCE, help="The folder that is searched, with all below it.", value="FOLDER"),
+        Flag("label", "The name of a class; no image is given then.", value="NAME"),
+        Flag("distance", "euclidean or cosine; default: what suits the layer.", value="WHICH"),
+        Flag("count", "How many images to show.", "integer", "N", 20),
+        replace(OUTPUT, help="A sheet of the images, .png or .svg."),
+        JSON,
+    ),
+    arguments="[FILE]",
+    needs=TRAINED_NET,
+)

@@ -1,0 +1,1 @@
+"""Configs: their files, schema, resolution, what may differ on resuming, and JSON."""

@@ -1,0 +1,65 @@
+"""What may differ between the config that a workdir holds and the one that is given now."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from alexnet_jax.errors import UsageError
+
+# What may change when a run is resumed: a workdir is one run.
+MAY_CHANGE = (
+    "data.dir",
+    "data.threads",
+    "data.workers",
+    "train.epochs",
+    "train.accumulate_steps",
+    "train.log_every_steps",
+    "train.evaluate_every_epochs",
+    "train.flat_loss_steps",
+    "evaluate.batch_size",
+    "evaluate.views",
+    "mesh.data",
+    "mesh.model",
+    "checkpoint.every_epochs",
+    "checkpoint.keep",
+)
+
+
+def flatten(config: Mapping[str, Any] | ConfigDict, path: str = "") -> dict[str, Any]:
+    """Return a config as {'data.crop': 224, ...}, in order of names."""
+    flat: dict[str, Any] = {}
+    for key in sorted(config):
+        value = config[key]
+        if isinstance(value, Mapping | ConfigDict) and len(value):
+            flat.update(flatten(value, f"{path}{key}."))
+        else:
+            flat[path + key] = {} if isinstance(value, Mapping | ConfigDict) else value
+    return flat
+
+
+def changed_keys(saved: ConfigDict, given: ConfigDict) -> dict[str, tuple[Any, Any]]:
+    """Return {'section.key': (saved value, given value)} of the keys that differ, in order of names.
+
+    A key that one of the two lacks has the value None there.
+    """
+    old, new = flatten(saved), flatten(given)
+    return {
+        key: (old.get(key), new.get(key))
+        for key in sorted(old.keys() | new.keys())
+        if old.get(key) != new.get(key)
+    }
+
+
+def check_same_run(saved: ConfigDict, given: ConfigDict, workdir: str) -> None:
+    """Check that the run of the config `saved` may be resumed with the config `given`.
+
+    Raises:
+      UsageError: naming the first key that may not differ.
+    """
+    for key, (old, new) in changed_keys(saved, given).items():
+        if key not in MAY_CHANGE or (key == "train.epochs" and given.schedule.kind == "polynomial"):
+            raise UsageError(
+                f"{workdir} holds a run with config.{key}={old!r}, not {new!r}: "
+                "use the old value, or another --workdir"
+            )

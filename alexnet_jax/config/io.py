@@ -1,0 +1,62 @@
+"""A config as JSON: what `config.json` of a workdir holds."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from alexnet_jax.errors import UsageError
+from alexnet_jax.files import write_text
+
+# Keys that runs saved by the first versions do not have, with what those did.
+_ADDED = {
+    "optimizer": {"trust_coefficient": 0.001},
+    "schedule": {"power": 2.0, "warmup_epochs": 0.0, "batch_scaling": "none", "base_batch_size": 128},
+    "train": {"accumulate_steps": 1},
+}
+
+
+def to_json(config: ConfigDict) -> dict[str, Any]:
+    """Return a config as JSON has it: tuples become lists."""
+    tree: dict[str, Any] = json.loads(json.dumps(config.to_dict()))
+    return tree
+
+
+def from_json(tree: Mapping[str, Any]) -> ConfigDict:
+    """Return the config that `to_json` gave: lists become tuples."""
+    return ConfigDict({key: _restored(value) for key, value in tree.items()})
+
+
+def _restored(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return from_json(value)
+    return tuple(map(_restored, value)) if isinstance(value, list) else value
+
+
+def save(path: Path, config: ConfigDict, **metadata: Any) -> None:
+    """Write a resolved config and its metadata (class names and so on) as JSON, whole or not at all."""
+    tree = {"config": to_json(config), **metadata}
+    write_text(path, json.dumps(tree, indent=1, ensure_ascii=False) + "\n")
+
+
+def load(path: Path) -> tuple[ConfigDict, dict[str, Any]]:
+    """Read what `save` wrote: the config, and its metadata.
+
+    Raises:
+      UsageError: the file is missing, is not JSON or holds no config.
+    """
+    try:
+        tree = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(tree, dict) or not isinstance(tree.get("config"), dict):
+            raise ValueError("it holds no table of keys")
+        config = tree.pop("config")
+        for section, added in _ADDED.items():
+            if section in config:
+                config[section] = added | config[section]
+        return from_json(config), tree
+    except FileNotFoundError:
+        raise UsageError(f"{path} does not exist: {path.parent} is not the workdir of a run") from None
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise UsageError(f"{path} cannot be read as a run's config: {error}") from None

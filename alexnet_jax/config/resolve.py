@@ -1,0 +1,51 @@
+"""A config that is checked, complete and frozen: what everything after the command line reads.
+
+A config file and the flags give a `ConfigDict`. `freeze` checks it once; from there on nothing changes it.
+What depends on the data is filled in when the dataset is known, by `resolve`.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from ml_collections import ConfigDict, FrozenConfigDict
+
+from alexnet_jax.config import schema
+from alexnet_jax.errors import UsageError
+
+
+def freeze(config: ConfigDict) -> FrozenConfigDict:
+    """Return a checked config that nothing can change.
+
+    Raises:
+      UsageError: a key that is unknown, missing or of a value that it may not hold.
+    """
+    schema.check(config)
+    return FrozenConfigDict(config)
+
+
+def replace(config: ConfigDict, changes: Mapping[str, Any]) -> FrozenConfigDict:
+    """Return a checked copy of a config with {'section.key': value} in the place of its own values.
+
+    Raises:
+      UsageError: as `freeze`.
+    """
+    copy = ConfigDict(config.to_dict())
+    copy.update_from_flattened_dict(dict(changes))
+    return freeze(copy)
+
+
+def total_steps(config: ConfigDict, train_images: int) -> int:
+    """Return how many updates a run of `train.epochs` makes on `train_images` images.
+
+    Raises:
+      UsageError: the batch is larger than the training split.
+    """
+    batch_size = config.data.batch_size
+    if train_images < batch_size:
+        raise UsageError(
+            f"config.data.batch_size={batch_size} is more than the {train_images} images of "
+            f"{config.data.train_split!r}; make it smaller, and config.schedule.learning_rate with it"
+        )
+    steps: int = math.ceil(config.train.epochs * train_images / batch_size)
+    return steps

@@ -1,0 +1,220 @@
+"""The keys of a config, what each may hold, and the check that a config fits.
+
+`configs/imagenet.py` holds every key with the paper's value. The arguments in `config.model` belong to the
+architecture and are checked by `model.architectures`.
+"""
+
+import itertools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from alexnet_jax.errors import UsageError
+
+# A training loss that is not this share below ln(classes) is no better than guessing.
+FLAT_LOSS_TOLERANCE = 0.02
+
+
+@dataclass(frozen=True)
+class Key:
+    """Describe what one key of a config may hold: its type, a test of its value, and that test in words."""
+
+    type: type
+    allowed: Callable[[Any], bool]
+    words: str
+
+
+def _choice(*values: str) -> Key:
+    return Key(str, lambda v: v in values, "one of " + ", ".join(repr(v) for v in values))
+
+
+def _pairs(value: Any) -> bool:
+    return all(
+        isinstance(pair, tuple)
+        and len(pair) == 2
+        and all(isinstance(x, (int, float)) and x >= 0 for x in pair)
+        for pair in value
+    ) and all(first[0] < second[0] for first, second in itertools.pairwise(value))
+
+
+_TEXT = Key(str, lambda v: True, "a text")
+_NAME = Key(str, lambda v: v.isidentifier() and v.islower(), "a name of small letters, digits and _")
+_SPLIT = Key(str, lambda v: v != "", "a TFDS split such as 'train[:90%]'")
+_FLAG = Key(bool, lambda v: True, "True or False")
+_POSITIVE = Key(int, lambda v: v >= 1, "a whole number of at least 1")
+_COUNT = Key(int, lambda v: v >= 0, "a whole number of at least 0")
+_RATE = Key(float, lambda v: 0 <= v < float("inf"), "a number of at least 0")
+_LENGTH = Key(float, lambda v: 0 < v < float("inf"), "a number above 0")
+
+_PAIRS = Key(tuple, _pairs, "pairs ((epoch, learning rate), ...), ascending")
+
+# A row of config.optimizer.per_layer: any of these.
+_PER_LAYER = {
+    "kernel_rate_factor": _RATE,
+    "bias_rate_factor": _RATE,
+    "kernel_weight_decay": _RATE,
+    "bias_weight_decay": _RATE,
+    "kernel_steps": _PAIRS,
+    "frozen_from": _RATE,
+    "trust_ratio": _FLAG,
+}
+
+SCHEMA: dict[str, Any] = {
+    "seed": Key(int, lambda v: 0 <= v < 2**32, "a whole number from 0 to 2**32 - 1"),
+    "data": {
+        "name": _NAME,
+        "dir": _TEXT,
+        "size": _POSITIVE,
+        "crop": _POSITIVE,
+        "channels": Key(int, lambda v: v in (1, 3), "1 or 3"),
+        "train_split": _SPLIT,
+        "validation_split": Key(str, lambda v: True, "a TFDS split, or '' for none"),
+        "test_split": _SPLIT,
+        "batch_size": _POSITIVE,
+        "random_crop": _FLAG,
+        "flip": _FLAG,
+        "lighting": _RATE,
+        "lighting_form": _choice("standard_deviation", "eigenvalue"),
+        "lighting_divisor": _LENGTH,
+        "lighting_off": Key(tuple, _pairs, "pairs of epochs ((from, to), ...), ascending"),
+        "crop_sharing": _POSITIVE,
+        "mean": _choice("centre", "crop", "rgb", "none"),
+        "input_std": Key(
+            tuple, lambda v: len(v) in (1, 3) and all(x > 0 for x in v), "one or three numbers above 0"
+        ),
+        "exif_rotation": _FLAG,
+        "format": _choice("jpeg", "raw"),
+        "quality": Key(int, lambda v: 1 <= v <= 100, "a whole number from 1 to 100"),
+        "threads": _COUNT,
+        "workers": Key(int, lambda v: v >= -1, "a whole number of at least -1"),
+    },
+    "model": None,
+    "optimizer": {
+        "name": _choice("momentum", "lars"),
+        "trust_coefficient": _LENGTH,
+        "momentum": Key(float, lambda v: 0 <= v < 1, "a number from 0 to below 1"),
+        "weight_decay": _RATE,
+        "bias_weight_decay": _RATE,
+        "bias_rate_factor": _RATE,
+        "per_layer": Key(ConfigDict, lambda v: True, "{layer: {key: value}}"),
+    },
+    "schedule": {
+        "kind": _choice("constant", "steps", "plateau", "polynomial"),
+        "learning_rate": _LENGTH,
+        "steps": _PAIRS,
+        "bias_steps": _PAIRS,
+        "factor": Key(float, lambda v: 0 < v < 1, "a number between 0 and 1"),
+        "patience": _POSITIVE,
+        "min_delta": _RATE,
+        "divisions": _COUNT,
+        "power": _LENGTH,
+        "warmup_epochs": _RATE,
+        "batch_scaling": _choice("none", "linear", "square_root"),
+        "base_batch_size": _POSITIVE,
+    },
+    "train": {
+        "init_from": _TEXT,
+        "epochs": _LENGTH,
+        "accumulate_steps": _POSITIVE,
+        "log_every_steps": _POSITIVE,
+        "evaluate_every_epochs": _LENGTH,
+        "flat_loss_steps": _COUNT,
+        "deterministic": _FLAG,
+    },
+    "evaluate": {
+        "batch_size": _POSITIVE,
+        "views": Key(int, lambda v: v in (1, 10), "1 or 10"),
+    },
+    "mesh": {"data": _COUNT, "model": Key(int, lambda v: v in (0, 1, 2), "0, 1 or 2")},
+    "checkpoint": {"every_epochs": _LENGTH, "keep": _POSITIVE},
+}
+
+
+def check(config: ConfigDict) -> None:
+    """Check that a config fits the schema and does not contradict itself.
+
+    Raises:
+      UsageError: naming the key, its value and what it may be.
+    """
+    _check_section(config, SCHEMA, "config")
+    for layer, row in config.optimizer.per_layer.items():
+        name = f"config.optimizer.per_layer.{layer}"
+        if not isinstance(row, ConfigDict):
+            raise UsageError(f"{name}={row!r}: it must be {{key: value}} of {', '.join(_PER_LAYER)}")
+        _check_section(row, _PER_LAYER, name, partly=True)
+    if not isinstance(config.model, ConfigDict) or "architecture" not in config.model:
+        raise UsageError("config.model.architecture is missing: name a network such as 'alexnet_2012'")
+    _check_images(config.data)
+    _check_batch(config.data.batch_size, config)
+    _check_schedule(config)
+
+
+def _check_images(data: ConfigDict) -> None:
+    if data.crop > data.size:
+        raise UsageError(
+            f"config.data.crop={data.crop} is larger than the prepared images, config.data.size={data.size}"
+        )
+    if data.lighting and data.channels != 3:
+        raise UsageError("config.data.lighting needs three channels: set config.data.lighting=0.0")
+    if data.lighting_divisor != 1 and not data.lighting:
+        raise UsageError("config.data.lighting_divisor acts only with lighting: set it to 1.0")
+    if len(data.input_std) not in (1, data.channels):
+        raise UsageError(
+            f"config.data.input_std={data.input_std} has {len(data.input_std)} numbers for "
+            f"{data.channels} channel(s)"
+        )
+
+
+def _check_batch(batch_size: int, config: ConfigDict) -> None:
+    for key, divisor in (
+        ("train.accumulate_steps", config.train.accumulate_steps),
+        ("data.crop_sharing", config.data.crop_sharing),
+    ):
+        if batch_size % divisor:
+            raise UsageError(
+                f"config.data.batch_size={batch_size} is not a multiple of config.{key}={divisor}"
+            )
+
+
+def _check_schedule(config: ConfigDict) -> None:
+    kind, steps = config.schedule.kind, config.schedule.steps
+    if (kind == "steps") != bool(steps):
+        raise UsageError(
+            f"config.schedule.kind={kind!r} with config.schedule.steps={steps}: "
+            "'steps' needs some, and no other kind has any"
+        )
+    if kind == "plateau" and not config.data.validation_split:
+        raise UsageError(
+            "config.schedule.kind='plateau' needs config.data.validation_split, such as 'train[90%:]'"
+        )
+
+
+def _check_section(section: ConfigDict, schema: Mapping[str, Any], path: str, partly: bool = False) -> None:
+    """Check a section against its schema; `partly`: keys may be missing."""
+    for key in section:
+        if key not in schema:
+            raise UsageError(f"{path}.{key} is not a known key; there are: {', '.join(schema)}")
+    for key, rule in schema.items():
+        name = f"{path}.{key}"
+        if key not in section:
+            if partly:
+                continue
+            raise UsageError(f"{name} is missing; configs/imagenet.py shows it")
+        value = section[key]
+        if isinstance(rule, Mapping):
+            if not isinstance(value, ConfigDict):
+                raise UsageError(f"{name} is a section of keys, not {value!r}")
+            _check_section(value, rule, name)
+        elif rule is not None and not _fits(value, rule):
+            shown = value.to_dict() if isinstance(value, ConfigDict) else value
+            raise UsageError(f"{name}={shown!r}: it must be {rule.words}")
+
+
+def _fits(value: Any, rule: Key) -> bool:
+    """Return whether a value has the rule's type (a whole number will do for a float) and passes its test."""
+    if isinstance(value, bool) and rule.type is not bool:
+        return False
+    types = (int, float) if rule.type is float else rule.type
+    return isinstance(value, types) and rule.allowed(value)

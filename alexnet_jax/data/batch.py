@@ -1,0 +1,41 @@
+"""What a batch holds: one type from the host's threads over the wire to the device."""
+
+from collections.abc import Iterator
+from typing import Generic, Protocol, TypedDict, TypeVar
+
+import numpy as np
+
+Array = TypeVar("Array")
+
+
+class Batch(TypedDict, Generic[Array], total=False):
+    """A batch of B images: `Batch[np.ndarray]` on the host, `Batch[jax.Array]` on the mesh, sharded over B.
+
+    A plain dict at run time. A training batch has all fields; an evaluation batch has whole images, labels
+    and weights; a view that the device cuts has neither label nor weight.
+
+    Attributes:
+      image: uint8 (B, crop, crop, C), not yet flipped; whole images, (B, S, S, C), for evaluation. RGB for
+        C = 3, grey for C = 1.
+      label: int32 (B,), from 0; 0 where the weight is 0.
+      flip: bool (B,), whether the device mirrors the image.
+      offset: int32 (B, 2), top and left of the crop in the whole image.
+      lighting: float32 (B, C), what PCA lighting adds to every pixel, in grey levels.
+      scale: float32 (B,), by which the image is multiplied after mean and lighting.
+      weight: float32 (B,), 1 for an image that counts, 0 for padding.
+    """
+
+    image: Array
+    label: Array
+    flip: Array
+    offset: Array
+    lighting: Array
+    scale: Array
+    weight: Array
+
+
+class Batches(Iterator[Batch[np.ndarray]], Protocol):
+    """An iterator over batches; `close` ends its threads and processes."""
+
+    def close(self) -> None:
+        """End the threads and processes."""

@@ -1,0 +1,105 @@
+"""The user's own image files: finding them, and decoding them ahead of the device."""
+
+import glob
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from alexnet_jax import runtime
+from alexnet_jax.data.images import SUFFIXES, BadImage, resize_center_crop
+from alexnet_jax.errors import UsageError
+
+PREFETCH_BATCHES = 2  # that are decoded while the device computes one
+
+
+def find_images(arguments: list[str], verb: str) -> list[Path]:
+    """Return the images that files, folders (searched through) and patterns name, each once, in order.
+
+    Args:
+      arguments: paths of files and folders, and patterns such as 'photos/*.jpg'.
+      verb: the command, for messages.
+
+    Raises:
+      UsageError: nothing was named, or a name leads to no image.
+    """
+    if not arguments:
+        raise UsageError(f"{verb} needs images: files, folders or patterns such as 'photos/*.jpg'")
+    found: list[Path] = []
+    for argument in arguments:
+        path = Path(argument)
+        if path.is_dir():
+            inside = list_folder(path)
+            if not inside:
+                raise UsageError(f"the folder {argument} holds no images ({', '.join(sorted(SUFFIXES))})")
+            found += inside
+        elif path.is_file():
+            found.append(path)
+        else:
+            matches = [p for p in map(Path, sorted(glob.glob(argument, recursive=True))) if p.is_file()]
+            if not matches:
+                raise UsageError(f"{argument} does not exist, or leads to no image")
+            found += matches
+    return list(dict.fromkeys(found))
+
+
+def list_folder(folder: Path) -> list[Path]:
+    """Return all files below `folder` whose suffix is an image's, sorted."""
+    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+
+
+@dataclass(frozen=True)
+class FileBatch:
+    """Images of one batch.
+
+    Attributes:
+      files: what was read, at most as many as the batch has rows.
+      errors: for each file why it could not be decoded, else None.
+      images: uint8 (B, S, S, C); rows without an image are black.
+    """
+
+    files: list[Path]
+    errors: list[str | None]
+    images: np.ndarray
+
+
+def decode_batches(files: Sequence[Path], data: ConfigDict, batch_size: int) -> Iterator[FileBatch]:
+    """Decode `files` in order on threads, up to two batches before they are asked for.
+
+    Args:
+      files: images in any of `images.FORMATS`; turned as their EXIF entry says, the short side scaled to
+        S = `data.size`, and the centre cut out.
+      data: `config.data`, for size, channels and threads.
+      batch_size: rows of each batch, the last one's too.
+    """
+    waiting: deque[tuple[list[Path], Iterator[str | None], np.ndarray]] = deque()
+    pool = ThreadPoolExecutor(data.threads or runtime.cores())
+    try:
+        for start in range(0, len(files), batch_size):
+            here = list(files[start : start + batch_size])
+            images = np.zeros((batch_size, data.size, data.size, data.channels), np.uint8)
+            waiting.append((here, pool.map(_read, here, images), images))
+            if len(waiting) > PREFETCH_BATCHES:
+                yield _finished(*waiting.popleft())
+        while waiting:
+            yield _finished(*waiting.popleft())
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _finished(files: list[Path], errors: Iterator[str | None], images: np.ndarray) -> FileBatch:
+    return FileBatch(files, list(errors), images)
+
+
+def _read(path: Path, target: np.ndarray) -> str | None:
+    """Decode a file into `target`; return why it could not be."""
+    size, _, channels = target.shape
+    try:
+        target[:] = resize_center_crop(path.read_bytes(), size, channels, exif_rotation=True)
+        return None
+    except (BadImage, OSError) as error:
+        return str(error)

@@ -1,0 +1,46 @@
+"""The order in which training reads records: a pure function of the seed.
+
+The stream of training records is endless: position p is record p % n of epoch p // n, each epoch a new
+permutation. Batch b takes positions b * B onward, so any batch can be made without those before it: a run
+resumes by starting at another number, on any number of processes.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+
+EpochOrder = Callable[[int, int, int], np.ndarray]  # of (size, seed, epoch)
+
+
+def epoch_order(size: int, seed: int, epoch: int) -> np.ndarray:
+    """Return the permutation of `size` records in one epoch, int32 (size,).
+
+    It comes from numpy's frozen generator, whose numbers are promised never to change between versions, so
+    that a run resumes after an upgrade as if there had been none.
+    """
+    # grain's index shuffle takes 12 us a record, this 0.03 us, and is not quite uniform.
+    return np.random.RandomState([seed, epoch]).permutation(np.arange(size, dtype=np.int32))
+
+
+def record_indices(
+    size: int, seed: int, batch_size: int, batch: int, order: EpochOrder = epoch_order
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return epoch and record index of each row of a batch.
+
+    Args:
+      size: number of records in the split.
+      seed: `config.seed`.
+      batch_size: B, of the whole batch over all processes.
+      batch: the batch's number, counted from 0 over all epochs.
+      order: `epoch_order`, or a function equal to it that remembers what it gave.
+
+    Returns:
+      Epochs and indices, each int64 (B,).
+    """
+    positions = np.arange(batch * batch_size, (batch + 1) * batch_size)
+    epochs, within = positions // size, positions % size
+    indices = np.empty_like(within)
+    for epoch in range(epochs[0], epochs[-1] + 1):
+        rows = epochs == epoch
+        indices[rows] = order(size, seed, epoch)[within[rows]]
+    return epochs, indices

@@ -1,0 +1,198 @@
+"""A prepared dataset and its records: opening, random access, decoding."""
+
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import simplejpeg
+import tensorflow_datasets as tfds
+from ml_collections import ConfigDict
+from PIL import Image
+from tensorflow_datasets.proto import tf_example_pb2
+
+from alexnet_jax.data import shards, tfds_layout
+from alexnet_jax.data.statistics import Statistics
+from alexnet_jax.errors import RunFailure, UsageError
+
+
+@dataclass(frozen=True)
+class Records:
+    """Random access to the records of a split, for many threads at once; can be pickled.
+
+    Attributes:
+      folder: the dataset's, for messages.
+      split: a TFDS split, for messages.
+      source: the records as they stand in the files.
+      classes: number of the dataset's classes.
+      record_format: size, channels and encoding of the images.
+    """
+
+    folder: Path
+    split: str
+    source: Sequence[bytes]
+    classes: int
+    record_format: shards.RecordFormat
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def read(self, index: int) -> tuple[bytes, int, str]:
+        """Return image (JPEG, or raw pixels), label and file name of one record.
+
+        Raises:
+          RunFailure: the record is damaged.
+        """
+        # TFDS' own parsing makes numpy arrays of everything, at six times the cost. One record at a time:
+        # array_record reads several by threads of its own, anew at each call and for each shard.
+        try:
+            feature = tf_example_pb2.Example.FromString(self.source[index]).features.feature
+            name = feature["file_name"].bytes_list.value[0].decode()
+            label = feature["label"].int64_list.value[0]
+            if not 0 <= label < self.classes:
+                raise ValueError(f"it has the label {label}, and there are {self.classes} classes")
+            return feature["image"].bytes_list.value[0], label, name
+        except Exception as error:  # array_record and protobuf raise whatever a damaged file leads them to
+            first = (str(error) or type(error).__name__).splitlines()[0]
+            raise RunFailure(
+                f"record {index} of split {self.split!r} of {self.folder} is damaged: {first}; "
+                "remove the folder and prepare it again"
+            ) from error
+
+    def image(self, index: int, buffer: np.ndarray | None = None) -> tuple[np.ndarray, int]:
+        """Return pixels, uint8 (S, S, C), and label of one record.
+
+        Args:
+          index: of the record in the split.
+          buffer: uint8 (S, S, C) to decode into, see `decode`; a new one where it is None.
+
+        Raises:
+          RunFailure: the record is damaged or holds no such image.
+        """
+        record, label, name = self.read(index)
+        target = self.new_buffer() if buffer is None else buffer
+        return decode(record, self.record_format.format, target, name), label
+
+    def new_buffer(self) -> np.ndarray:
+        """Return an array for one image, uint8 (S, S, C), that is not cleared."""
+        size, channels = self.record_format.size, self.record_format.channels
+        return np.empty((size, size, channels), np.uint8)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A prepared dataset.
+
+    Attributes:
+      folder: where it lies.
+      class_names: by label.
+      statistics: of its training split.
+      record_format: what a record holds: size, channels, encoding.
+    """
+
+    folder: Path
+    class_names: tuple[str, ...]
+    statistics: Statistics
+    record_format: shards.RecordFormat
+
+    @cached_property
+    def _builder(self) -> tfds.core.DatasetBuilder:
+        return tfds.builder_from_directory(self.folder)
+
+    @property
+    def splits(self) -> list[str]:
+        """Return the names of its splits."""
+        return list(self._builder.info.splits)
+
+    def records(self, split: str) -> Records:
+        """Return the records of a TFDS split such as 'train[:90%]'.
+
+        Raises:
+          UsageError: the split is not there, or is empty.
+        """
+        available = ", ".join(self.splits)
+        try:
+            source = self._builder.as_data_source(
+                split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES
+            )
+            size = len(source)
+        except Exception as error:  # TFDS raises whatever a name or a missing file leads it to
+            first = (str(error) or "not a split").splitlines()[0]
+            raise UsageError(f"split {split!r} of {self.folder}: {first} (there are: {available})") from None
+        if not size:
+            raise UsageError(f"split {split!r} of {self.folder} holds no records (there are: {available})")
+        return Records(self.folder, split, source, len(self.class_names), self.record_format)
+
+    def size(self, split: str) -> int:
+        """Return the number of records of `split`; UsageError as `records`."""
+        return len(self.records(split))
+
+
+def open_dataset(data: ConfigDict) -> Dataset:
+    """Open the dataset that `config.data` names.
+
+    Raises:
+      UsageError: it is not prepared, damaged, or was prepared with other values of the keys that decide
+        what a record holds.
+    """
+    folder = tfds_layout.dataset_folder(data)
+    if not folder.is_dir():
+        raise UsageError(
+            f"{folder} is not prepared; type: python -m alexnet_jax.main prepare "
+            "--config=<this config> --source=<folder, archive, or digits>"
+        )
+    try:
+        preparation = json.loads((folder / "preparation.json").read_text())
+        record_format = shards.RecordFormat(
+            **{key: preparation.get(key) for key in shards.RECORD_FORMAT_KEYS}
+        )
+        class_names = tuple(tfds.builder_from_directory(folder).info.features["label"].names)
+    except Exception as error:  # TFDS raises whatever a damaged file leads it to
+        first = (str(error) or type(error).__name__).splitlines()[0]
+        raise UsageError(
+            f"{folder} is not a whole dataset: {first}; remove it and prepare it again"
+        ) from None
+    for key in shards.RECORD_FORMAT_KEYS:
+        found = getattr(record_format, key)
+        if found != data[key] and not (key == "quality" and data.format == "raw"):
+            raise UsageError(
+                f"{folder} was prepared with {key}={found!r} and config.data.{key} is {data[key]!r}: "
+                "change the key, or prepare under another config.data.name"
+            )
+    return Dataset(folder, class_names, Statistics.load(folder / "statistics.npz"), record_format)
+
+
+def decode(record: bytes, encoding: str, buffer: np.ndarray, name: str) -> np.ndarray:
+    """Return the pixels of a record's image, uint8 (S, S, C).
+
+    simplejpeg decodes without Python's lock, so that threads are enough, and to the very pixels that Pillow
+    gives.
+
+    Args:
+      record: the image as `Records.read` gave it.
+      encoding: `config.data.format`, 'jpeg' or 'raw'.
+      buffer: uint8 (S, S, C), into which a JPEG is decoded: the result may be this very array.
+      name: file name of the image, for the message.
+
+    Raises:
+      RunFailure: the record holds no image of the buffer's shape.
+    """
+    try:
+        if encoding == "raw":
+            return np.frombuffer(record, np.uint8).reshape(buffer.shape)
+        colorspace = "RGB" if buffer.shape[2] == 3 else "GRAY"
+        try:
+            pixels: np.ndarray = simplejpeg.decode_jpeg(record, colorspace, buffer=buffer)
+        except ValueError:  # a JPEG that libjpeg-turbo does not convert, or none at all
+            with Image.open(io.BytesIO(record)) as image:
+                pixels = np.atleast_3d(np.asarray(image.convert("RGB" if colorspace == "RGB" else "L")))
+        if pixels.shape != buffer.shape:
+            raise ValueError(f"it has the shape {pixels.shape}, not {buffer.shape}")
+        return pixels
+    except (OSError, ValueError, SyntaxError) as error:
+        raise RunFailure(
+            f"the record of {name} cannot be decoded: {error}; prepare the data again"
+        ) from error

@@ -1,0 +1,207 @@
+"""An index of encoded images: split, class, key, and where the bytes lie."""
+
+import hashlib
+import json
+import os
+from array import array
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from alexnet_jax.data.images import SUFFIXES
+from alexnet_jax.errors import UsageError
+from alexnet_jax.progress import printable
+
+MAX_IMAGE_BYTES = 256 * 2**20  # of one encoded image
+
+
+class Unreadable(Exception):
+    """One image of a source is damaged where it lies; the message says how."""
+
+
+class Entry(NamedTuple):
+    """One encoded image and where it lies.
+
+    Attributes:
+      split: the split's name; '' as long as it is not known.
+      label: the class's name; '' as long as it is not known.
+      key: unique in its split; the path in the folder or archive as long as that is not known.
+      container: the file or folder that holds it; empty: `held` is the image.
+      start: of its bytes in `container`. -1: `container` is a folder, and the key ends with the file's name.
+        In a .zip, of the member's header; in a TFDS dataset, the record's number.
+      size: bytes of the image.
+      checksum: CRC-32, in a .zip.
+      held: the image's bytes where no file holds them.
+    """
+
+    split: str
+    label: str
+    key: str
+    container: str
+    start: int
+    size: int
+    checksum: int = 0
+    held: bytes = b""
+
+
+class Entries:
+    """Entries in columns: 50 bytes each and the key, so that ImageNet's 1.3 million are 0.1 GB."""
+
+    def __init__(self) -> None:
+        self._names: dict[str, dict[str, int]] = {"split": {}, "label": {}, "container": {}}
+        self._numbers = {"split": array("b"), "label": array("i"), "container": array("i")}
+        self._start, self._size, self._checksum = array("q"), array("q"), array("I")
+        self._keys, self._ends = bytearray(), array("q", [0])
+        self._held = bytearray()
+
+    def append(self, entry: Entry) -> None:
+        """Add one at the end."""
+        for column, names in self._names.items():
+            self._numbers[column].append(names.setdefault(getattr(entry, column), len(names)))
+        self._start.append(len(self._held) if not entry.container else entry.start)
+        self._size.append(entry.size)
+        self._checksum.append(entry.checksum)
+        self._keys += entry.key.encode("utf-8", "surrogatepass")
+        self._ends.append(len(self._keys))
+        self._held += entry.held
+
+    def __len__(self) -> int:
+        return len(self._size)
+
+    def __iter__(self) -> Iterator[Entry]:
+        return (self[index] for index in range(len(self)))
+
+    def __getitem__(self, index: int) -> Entry:
+        start, size = self._start[index], self._size[index]
+        split, label, container = (
+            names[self._numbers[column][index]] for column, names in self._by_number.items()
+        )
+        key = self._keys[self._ends[index] : self._ends[index + 1]].decode("utf-8", "surrogatepass")
+        held = b"" if container else bytes(self._held[start : start + size])
+        return Entry(split, label, key, container, start, size, self._checksum[index], held)
+
+    @cached_property
+    def _by_number(self) -> dict[str, list[str]]:
+        return {column: list(names) for column, names in self._names.items()}
+
+    @cached_property
+    def order(self) -> dict[str, np.ndarray]:
+        """Of each split the positions of its entries, int64, in the order of the SHA-256 of their keys.
+
+        Sixteen bytes of the hash decide: that two keys of 14 million share them has odds of 1 in 10**24.
+
+        Raises:
+          UsageError: a key stands twice in a split.
+        """
+        digests = bytearray(16 * len(self))
+        keys = memoryview(self._keys)
+        for i in range(len(self)):
+            key = keys[self._ends[i] : self._ends[i + 1]]
+            digests[16 * i : 16 * i + 16] = hashlib.sha256(key).digest()[:16]
+        keys.release()
+        hashes = np.frombuffer(digests, ">u8").reshape(-1, 2).astype(np.uint64)
+        splits = np.asarray(self._numbers["split"])
+        ordered = {}
+        for split, number in self._names["split"].items():
+            found = np.flatnonzero(splits == number)
+            found = found[np.lexsort((hashes[found, 1], hashes[found, 0]))]
+            twice = (hashes[found[1:]] == hashes[found[:-1]]).all(axis=1)
+            if twice.any():
+                raise UsageError(f"{printable(self[int(found[twice.argmax()])].key)} stands twice in {split}")
+            ordered[split] = found
+        return ordered
+
+    def classes(self, split: str) -> Counter[str]:
+        """Return how many entries each class has in a split."""
+        if split not in self._names["split"]:
+            return Counter()
+        splits, labels = np.asarray(self._numbers["split"]), np.asarray(self._numbers["label"])
+        counts = np.bincount(labels[splits == self._names["split"][split]], minlength=1)
+        return Counter({label: int(n) for label, n in zip(self._names["label"], counts, strict=False) if n})
+
+    def identity(self) -> str:
+        """Return a digest of what the entries hold, wherever it lies."""
+        digest = hashlib.sha256(json.dumps([list(self._names[c]) for c in ("split", "label")]).encode())
+        split, label = self._numbers["split"], self._numbers["label"]
+        for column in (split, label, self._size, self._ends, self._keys, self._held):
+            digest.update(hashlib.sha256(column).digest())
+        return digest.hexdigest()
+
+
+def read_range(entry: Entry) -> bytes:
+    """Return the bytes of an entry that lies in a file, in a tar, or in the entry itself.
+
+    Raises:
+      Unreadable: the file has become shorter.
+    """
+    if not entry.container:
+        return entry.held
+    path, start = entry.container, entry.start
+    if start < 0:
+        path, start = os.path.join(path, entry.key.rpartition("/")[2]), 0
+    with open(path, "rb") as file:
+        file.seek(start)
+        data = file.read(entry.size)
+    if len(data) != entry.size:
+        raise Unreadable(f"{len(data)} bytes where there were {entry.size}")
+    return data
+
+
+@dataclass(frozen=True)
+class Source:
+    """A source, recognised.
+
+    Attributes:
+      kind: what it is, in words.
+      entries: its images; None for a compressed tar, which `stream` goes through.
+      read: returns the bytes of an entry; a plain function, so that any process can call it.
+      stream: iterates over a compressed tar in its order: entries that hold their images, and how much of the
+        tar was read when each came, 0 to 1.
+      class_names: by label; empty: the names of the classes found, sorted.
+      notes: what the user should know about it.
+      stamp: what tells another compressed tar from this one.
+    """
+
+    kind: str
+    entries: Entries | None
+    read: Callable[[Entry], bytes] = read_range
+    stream: Callable[[], Iterator[tuple[Entry, float]]] | None = None
+    class_names: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    stamp: str = ""
+
+    def images(self) -> Iterator[tuple[Entry, bytes]]:
+        """Iterate over all entries and their encoded images; Unreadable for one that is damaged."""
+        entries: Iterable[Entry] = self.entries or ()
+        if self.stream is not None:
+            entries = (entry for entry, _ in self.stream())
+        for entry in entries:
+            yield entry, self.read(entry)
+
+    def identity(self) -> str:
+        """Return a digest of what the source holds, the same on every machine that has it."""
+        entries = "" if self.entries is None else self.entries.identity()
+        return hashlib.sha256(json.dumps([self.stamp, self.class_names, entries]).encode()).hexdigest()
+
+
+def split_path(path: str) -> list[str]:
+    """Return the names in a path with slashes, without empty ones and '.'."""
+    return [part for part in path.split("/") if part not in ("", ".")]
+
+
+def is_image(path: str) -> bool:
+    """Return whether a path has an image's suffix and is not hidden, nor macOS's metadata."""
+    if not path.lower().endswith(SUFFIXES):
+        return False
+    return not any(part.startswith((".", "__MACOSX")) and part not in (".", "..") for part in path.split("/"))
+
+
+def check_size(size: int, member: str, archive: Path) -> None:
+    """Raise UsageError when a member of an archive claims more bytes than any image has."""
+    if size > MAX_IMAGE_BYTES:
+        raise UsageError(f"{printable(member)} in {archive} claims {size:,} bytes: no image is that large")

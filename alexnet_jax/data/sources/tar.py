@@ -1,0 +1,206 @@
+"""Tars, plain ones by offsets and compressed ones as a stream: ustar with GNU's and POSIX's extensions.
+
+Python's tarfile takes a damaged header, and the position where an archive was cut off, for the archive's end
+and says nothing, and needs ten times as long.
+"""
+
+import bz2
+import contextlib
+import gzip
+import lzma
+import os
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from alexnet_jax.data.sources.entries import Entry, check_size, is_image
+from alexnet_jax.errors import UsageError
+
+COMPRESSED: dict[str, Callable[[Any], Any]] = {
+    ".tar.gz": gzip.open,
+    ".tgz": gzip.open,
+    ".tar.xz": lzma.open,
+    ".tar.bz2": bz2.open,
+}
+_BLOCK = 512
+_PLAIN, _NO_DATA = (b"0", b"\0", b"7"), b"123456"  # kinds of members; no data: links, devices, folders, pipes
+_LONG_NAME, _EXTENDED, _IGNORED = b"L", (b"x", b"X"), (b"K", b"g")
+_SPARSE = "it holds a sparse file: pack it again without --sparse"
+_MAX_EXTENSION = 2**20  # bytes of a header's extension
+
+
+def list_tar(path: Path, prefix: str = "") -> Iterator[Entry]:
+    """Iterate over the images of a plain tar and of tars in it; n01440764.tar/a.JPEG is n01440764/a.JPEG.
+
+    Args:
+      path: the tar.
+      prefix: stands before the path of each image.
+
+    Raises:
+      UsageError: it is damaged or cut off.
+    """
+    container = str(path.absolute())
+    with path.open("rb", buffering=0) as file, _tar_errors(path):
+        # Headers lie far apart: reading ahead would read the whole archive.
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_RANDOM)
+        stream = _Stream(file, path.stat().st_size)
+        for name, size in _wanted(stream, path, is_image):
+            yield Entry("", "", prefix + name, container, stream.position, size)
+
+
+def stream_tar(path: Path, wanted: Callable[[str], bool] = is_image) -> Iterator[tuple[str, bytes, float]]:
+    """Iterate over the files of a compressed tar whose paths are wanted, in its order.
+
+    Args:
+      path: the tar.
+      wanted: whether a path is.
+
+    Returns:
+      An iterator over the path of each, its bytes, and how much of the archive was read when it came, 0 to 1.
+
+    Raises:
+      UsageError: the archive is damaged or cut off.
+    """
+    total = path.stat().st_size
+    with path.open("rb") as file, _tar_errors(path):
+        opener = next(opener for suffix, opener in COMPRESSED.items() if path.name.lower().endswith(suffix))
+        stream = _Stream(opener(file))
+        for name, size in _wanted(stream, path, wanted):
+            yield name, stream.read(size), file.tell() / total
+
+
+@contextlib.contextmanager
+def _tar_errors(path: Path) -> Iterator[None]:
+    """Turn the EOFError of a damaged archive into a UsageError that names it."""
+    try:
+        yield
+    except EOFError as error:
+        raise UsageError(f"{path} cannot be read as a tar archive: {error}") from None
+
+
+class _Stream:
+    """A file read forward: a plain one of `size` bytes, or one that is decompressed on the way."""
+
+    def __init__(self, file: Any, size: int | None = None):
+        self.file, self.size, self.position = file, size, 0
+
+    def read(self, size: int) -> bytes:
+        """Return `size` bytes, from here; EOFError when it ends before, or is damaged."""
+        try:
+            data: bytes = self.file.read(size)
+            while 0 < len(data) < size and (more := self.file.read(size - len(data))):
+                data += more
+        except (lzma.LZMAError, zlib.error, gzip.BadGzipFile, OSError, EOFError) as error:
+            if isinstance(error, OSError) and error.errno is not None:
+                raise
+            raise EOFError(str(error)) from None
+        self.position += len(data)
+        if len(data) < size:
+            raise EOFError("it ends too early: it was cut off")
+        return data
+
+    def skip_to(self, position: int) -> None:
+        """Go forward to `position`; EOFError when it ends before."""
+        if self.size is None:
+            while self.position < position:
+                self.read(min(position - self.position, 2**20))
+        elif position > self.size:
+            raise EOFError("it ends too early: it was cut off")
+        elif position != self.position:
+            self.position = self.file.seek(position)
+
+
+def _wanted(stream: _Stream, path: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, int]]:
+    """(name, size) of each wanted file in a tar or in a tar in it; the stream stands at its bytes."""
+    for name, size in _files(stream):
+        if name.lower().endswith(".tar") and not name.rpartition("/")[2].startswith("."):
+            for inner, inner_size in _files(stream, stream.position + size):
+                if wanted(inner):
+                    check_size(inner_size, inner, path)
+                    yield f"{name[:-4]}/{inner}", inner_size
+        elif wanted(name):
+            check_size(size, name, path)
+            yield name, size
+
+
+def _files(stream: _Stream, end: int | None = None) -> Iterator[tuple[str, int]]:
+    """(name, size) of each plain file of a tar; the stream stands at its bytes. Links are passed over.
+
+    Args:
+      stream: at the first header.
+      end: where the tar ends that lies in another; None: nobody knows.
+
+    Raises:
+      EOFError: it is damaged or cut off.
+    """
+    extension: dict[bytes, bytes] = {}  # what is said of the next member beyond its header
+    while True:
+        at = stream.position
+        if end is not None and at + _BLOCK > end:
+            raise EOFError(f"damaged at byte {at:,}: a tar in it does not end where it should")
+        header = stream.read(_BLOCK)
+        if not any(header):
+            return
+        kind, size = header[156:157], _size(header, extension, at)
+        after = stream.position if kind in _NO_DATA else stream.position + -(-size // _BLOCK) * _BLOCK
+        if end is not None and after > end:
+            raise EOFError(f"damaged at byte {at:,}: a file in it is larger than the tar around it")
+        if kind == _LONG_NAME or kind in _EXTENDED:
+            extension |= _read_extension(stream, kind, size, at)
+        elif kind == b"S":
+            raise EOFError(_SPARSE)
+        elif kind not in _IGNORED:
+            if kind in _PLAIN:
+                yield (extension.get(b"path") or _name(header)).decode("utf-8", "surrogateescape"), size
+            extension = {}
+        stream.skip_to(after)
+
+
+def _size(header: bytes, extension: dict[bytes, bytes], at: int) -> int:
+    """Return the size of a member; raise EOFError where the header's checksum shows damage."""
+    try:
+        checksum = int(header[148:156].strip(b" \0") or b"0", 8)
+        large = extension.get(b"size", b"")
+        size = int(large) if large.isdigit() else _number(header[124:136])
+    except ValueError:
+        checksum, size = -1, 0
+    if checksum != sum(header) - sum(header[148:156]) + 8 * 32 or size < 0:
+        raise EOFError(f"damaged at byte {at:,}")
+    return size
+
+
+def _number(field: bytes) -> int:
+    """Read a number of a header: octal digits, or, where the first bit is set, the bytes themselves."""
+    if field[0] & 128:
+        return int.from_bytes(field, "big") - (128 << 8 * (len(field) - 1))
+    return int(field.partition(b"\0")[0].strip() or b"0", 8)
+
+
+def _name(header: bytes) -> bytes:
+    name = header[:100].partition(b"\0")[0]
+    if header[257:263] == b"ustar\0" and header[345:346] != b"\0":
+        name = header[345:500].partition(b"\0")[0] + b"/" + name
+    return name
+
+
+def _read_extension(stream: _Stream, kind: bytes, size: int, at: int) -> dict[bytes, bytes]:
+    """Read what a header of GNU's (a long name) or POSIX's says of the next member: path, size and more.
+
+    POSIX's is '<length> <key>=<value>' and a line's end, again and again.
+    """
+    if size > _MAX_EXTENSION:
+        raise EOFError(f"the header at byte {at:,} claims a name of {size:,} bytes")
+    records, values = stream.read(size), {}
+    if kind == _LONG_NAME:
+        return {b"path": records.partition(b"\0")[0]}
+    while records:
+        length, _, rest = records.partition(b" ")
+        if not length.isdigit() or not len(length) < int(length) <= len(records):
+            raise EOFError("a header's extension is damaged")
+        key, _, value = rest[: int(length) - len(length) - 2].partition(b"=")
+        if key.startswith(b"GNU.sparse"):
+            raise EOFError(_SPARSE)
+        values[key] = value
+        records = records[int(length) :]
+    return values

@@ -1,0 +1,118 @@
+"""Zip archives by their central directory, which Python's zipfile would hold in memory as objects.
+
+PKWARE's APPNOTE, sections 4.3.7 and 4.3.12 to 4.3.16; zip64 included.
+"""
+
+import os
+import struct
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from alexnet_jax.data.sources.entries import Entry, Unreadable, check_size, is_image
+from alexnet_jax.errors import UsageError
+from alexnet_jax.progress import printable
+
+_STORED, _DEFLATED = 0, 8
+
+
+def list_zip(path: Path) -> Iterator[Entry]:
+    """Iterate over the images of a zip archive; links are passed over.
+
+    Raises:
+      UsageError: it is damaged, cut off, encrypted, or packed by a method other than deflate.
+    """
+    container = str(path.absolute())
+    with path.open("rb") as file:
+        count, start, end = _find_directory(file, path)
+        file.seek(start)
+        for _ in range(count):
+            fixed = file.read(46)
+            if len(fixed) < 46 or fixed[:4] != b"PK\1\2" or file.tell() > end:
+                raise _damaged(path, "its directory is damaged")
+            flags, method, checksum, packed, size, names, extras, comments, attributes, header = (
+                struct.unpack("<8xHH4xLLLHHH4xLL", fixed)
+            )
+            name = file.read(names).decode("utf-8" if flags & 0x800 else "cp437", "replace")
+            size, packed, header = _widened((size, packed, header), file.read(extras))
+            file.seek(comments, os.SEEK_CUR)
+            is_link = (attributes >> 16) & 0o170000 == 0o120000
+            if is_link or not is_image(name):
+                continue
+            if flags & 1:
+                raise UsageError(f"{printable(name)} in {path} is encrypted")
+            if method not in (_STORED, _DEFLATED):
+                raise UsageError(f"{printable(name)} in {path} is not stored nor deflated: unpack {path}")
+            check_size(max(size, packed), name, path)
+            if header > end:
+                raise _damaged(path, "its directory is damaged")
+            yield Entry("", "", name, container, header, size, checksum)
+
+
+def read_zipped(entry: Entry) -> bytes:
+    """Return the bytes of an entry that lies in a zip archive.
+
+    Raises:
+      Unreadable: its header or its bytes are damaged.
+    """
+    with open(entry.container, "rb") as file:
+        file.seek(entry.start)
+        header = file.read(30)
+        if len(header) < 30 or header[:4] != b"PK\3\4":
+            raise Unreadable("its header in the archive is damaged")
+        method, name, extra = struct.unpack("<8xH16xHH", header)
+        file.seek(name + extra, os.SEEK_CUR)
+        data = file.read(entry.size) if method == _STORED else _inflate(file, entry.size)
+    if len(data) != entry.size or zlib.crc32(data) != entry.checksum:
+        raise Unreadable("its bytes in the archive are damaged")
+    return data
+
+
+def _inflate(file: IO[bytes], size: int) -> bytes:
+    """At most `size` bytes of what is deflated from here."""
+    inflate, data = zlib.decompressobj(-zlib.MAX_WBITS), b""
+    try:
+        while len(data) < size and not inflate.eof and (piece := file.read(2**18)):
+            data += inflate.decompress(piece, size - len(data))
+    except zlib.error as error:
+        raise Unreadable(str(error)) from None
+    return data
+
+
+def _find_directory(file: IO[bytes], path: Path) -> tuple[int, int, int]:
+    """How many members the directory has, where it starts, and where it must have ended."""
+    total = file.seek(0, os.SEEK_END)
+    tail_start = file.seek(max(total - 22 - 2**16 - 20, 0))
+    tail = file.read()
+    at = tail.rfind(b"PK\5\6")
+    if at < 0 or len(tail) < at + 22:
+        raise _damaged(path, "it has no directory; it may be cut off")
+    count, length, start = struct.unpack_from("<10xHLL", tail, at)
+    end = tail_start + at
+    if tail[max(at - 20, 0) : at].startswith(b"PK\6\7"):
+        file.seek(min(struct.unpack_from("<8xQ", tail, at - 20)[0], total))
+        large = file.read(56)
+        if len(large) < 56 or large[:4] != b"PK\6\6":
+            raise _damaged(path, "its directory is damaged")
+        count, length, start = struct.unpack_from("<32xQQQ", large)
+    if start + length > end:
+        raise _damaged(path, "its directory is damaged")
+    return count, start, end
+
+
+def _widened(values: tuple[int, int, int], extra: bytes) -> tuple[int, int, int]:
+    """Size, packed size and start, with those of zip64 where they do not fit 32 bits, in this order."""
+    while len(extra) >= 4:
+        kind, length = struct.unpack_from("<HH", extra)
+        if kind == 1:
+            field = extra[4 : 4 + length]
+            wide = iter(struct.unpack_from(f"<{len(field) // 8}Q", field))
+            size, packed, start = (next(wide, value) if value == 0xFFFFFFFF else value for value in values)
+            values = size, packed, start
+        extra = extra[4 + length :]
+    return values
+
+
+def _damaged(path: Path, how: str) -> UsageError:
+    return UsageError(f"--source={path} cannot be read as a zip archive: {how}")

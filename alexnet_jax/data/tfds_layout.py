@@ -1,0 +1,221 @@
+"""A dataset as TFDS lays it out: which record stands in which shard, and what stands beside the shards.
+
+Decided before any image is decoded: the records of a split stand in the order of a hash of their keys, so
+that any slice such as train[90%:] is a fair sample, cut into shards of equal length.
+"""
+
+import json
+import os
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import asdict, astuple, dataclass, field
+from pathlib import Path
+
+import numpy as np
+import tensorflow_datasets as tfds
+from ml_collections import ConfigDict
+
+from alexnet_jax import files
+from alexnet_jax.data.shards import RecordFormat, ShardStats
+from alexnet_jax.data.sources.entries import Entries, Source
+from alexnet_jax.data.statistics import Accumulator
+from alexnet_jax.errors import UsageError
+from alexnet_jax.progress import printable
+
+VERSION = "1.0.0"
+SHARD_BYTES = 8 * 2**20  # of a shard, while there are no more than MAX_SHARDS of them
+MAX_SHARDS = 1024  # of a split
+REJECTS = "rejects.txt"
+
+
+def dataset_folder(data: ConfigDict) -> Path:
+    """Return where the dataset of `config.data` lies: <data_dir>/<name>_<size>/<version>."""
+    root = data.dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
+    return Path(root).expanduser().absolute() / f"{data.name}_{data.size}" / VERSION
+
+
+def is_prepared(data: ConfigDict) -> bool:
+    """Return whether the dataset of `config.data` is there; it takes its name when it is whole."""
+    return dataset_folder(data).is_dir()
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One file of the dataset: its name and which records, in the order of the hash, it holds."""
+
+    split: str
+    file: str
+    first: int
+    last: int  # excluded
+
+    def __len__(self) -> int:
+        return self.last - self.first
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that is decided before an image is decoded.
+
+    Attributes:
+      identity: a digest of all that the outcome depends on.
+      kind: what the source is, in words.
+      class_names: by label.
+      shards: in the order of their splits' names.
+      record_format: what a record holds.
+    """
+
+    identity: str
+    kind: str
+    class_names: list[str]
+    shards: list[Shard]
+    record_format: RecordFormat
+
+    def save(self, path: Path) -> None:
+        """Write it as JSON, whole or not at all."""
+        tree = {**vars(self), "shards": [vars(shard) for shard in self.shards]}
+        tree["form"] = astuple(tree.pop("record_format"))
+        files.write_text(path, json.dumps(tree))
+
+    @classmethod
+    def load(cls, path: Path) -> "Plan":
+        """Read what `save` wrote; FileNotFoundError when it is missing."""
+        tree = json.loads(path.read_text())
+        shards = [Shard(**shard) for shard in tree["shards"]]
+        record_format = RecordFormat(*tree["form"])
+        return cls(tree["identity"], tree["kind"], tree["class_names"], shards, record_format)
+
+
+def make_plan(
+    identity: str, source: Source, entries: Entries, data: ConfigDict, record_format: RecordFormat
+) -> Plan:
+    """Cut the records of each split into shards of equal length, as many as the expected bytes ask for.
+
+    Args:
+      identity: a digest of all that the outcome depends on.
+      source: what the dataset is made from.
+      entries: its images.
+      data: `config.data`.
+      record_format: what a record holds.
+
+    Raises:
+      UsageError: no training images, fewer than two classes, a class without training images or whose name
+        cannot be written down.
+    """
+    counts = {split: len(found) for split, found in entries.order.items()}
+    if not entries:
+        raise UsageError("the source holds no images that can be decoded")
+    if "train" not in counts:
+        raise UsageError(f"the source has no training images, only {', '.join(sorted(counts))}")
+    names = list(source.class_names) or sorted(set().union(*map(entries.classes, counts)))
+    if len(names) < 2:
+        raise UsageError(f"the source has one class, {names[0]!r}: a net needs two or more")
+    for name in names:
+        if not name.isprintable() or name != name.strip():  # TFDS writes them one a line
+            raise UsageError(f"class {printable(name)!r} cannot be written down: rename its folder")
+    _check_trained(names, entries.classes("train"))
+    shards = []
+    for split, count in sorted(counts.items()):
+        number = min(-(-count * record_format.expected_bytes() // SHARD_BYTES), MAX_SHARDS, count)
+        template = _file_names(data, split, Path())
+        for index in range(number):
+            name = template.sharded_filepath(shard_index=index, num_shards=number).name
+            shards.append(Shard(split, name, index * count // number, (index + 1) * count // number))
+    return Plan(identity, source.kind, names, shards, record_format)
+
+
+def _check_trained(class_names: list[str], trained: Iterable[str]) -> None:
+    """Raise UsageError when a class is not among those that have training images."""
+    missing = sorted(set(class_names) - set(trained))
+    if missing:
+        raise UsageError(f"class {printable(missing[0])!r} has no training images")
+
+
+def _file_names(data: ConfigDict, split: str, folder: Path) -> tfds.core.ShardedFileTemplate:
+    """Return how the shards of a split are named, as TFDS wants to know it.
+
+    Args:
+      data: `config.data`.
+      split: the split's name.
+      folder: where the shards lie.
+    """
+    name = f"{data.name}_{data.size}"
+    return tfds.core.ShardedFileTemplate(
+        data_dir=folder, dataset_name=name, split=split, filetype_suffix="array_record"
+    )
+
+
+@dataclass
+class Totals:
+    """What all tasks have counted.
+
+    Attributes:
+      statistics: sums over the training images.
+      rejects: a line for each image that could not be used.
+      shard_lengths: by split, the records of each of its shards.
+      bytes: by split, of the records' images.
+      trained: training images of each class.
+    """
+
+    statistics: Accumulator
+    rejects: list[str] = field(default_factory=list)
+    shard_lengths: dict[str, list[int]] = field(default_factory=dict)
+    bytes: Counter[str] = field(default_factory=Counter)
+    trained: Counter[str] = field(default_factory=Counter)
+
+    def add(self, stats: ShardStats, split: str = "") -> None:
+        """Count the next shard of a split, or, without one, a chunk of the spool."""
+        self.statistics.merge(stats.statistics)
+        self.rejects += stats.rejects
+        if split:
+            self.shard_lengths.setdefault(split, []).append(stats.classes.total())
+            self.bytes[split] += stats.bytes
+        if split == "train":
+            self.trained += stats.classes
+
+    def counts(self) -> dict[str, int]:
+        """Return the records of each split, sorted by its name."""
+        return {split: sum(lengths) for split, lengths in sorted(self.shard_lengths.items())}
+
+
+def write_metadata(folder: Path, data: ConfigDict, plan: Plan, totals: Totals) -> None:
+    """Write all that a dataset has beside its shards.
+
+    Args:
+      folder: where the shards lie.
+      data: `config.data`.
+      plan: what they were made by.
+      totals: what was counted, `rejects` sorted.
+
+    Raises:
+      UsageError: a class has no training images.
+    """
+    _check_trained(plan.class_names, totals.trained)
+    counts = totals.counts()
+    infos = [
+        tfds.core.SplitInfo(
+            name=split,
+            shard_lengths=totals.shard_lengths[split],
+            num_bytes=totals.bytes[split],
+            filename_template=_file_names(data, split, folder),
+        )
+        for split in counts
+    ]
+    features = _features(plan.record_format, plan.class_names)
+    tfds.folder_dataset.write_metadata(
+        data_dir=folder, features=features, split_infos=infos, check_data=False
+    )
+    totals.statistics.finish().save(folder / "statistics.npz")
+    files.write_text(folder / REJECTS, "".join(f"{line}\n" for line in totals.rejects))
+    made_with = {"source": plan.kind, "counts": counts, **asdict(plan.record_format)}
+    files.write_text(folder / "preparation.json", json.dumps(made_with, indent=1) + "\n")
+
+
+def _features(record_format: RecordFormat, class_names: list[str]) -> tfds.features.FeaturesDict:
+    shape = (record_format.size, record_format.size, record_format.channels)
+    image = (
+        tfds.features.Image(shape=shape, encoding_format="jpeg")
+        if record_format.format == "jpeg"
+        else tfds.features.Tensor(shape=shape, dtype=np.uint8, encoding="bytes")
+    )
+    label = tfds.features.ClassLabel(names=class_names)
+    return tfds.features.FeaturesDict({"image": image, "label": label, "file_name": tfds.features.Text()})

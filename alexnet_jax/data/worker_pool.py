@@ -1,0 +1,117 @@
+"""Work that several processes share."""
+
+import contextlib
+import multiprocessing
+import signal
+from collections import deque
+from collections.abc import Callable, Iterator
+from multiprocessing import resource_tracker
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+from typing import Any, TypeVar
+
+from alexnet_jax.errors import RunFailure
+from alexnet_jax.progress import Progress
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+Workers = dict[Connection, SpawnProcess]
+
+
+def run_in_processes(
+    tasks: Iterator[Task],
+    work: Callable[[Task, Callable[[int], None]], Result],
+    processes: int,
+    progress: Progress,
+) -> Iterator[Result]:
+    """Do tasks in processes, and iterate over what they return, in the order in which they are done.
+
+    A task is taken from `tasks` when a process will soon want it, which bounds the memory. Each process
+    listens to a pipe of its own: when this process dies, however, its next message fails and it ends too.
+    They are spawned: a fork of a process that runs JAX's threads may hang. They end when the iterator does,
+    and when it is closed.
+
+    Args:
+      tasks: what `work` takes; must be picklable, as what it returns.
+      work: a function of a module, called with a task and with `report_progress`, which takes the number of
+        items done since it was last called.
+      processes: how many.
+      progress: counts the items.
+
+    Raises:
+      What a task raised. RunFailure: a process died.
+    """
+    workers: Workers = {}
+    try:
+        _start(workers, work, processes)
+        idle, ahead, more = set(workers), deque[Task](), True
+        while True:
+            if more and len(ahead) < processes:
+                try:
+                    ahead.append(next(tasks))
+                except StopIteration:
+                    more = False
+            while idle and ahead:
+                connection = idle.pop()
+                with contextlib.suppress(BrokenPipeError):  # it died: reading shows it
+                    connection.send(ahead.popleft())
+            busy = [connection for connection in workers if connection not in idle]
+            if not busy:
+                return
+            for ready in wait(busy, 0 if more and len(ahead) < processes else None):
+                assert isinstance(ready, Connection)
+                try:
+                    kind, value = ready.recv()
+                except (EOFError, ConnectionResetError):
+                    workers[ready].join()
+                    raise RunFailure(
+                        f"a process ended with exit code {workers[ready].exitcode} (-9: killed, perhaps for "
+                        "want of memory); what is done stays: the same command resumes"
+                    ) from None
+                if kind == "failed":
+                    raise value
+                if kind == "progress":
+                    progress.update(value)
+                else:
+                    idle.add(ready)
+                    yield value
+    finally:
+        for connection, process in workers.items():
+            process.terminate()
+            process.join()
+            connection.close()
+
+
+def _start(workers: Workers, work: Callable[..., Any], processes: int) -> None:
+    """Start processes, and put each into `workers` with its pipe.
+
+    Ctrl-C reaches every process of a terminal. These inherit that they do not hear it; this one ends them.
+    The resource tracker is started before, since its start would open the mask again.
+    """
+    context = multiprocessing.get_context("spawn")
+    resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        for _ in range(processes):
+            here, there = context.Pipe()
+            process = context.Process(target=_serve, args=(there, work), daemon=True)
+            process.start()
+            there.close()
+            workers[here] = process
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _serve(connection: Connection, work: Callable[[Any, Callable[[int], None]], Any]) -> None:
+    """Serve tasks in a worker, until it is ended or the other end of its pipe is gone."""
+    with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
+        while True:
+            task = connection.recv()
+            try:
+                answer = "done", work(task, lambda count: connection.send(("progress", count)))
+            except (BrokenPipeError, ConnectionResetError):
+                raise
+            except Exception as error:
+                connection.send(("failed", error))
+                return
+            connection.send(answer)

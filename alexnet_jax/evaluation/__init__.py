@@ -1,0 +1,1 @@
+"""Probabilities, values of layers and errors of a net, in training and afterwards."""

@@ -1,0 +1,162 @@
+"""What the explorer (`report/explorer`) needs of a trained net: its table, its numbers and some images."""
+
+import importlib.resources
+import io
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+from PIL import Image
+
+from alexnet_jax.data import images, pipeline
+from alexnet_jax.data.augment import views_of
+from alexnet_jax.data.records import open_dataset
+from alexnet_jax.data.sources.detect import open_source
+from alexnet_jax.errors import UsageError
+from alexnet_jax.inference import predict
+from alexnet_jax.model import architectures
+from alexnet_jax.model.shapes import layer_shapes
+from alexnet_jax.model.specs import Architecture, Conv, Dropout, Layer, Local, Weighted
+from alexnet_jax.workdir.trained import TrainedNet
+
+MAX_INLINE_PARAMS = 3_000_000  # that a page holds: 12 MB, 16 MB as text
+MAX_IMAGES = 10  # to pick from
+
+
+@dataclass(frozen=True)
+class ExplorerData:
+    """Hold a net for the explorer.
+
+    Attributes:
+      net: its table and what its answers mean, as JSON has it.
+      arrays: float32: '<layer>/kernel' and '<layer>/bias' in the shapes of the parameter tree, and 'mean' as
+        `inputs.mean_array` gives it.
+      images: (name, PNG file) of images of the net's own size.
+    """
+
+    net: dict[str, Any]
+    arrays: dict[str, np.ndarray]
+    images: list[tuple[str, bytes]]
+
+
+def explorer_data(net: TrainedNet) -> ExplorerData:
+    """Return what a page needs of a net: all of it, or the part before the dense layers of a large one.
+
+    Large is more than `MAX_INLINE_PARAMS` parameters.
+    """
+    architecture = convolutional_part(net.architecture)
+    data, table = net.config.data, layer_shapes(architecture)
+    whole = layer_shapes(architectures.build(net.config.model, data.crop, data.channels))
+    described = {
+        "name": architecture.name,
+        "crop": architecture.crop,
+        "size": data.size,
+        "channels": architecture.channels,
+        "classes": architecture.classes,
+        "towers": architecture.towers,
+        "hasClasses": architecture.has_classes,
+        "classNames": list(net.class_names),
+        "layers": [
+            {
+                **_row(layer),
+                "output": table[layer.name].output,
+                "macs": table[layer.name].multiply_accumulates,
+            }
+            for layer in architecture.layers
+        ],
+        "input": {
+            "form": net.normalization.mean,
+            "std": [float(np.float32(x)) for x in net.normalization.input_std],
+        },
+        "step": net.step,
+        "parameters": sum(shape.parameters for shape in table.values()),
+        "allParameters": sum(shape.parameters for shape in whole.values()),
+        "tenViews": views_of(10, data.size, architecture.crop),
+    }
+    arrays = {
+        f"{layer}/{part}": np.asarray(jax.device_get(net.params[layer][part]), np.float32)
+        for layer, shape in table.items()
+        if shape.kernel
+        for part in ("kernel", "bias")
+    }
+    arrays["mean"] = np.asarray(net.mean, np.float32)
+    return ExplorerData(described, arrays, _images(net.config, net.class_names))
+
+
+def _row(layer: Layer) -> dict[str, Any]:
+    """Return a layer as the page's JavaScript reads it."""
+    row = asdict(layer)
+    # The rows speak as the table does; what has two meanings there has two names here.
+    if "kind" in row:
+        row["how"] = row.pop("kind")
+    kind = type(layer).__name__
+    row["kind"] = {"LRN": "lrn", "WithinChannelLRN": "sameMapLrn"}.get(kind, kind[0].lower() + kind[1:])
+    if isinstance(layer, Local):
+        row["pad"], row["stride"] = (layer.pad, layer.pad), 1
+    return row
+
+
+def convolutional_part(architecture: Architecture) -> Architecture:
+    """Return the net itself, or its convolutions and what is between them where it is too large for a page.
+
+    Raises:
+      UsageError: it has none.
+    """
+    if sum(shape.parameters for shape in layer_shapes(architecture).values()) <= MAX_INLINE_PARAMS:
+        return architecture
+    rows = architecture.layers
+    cut = next(i for i, row in enumerate(rows) if isinstance(row, Weighted) and not isinstance(row, Conv))
+    while cut and isinstance(rows[cut - 1], Dropout):
+        cut -= 1
+    if not cut:
+        raise UsageError(f"{architecture.name} has no convolutions, and is too large for a page")
+    return replace(architecture, layers=rows[:cut])
+
+
+def _images(config: ConfigDict, class_names: Sequence[str]) -> list[tuple[str, bytes]]:
+    """Return a test image of each of some classes; without the run's data, scikit-learn's own images."""
+    data = config.data
+    try:
+        dataset = open_dataset(data)
+        rows = config.evaluate.batch_size
+        with closing(
+            pipeline.evaluation_batches(dataset, data.test_split, data, rows, rows=(0, rows))
+        ) as batches:
+            batch = next(batches)
+    except UsageError:
+        return _images_at_hand(data)
+    # The first of each class, then more, as far as they go.
+    real = [i for i in range(len(batch["label"])) if batch["weight"][i]]
+    firsts = [
+        next(i for i in real if batch["label"][i] == label) for label in sorted({*batch["label"][real]})
+    ]
+    chosen = (firsts + [i for i in real if i not in firsts])[:MAX_IMAGES]
+    names = [predict.class_name(int(batch["label"][i]), class_names) for i in chosen]
+    return [(name, _png(batch["image"][i])) for name, i in zip(names, chosen, strict=True)]
+
+
+def _images_at_hand(data: ConfigDict) -> list[tuple[str, bytes]]:
+    """Return scikit-learn's images: digits for a net of one channel, photographs for one of three."""
+    if data.channels == 1:
+        found: dict[str, bytes] = {}
+        for entry, image in open_source("digits").images():
+            if entry.split == "test":
+                found.setdefault(entry.label, image)
+        files = sorted(found.items())[:MAX_IMAGES]
+    else:
+        folder = Path(str(importlib.resources.files("sklearn.datasets"))) / "images"
+        files = [(path.stem, path.read_bytes()) for path in sorted(folder.glob("*.jpg"))]
+    return [
+        (name, _png(images.resize_center_crop(file, data.size, data.channels, False))) for name, file in files
+    ]
+
+
+def _png(pixels: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(file, "png", optimize=True)
+    return file.getvalue()

@@ -1,0 +1,364 @@
+"""What `report` draws, computed: kernels, guesses, neighbours, confusions, and what excites each layer."""
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from alexnet_jax.data import pipeline
+from alexnet_jax.data.augment import center_offset
+from alexnet_jax.data.records import Dataset, open_dataset
+from alexnet_jax.errors import RunFailure, UsageError
+from alexnet_jax.evaluation import activations
+from alexnet_jax.inference import deconvnet, predict, similar
+from alexnet_jax.model.specs import Conv
+from alexnet_jax.progress import Progress
+from alexnet_jax.workdir import trained
+from alexnet_jax.workdir.trained import TrainedNet
+
+MAX_IMAGES = 10_000  # of a split that are looked at, evenly spread over it; for what excites a layer:
+MAX_PATCH_IMAGES = 1_000
+GUESSED, QUERIES, NEAREST, MISTAKES, PATCHES, CHANNELS = 8, 5, 6, 12, 9, 4
+
+
+@dataclass(frozen=True)
+class LabelledImage:
+    """Hold an image as the net sees it, uint8 (crop, crop, C), and the name of its class."""
+
+    pixels: np.ndarray
+    label: str
+
+
+@dataclass(frozen=True)
+class Guess:
+    """Hold an image and the likeliest classes: (name, probability), the likeliest first."""
+
+    image: LabelledImage
+    guesses: tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """Hold a test image and the nearest training images with their distances, the nearest first."""
+
+    image: LabelledImage
+    nearest: tuple[tuple[LabelledImage, float], ...]
+
+
+@dataclass(frozen=True)
+class Confusions:
+    """Hold the errors of the centre view over test images.
+
+    Attributes:
+      names: of the classes.
+      matrix: int64 (classes, outputs): images of a class (row) that were taken for one (column).
+      top5_error: a fraction.
+      mistakes: the wrong guesses of the highest probability.
+      split, of: the split and how many images it has; the matrix counts those looked at.
+    """
+
+    names: tuple[str, ...]
+    matrix: np.ndarray
+    top5_error: float
+    mistakes: tuple[Guess, ...]
+    split: str
+    of: int
+
+
+@dataclass(frozen=True)
+class Patch:
+    """Hold one of a channel's strongest values: the part of an image that it sees, and its projection.
+
+    Attributes:
+      value: of the channel, before the ReLU.
+      box: of the crop: top, left, bottom, right.
+      pixels: uint8, the crop's pixels in the box.
+      projection: float32, in the same box.
+    """
+
+    value: float
+    box: tuple[int, ...]
+    pixels: np.ndarray
+    projection: np.ndarray
+
+
+@dataclass(frozen=True)
+class ChannelPatches:
+    """Hold the strongest patches of a convolution's channel, the strongest first, each of another image."""
+
+    layer: str
+    channel: int
+    tower: int
+    patches: tuple[Patch, ...]
+
+
+@dataclass
+class ReportData:
+    """Hold what could be computed; `missing` says of each other part why it could not.
+
+    Attributes:
+      step: of the checkpoint, None without one.
+      dataset: the folder of the images.
+      parameters: how many the net has.
+      kernels: of the first convolution, (T, kh, kw, C, channels of a tower).
+      layer, distance, searched: of the neighbours: the layer, the distance, over how many images.
+      looked_at: images among which the patches were found.
+      changed: what makes this net another than the run's own (`TrainedNet.changed`).
+    """
+
+    step: int | None = None
+    dataset: str = ""
+    parameters: int | None = None
+    towers: int = 1
+    kernels: np.ndarray | None = None
+    guesses: tuple[Guess, ...] = ()
+    neighbours: tuple[Neighbours, ...] = ()
+    layer: str = ""
+    distance: str = ""
+    searched: int = 0
+    confusions: Confusions | None = None
+    channels: tuple[ChannelPatches, ...] = ()
+    looked_at: int = 0
+    changed: dict[str, Any] = field(default_factory=dict)
+    missing: dict[str, str] = field(default_factory=dict)
+
+
+PARTS = ("kernels", "guesses", "neighbours", "confusions", "channels")
+
+
+def find(workdir: Path, config: ConfigDict, which: str, most: int = MAX_IMAGES) -> ReportData:
+    """Compute all parts that the workdir and the data allow.
+
+    Args:
+      workdir: of a run, perhaps in progress, or of converted weights.
+      config: of the run, perhaps changed on the command line.
+      which: the checkpoint.
+      most: images of a split that are looked at.
+    """
+    found = ReportData()
+    try:
+        net = trained.load(workdir, config, which)
+    except (UsageError, RunFailure) as error:
+        found.missing = dict.fromkeys(PARTS, str(error))
+        return found
+    found.step, found.towers, found.changed = net.step, net.architecture.towers, net.changed()
+    found.parameters = sum(prod(leaf.shape) for layer in net.params.values() for leaf in layer.values())
+    _kernels(net, found)
+    try:
+        data = _Data(net, open_dataset(config.data), most)
+    except (UsageError, RunFailure) as error:
+        found.missing |= dict.fromkeys(PARTS[1:], str(error))
+        return found
+    found.dataset = data.dataset.folder.parent.name
+    parts: tuple[tuple[str, Callable[[_Data, ReportData], None]], ...] = (
+        ("guesses", _guesses),
+        ("neighbours", _neighbours),
+        ("confusions", _confusions),
+        ("channels", _channels),
+    )
+    for name, compute in parts:
+        try:
+            compute(data, found)
+        except (UsageError, RunFailure) as error:
+            found.missing[name] = str(error)
+    return found
+
+
+def _kernels(net: TrainedNet, found: ReportData) -> None:
+    first = net.architecture.layers[0]
+    if not isinstance(first, Conv):
+        found.missing["kernels"] = f"the first layer, {first.name}, is not a convolution"
+        return
+    kernels = np.asarray(net.params[first.name]["kernel"], np.float32)
+    if np.isfinite(kernels).all():
+        found.kernels = kernels
+    else:
+        found.missing["kernels"] = "they are not numbers: these weights diverged"
+
+
+class _Data:
+    """Images of a run's splits."""
+
+    def __init__(self, net: TrainedNet, dataset: Dataset, most: int):
+        self.net, self.dataset, self.most = net, dataset, most
+        self.data = net.config.data
+
+    def chosen(self, split: str, most: int) -> np.ndarray:
+        """Return at most `most` record numbers, evenly spread over the split."""
+        return spread(self.dataset.size(split), most)
+
+    def batches(self, split: str, indices: np.ndarray, what: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield whole images uint8 (B, S, S, C) and labels int (B,); every batch has the same number of rows.
+
+        The last one is filled with black images, which have no label.
+        """
+        rows = activations.rows_at_once(self.net, self.net.config.evaluate.batch_size, len(indices))
+        batches = pipeline.evaluation_batches(
+            self.dataset, split, self.data, rows, rows=(0, rows), chosen=indices
+        )
+        shown = len(indices) > rows
+        with closing(batches), Progress(what, len(indices), "images", shown=shown) as progress:
+            for batch in batches:
+                count = int(batch["weight"].sum())
+                yield batch["image"], batch["label"][:count]
+                progress.update(count)
+
+    def images(self, split: str, indices: np.ndarray) -> tuple[np.ndarray, list[LabelledImage]]:
+        """Return whole images uint8 (N, S, S, C), and their centres with the names of their classes."""
+        images, labels = [], []
+        for image, label in self.batches(split, indices, "read"):
+            images.append(image[: len(label)])
+            labels.append(label)
+        whole, side = np.concatenate(images), self.data.crop
+        edge = center_offset(self.data.size, side)
+        return whole, [
+            LabelledImage(image[edge : edge + side, edge : edge + side], self.dataset.class_names[label])
+            for image, label in zip(whole, np.concatenate(labels), strict=True)
+        ]
+
+    def probabilities(self, split: str, indices: np.ndarray, what: str) -> tuple[np.ndarray, np.ndarray]:
+        """Return labels int (N,) and centre-view probabilities (N, classes)."""
+        predictor = self.net.predictor(1)
+        if self.dataset.class_names != self.net.class_names:
+            raise UsageError(f"{self.dataset.folder.parent.name} has other classes than the net")
+        labels, values = [], []
+        for images, label in self.batches(split, indices, what):
+            here = np.asarray(predictor(activations.on_mesh(self.net, images)))
+            values.append(here[: len(label)])
+            labels.append(label)
+        found = np.concatenate(values)
+        if not np.isfinite(found).all():
+            raise RunFailure("the probabilities are not numbers: these weights diverged")
+        return np.concatenate(labels), found
+
+
+def spread(size: int, most: int) -> np.ndarray:
+    """Return at most `most` of the numbers below `size`, evenly spread, ascending."""
+    count = min(size, most)
+    return (np.arange(count) * size + size // 2) // count if count else np.arange(0)
+
+
+def _guesses(data: _Data, found: ReportData) -> None:
+    split = data.data.validation_split or data.data.test_split
+    indices = data.chosen(split, GUESSED)
+    values = data.probabilities(split, indices, "guesses")[1]
+    images = data.images(split, indices)[1]
+    found.guesses = tuple(_guess(data, *both) for both in zip(images, values, strict=True))
+
+
+def _guess(data: _Data, image: LabelledImage, values: np.ndarray) -> Guess:
+    five = predict.top5(values, data.net.class_names)
+    return Guess(image, tuple((guess["name"], guess["probability"]) for guess in five))
+
+
+def _confusions(data: _Data, found: ReportData) -> None:
+    split = data.data.test_split
+    indices = data.chosen(split, data.most)
+    labels, values = data.probabilities(split, indices, "confusions")
+    guessed, classes = values.argmax(axis=1), len(data.dataset.class_names)
+    given = np.take_along_axis(values, labels[:, None], axis=1)
+    beyond = ((values > given) | ((values == given) & (np.arange(values.shape[1]) < labels[:, None]))).sum(
+        axis=1
+    )
+    matrix = np.zeros((classes, max(classes, values.shape[1])), np.int64)
+    np.add.at(matrix, (labels, guessed), 1)
+    wrong = np.flatnonzero(guessed != labels)
+    worst = wrong[np.argsort(-values[wrong, guessed[wrong]], kind="stable")[:MISTAKES]]
+    mistakes: tuple[Guess, ...] = ()
+    if len(worst):
+        images = data.images(split, indices[worst])[1]
+        mistakes = tuple(_guess(data, *both) for both in zip(images, values[worst], strict=True))
+    found.confusions = Confusions(
+        data.dataset.class_names,
+        matrix,
+        float((beyond >= 5).mean()),
+        mistakes,
+        split,
+        data.dataset.size(split),
+    )
+
+
+def _neighbours(data: _Data, found: ReportData) -> None:
+    layer = activations.embedding_layer(data.net.architecture)
+    found.layer, found.distance = layer, similar.distance_of(data.net.architecture, layer)
+    train, test = data.data.train_split, data.data.test_split
+    indices = data.chosen(train, data.most)
+    vectors = np.concatenate(
+        [
+            _values(data.net, images, layer)[: len(labels)]
+            for images, labels in data.batches(train, indices, "neighbours")
+        ]
+    )
+    whole, asked = data.images(test, data.chosen(test, QUERIES))
+    queries = _values(data.net, whole, layer)
+    if not np.isfinite(vectors).all():
+        raise RunFailure(f"the values of {layer} are not numbers: these weights diverged")
+    distances, positions = similar.nearest(vectors, queries, NEAREST, found.distance)
+    rows = []
+    for image, far, where in zip(asked, distances, positions, strict=True):
+        near = data.images(train, indices[where])[1]
+        rows.append(Neighbours(image, tuple(zip(near, map(float, far), strict=True))))
+    found.neighbours, found.searched = tuple(rows), len(indices)
+
+
+def _values(net: TrainedNet, images: np.ndarray, layer: str) -> np.ndarray:
+    """Return the values of a layer as vectors (B, D)."""
+    batch_size = net.config.evaluate.batch_size
+    return activations.activations(net, images, [layer], batch_size)[layer].reshape(len(images), -1)
+
+
+def _channels(data: _Data, found: ReportData) -> None:
+    layers = deconvnet.convolutions(data.net.architecture)
+    if not layers:
+        raise UsageError("this net has no convolutions")
+    split = data.data.validation_split or data.data.test_split
+    indices = data.chosen(split, min(data.most, MAX_PATCH_IMAGES))
+    parts: dict[str, list[Any]] = {layer: [] for layer in layers}
+    for images, labels in data.batches(split, indices, "strongest patches"):
+        for layer, arrays in deconvnet.strongest(data.net, images, layers).items():
+            parts[layer].append([array[: len(labels)] for array in arrays])
+    shown: list[ChannelPatches] = []
+    for layer in layers:
+        values, rows, columns = (np.concatenate(arrays) for arrays in zip(*parts[layer], strict=True))
+        if not np.isfinite(values).all():
+            raise RunFailure(f"the values of {layer} are not numbers: these weights diverged")
+        shown += _channels_of(data, split, indices, layer, values, rows, columns)
+    found.channels, found.looked_at = tuple(shown), len(indices)
+
+
+def _channels_of(
+    data: _Data,
+    split: str,
+    indices: np.ndarray,
+    layer: str,
+    values: np.ndarray,
+    rows: np.ndarray,
+    columns: np.ndarray,
+) -> list[ChannelPatches]:
+    net = data.net.architecture
+    patches = min(PATCHES, len(indices))
+    order = np.argsort(-values, axis=0, kind="stable")[:patches]  # (patches, channels): images
+    alive = np.take_along_axis(values, order, axis=0)[-1] > 0
+    numbers = deconvnet.channels_to_show(net, layer, alive, CHANNELS)
+    if not numbers:
+        return []
+    which, channels = order[:, numbers].T.reshape(-1), np.repeat(numbers, patches)
+    whole, images = data.images(split, indices[which])
+    at_row, at_column = rows[which, channels], columns[which, channels]
+    projected = deconvnet.projections(data.net, whole, layer, channels, at_row, at_column)
+    found = []
+    for i, (channel, image) in enumerate(zip(channels, images, strict=True)):
+        box = deconvnet.receptive_field(net, layer, int(at_row[i]), int(at_column[i]))
+        inside = (slice(box[0], box[2]), slice(box[1], box[3]))
+        value = float(values[which[i], channel])
+        found.append(Patch(value, box, image.pixels[inside], projected[i][inside]))
+    share = values.shape[1] // net.towers
+    return [
+        ChannelPatches(layer, channel, channel // share, tuple(found[start : start + patches]))
+        for channel, start in zip(numbers, range(0, len(found), patches), strict=True)
+    ]

@@ -1,0 +1,158 @@
+"""What torch.save writes (torch/serialization.py): tensors named by a pickle, and their numbers.
+
+Since PyTorch 1.6 it is a zip archive with data.pkl and one file for each storage; before, a row of pickles
+and then the storages. A tensor is a storage, an offset, a size and strides.
+"""
+
+import io
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from alexnet_jax.interop.formats.weights import DTYPES, Weights
+from alexnet_jax.interop.unpickle import BadFile, Name, as_dict, unpickle
+
+STORAGES = {storage: np.dtype(dtype) for storage, _, dtype in DTYPES}
+LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
+
+
+@dataclass(frozen=True)
+class _Storage:
+    key: str
+    dtype: np.dtype
+    count: int
+
+
+@dataclass(frozen=True)
+class _Tensor:
+    storage: _Storage
+    offset: int
+    size: tuple[int, ...]
+    stride: tuple[int, ...]
+
+    def array(self, content: bytes | memoryview) -> np.ndarray:
+        values = np.frombuffer(content, self.storage.dtype)
+        sizes = (*self.size, *self.stride, self.offset)
+        if len(self.size) != len(self.stride) or not all(type(n) is int and n >= 0 for n in sizes):
+            raise BadFile(f"a tensor in it has the size {self.size} and the strides {self.stride}")
+        count: int = prod(self.size)
+        if count == 0:
+            return np.zeros(self.size, values.dtype)
+        last = self.offset + sum((n - 1) * step for n, step in zip(self.size, self.stride, strict=True))
+        if max(count - 1, last) >= len(values):
+            raise BadFile(f"a tensor of {self.size} in it has only {len(values)} numbers")
+        steps = [step * values.itemsize for step in self.stride]
+        return np.lib.stride_tricks.as_strided(values[self.offset :], self.size, steps, writeable=False)
+
+
+def _storage(identity: Any) -> _Storage:
+    kind, dtype, key, _, count = identity[:5]
+    view = identity[5] if len(identity) > 5 else None
+    if kind != "storage" or view is not None or type(dtype) is not Name or type(count) is not int:
+        raise BadFile("its pickle mentions something that is not a storage of a tensor")
+    return _Storage(str(key), STORAGES[dtype.text], count)
+
+
+def _tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> _Tensor:
+    if type(storage) is not _Storage or type(size) is not tuple or type(stride) is not tuple:
+        raise BadFile("its pickle makes a tensor of something that is not a storage")
+    return _Tensor(storage, offset, size, stride)
+
+
+NAMES: dict[str, Callable[..., Any] | None] = {
+    "collections.OrderedDict": as_dict,
+    "collections.Counter": as_dict,
+    "torch._utils._rebuild_tensor": _tensor,
+    "torch._utils._rebuild_tensor_v2": _tensor,
+    "torch._utils._rebuild_parameter": lambda tensor, *_: tensor,
+    **dict.fromkeys(STORAGES),
+}
+
+
+def read(data: bytes) -> Weights:
+    """Return the tensors of a state_dict, bare or in a checkpoint under a name that PyTorch's examples use.
+
+    Raises:
+      BadFile: torch.save did not write it, or it holds more than tensors.
+      Exception: it is damaged; any kind, as damage leads anywhere.
+    """
+    root, content = _open_zip(data) if data[:4] == b"PK\x03\x04" else _open_legacy(data)
+    for name in ("state_dict", "model_state_dict", "model"):
+        if isinstance(root, dict) and isinstance(root.get(name), dict):
+            root = root[name]
+    if not isinstance(root, dict):
+        raise BadFile("it holds no state_dict")
+    arrays = {}
+    for name, value in root.items():
+        if isinstance(value, _Tensor):
+            parts = [part for part in str(name).split(".") if part != "module"]  # DataParallel puts it there
+            arrays[".".join(parts)] = value.array(content(value.storage))
+    return Weights("torch", arrays)
+
+
+Content = Callable[[_Storage], bytes | memoryview]
+
+
+def _open_zip(data: bytes) -> tuple[Any, Content]:
+    archive = zipfile.ZipFile(io.BytesIO(data))
+    pickles = [name for name in archive.namelist() if name.split("/")[1:] == ["data.pkl"]]
+    if len(pickles) != 1:
+        raise BadFile("it is a zip archive, and not one that torch.save wrote")
+    folder = pickles[0].removesuffix("data.pkl")
+    if any(name.startswith(f"{folder}code/") for name in archive.namelist()):
+        raise BadFile("it is a TorchScript program, and nothing in a file is run: save model.state_dict()")
+    if any(info.compress_type != zipfile.ZIP_STORED for info in archive.infolist()):
+        raise BadFile("parts of it are compressed, which torch.save does not do")
+    if sum(info.file_size for info in archive.infolist()) > len(data):
+        raise BadFile("its parts lie over each other")
+    if f"{folder}byteorder" in archive.namelist() and archive.read(f"{folder}byteorder") != b"little":
+        raise BadFile("it was written on a machine of another byte order")
+    root = unpickle(io.BytesIO(archive.read(pickles[0])), NAMES, _storage)
+    read: dict[str, bytes] = {}
+
+    def content(storage: _Storage) -> bytes:
+        if storage.key not in read:
+            read[storage.key] = archive.read(f"{folder}data/{storage.key}")
+        if len(read[storage.key]) != storage.count * storage.dtype.itemsize:
+            raise BadFile(f"storage {storage.key} of {storage.count} numbers is not all there")
+        return read[storage.key]
+
+    return root, content
+
+
+def _open_legacy(data: bytes) -> tuple[Any, Content]:
+    file = io.BytesIO(data)
+    try:
+        magic = unpickle(file, {})
+    except Exception:
+        magic = None
+    if magic != LEGACY_MAGIC:
+        raise BadFile("torch.save did not write it, or its end is missing")
+    unpickle(file, {})  # the version of the protocol
+    if unpickle(file, {}).get("little_endian") is not True:
+        raise BadFile("it was written on a machine of another byte order")
+    met: dict[str, _Storage] = {}
+
+    def storage(identity: Any) -> _Storage:
+        found = _storage(identity)
+        return met.setdefault(found.key, found)
+
+    root = unpickle(file, NAMES, storage)
+    keys = unpickle(file, {})
+    rest, begins, position = memoryview(data), {}, file.tell()
+    for key in keys:  # 8 bytes say how many numbers a storage has, and then they come
+        count = int.from_bytes(rest[position : position + 8], "little")
+        begins[key] = position + 8
+        position += 8 + count * met[key].dtype.itemsize
+        if count != met[key].count or position > len(data):
+            raise BadFile(f"storage {key} of {count} numbers is not all there")
+
+    def content(storage: _Storage) -> memoryview:
+        begin = begins[storage.key]
+        return rest[begin : begin + storage.count * storage.dtype.itemsize]
+
+    return root, content

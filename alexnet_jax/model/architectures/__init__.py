@@ -1,0 +1,79 @@
+"""The networks by name: each a function of its arguments to a table of layers."""
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from alexnet_jax.errors import UsageError
+from alexnet_jax.model.architectures import alexnet_2012, caffe, cifar10, mnist, source_2012, torchvision
+from alexnet_jax.model.architectures.common import require
+from alexnet_jax.model.shapes import layer_shapes
+from alexnet_jax.model.specs import Architecture, Table
+
+TABLES: dict[str, Callable[..., Table]] = {
+    table.__name__: table
+    for table in (
+        alexnet_2012.alexnet_2012,
+        source_2012.alexnet_2012_source,
+        source_2012.source_132,
+        source_2012.source_145_half,
+        source_2012.source_146,
+        source_2012.source_147,
+        source_2012.source_148,
+        source_2012.source_150,
+        caffe.caffe,
+        caffe.caffenet,
+        torchvision.torchvision,
+        cifar10.cifar10_26,
+        cifar10.cifar10_19,
+        cifar10.cifar10_18,
+        cifar10.cifar10_13,
+        cifar10.cifar10_11,
+        mnist.fully_connected,
+    )
+}
+
+_DTYPES = ("float32", "bfloat16", "float64")
+# What the values of `config.model` must be: their type, what more they must fulfil, and both in words.
+_ARGUMENTS: dict[str, tuple[Any, Callable[[Any], bool], str]] = {
+    "classes": (int, lambda v: v == 0 or v >= 2, "a whole number of at least 2, or 0: the data's"),
+    "width": (int | float, lambda v: v > 0, "a number above 0"),
+    "towers": (int, lambda v: v in (1, 2), "1 or 2"),
+    "communicate_at": (tuple, lambda v: True, "a tuple of layer names"),
+    "without": (tuple, lambda v: True, "a tuple of layer names"),
+    "hidden": (tuple, lambda v: all(type(x) is int and x > 0 for x in v), "a tuple of whole numbers above 0"),
+    "activation": (str, lambda v: v in ("relu", "tanh", "sigmoid"), "'relu', 'tanh' or 'sigmoid'"),
+    "lrn": (bool, lambda v: True, "True or False"),
+    "pool_size": (int, lambda v: v > 0, "a whole number above 0"),
+    "dropout": (int | float, lambda v: 0 <= v < 1, "a number from 0 to below 1"),
+    "compute_dtype": (str, lambda v: v in _DTYPES, "'float32', 'bfloat16' or 'float64'"),
+}
+
+
+def build(model: ConfigDict, crop: int, channels: int) -> Architecture:
+    """Return the architecture that `config.model` names, for images of `crop` x `crop` x `channels`.
+
+    Where `classes` is 0, which is to become what the data has, it is built for 2.
+
+    Raises:
+      UsageError: an unknown name, a missing, unknown or wrong argument, an image too small.
+    """
+    arguments = dict(model)
+    name = arguments.pop("architecture")
+    require(name in TABLES, f"config.model.architecture={name!r}: there are {', '.join(TABLES)}")
+    wanted = {*inspect.signature(TABLES[name]).parameters, "compute_dtype"} - {"crop", "channels"}
+    for key in sorted(wanted - arguments.keys()):
+        raise UsageError(f"config.model.{key} is missing: {name} takes {', '.join(sorted(wanted))}")
+    for key in sorted(arguments.keys() - wanted):
+        raise UsageError(f"config.model.{key} is not an argument of {name}: {', '.join(sorted(wanted))}")
+    for key, value in arguments.items():
+        kind, allowed, words = _ARGUMENTS[key]
+        fits = isinstance(value, kind) and (kind is bool or not isinstance(value, bool)) and allowed(value)
+        require(fits, f"config.model.{key}={value!r}: it must be {words}")
+    classes, dtype = arguments.pop("classes") or 2, arguments.pop("compute_dtype")
+    table = TABLES[name](crop=crop, channels=channels, classes=classes, **arguments)
+    architecture = Architecture(name, crop, channels, classes, table.towers, table.layers, dtype)
+    layer_shapes(architecture)  # raises where the image is too small
+    return architecture

@@ -1,0 +1,70 @@
+"""What a run prints before its first step."""
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from alexnet_jax.model.shapes import layer_shapes
+from alexnet_jax.training.setup import RunSetup
+from alexnet_jax.training.warm_start import Initial
+
+MAX_PROCESSES_SHOWN = 64
+
+
+def banner(setup: RunSetup, workdir: object, processes: int, initial: Initial | None) -> str:
+    """Return lines that say what is trained, on what, and what may surprise the user.
+
+    Args:
+      setup: of the run.
+      workdir: its folder.
+      processes: how many the run has.
+      initial: the net that it starts from, None where its parameters are drawn.
+    """
+    config, mesh = setup.config, setup.mesh
+    data, model = mesh.shape["data"], mesh.shape["model"]
+    towers = "a tower a device" if model == 2 else "all towers on one device"
+    rest = len(jax.devices()) - mesh.size
+    unused = f"; {rest} devices stay unused" if rest else ""
+    parameters = sum(shape.parameters for shape in layer_shapes(setup.architecture).values())
+    lines = [
+        f"{setup.architecture.name}: {parameters:,} parameters",
+        f"mesh: {data} x {model} of {mesh.devices.flat[0].device_kind} ({towers}){unused}",
+        f"data: {setup.dataset.folder}, {setup.train_images:,} images in {config.data.train_split!r}",
+        f"run: {config.train.epochs:g} epochs = {setup.total_steps:,} steps of {config.data.batch_size}",
+        f"workdir: {workdir}",
+    ]
+    if processes > 1:
+        lines += process_lines(mesh, setup.architecture.towers, config.data.batch_size)
+    if initial is not None:
+        new = ", ".join(initial.new)
+        lines.append(f"from {config.train.init_from}: {', '.join(initial.layers)}; drawn anew: {new}")
+    if not config.data.validation_split:
+        lines.append("no validation split: nothing is selected, the last checkpoint is the result")
+    if config.schedule.steps and config.schedule.steps[-1][0] >= config.train.epochs:
+        epoch, rate = config.schedule.steps[-1]
+        lines.append(f"the run ends before the learning rate becomes {rate:g} at epoch {epoch:g}")
+    fewer = len(setup.dataset.class_names)
+    if fewer < config.model.classes:
+        lines.append(f"the data has {fewer} classes, the net {config.model.classes}")
+    return "\n".join(lines)
+
+
+def process_lines(mesh: Mesh, towers: int, batch_size: int) -> list[str]:
+    """Return a line for each process of the mesh: its devices, their towers and images of each batch."""
+    data, model = mesh.shape["data"], mesh.shape["model"]
+    held: dict[int, list[tuple[int, int, int]]] = {}
+    for (replica, column), device in np.ndenumerate(mesh.devices):
+        held.setdefault(device.process_index, []).append((device.id, replica, column))
+    lines = [f"processes: {len(held)}"]
+    for process, devices in held.items():
+        rows, columns = [d[1] for d in devices], sorted({d[2] for d in devices})
+        share, each = batch_size // data, towers // model
+        names = ", ".join(str(tower) for c in columns for tower in range(c * each, (c + 1) * each))
+        lines.append(
+            f"  process {process}: device {', '.join(str(d[0]) for d in devices)}; tower {names}; "
+            f"images {min(rows) * share} to {(max(rows) + 1) * share - 1} of each batch"
+        )
+    if len(lines) > MAX_PROCESSES_SHOWN + 1:
+        more = len(held) - MAX_PROCESSES_SHOWN
+        lines[MAX_PROCESSES_SHOWN + 1 :] = [f"  and {more} more in the same way"]
+    return lines

@@ -1,0 +1,119 @@
+"""What is checked and fixed before a run starts: config, data, net, mesh, and that all processes agree."""
+
+import hashlib
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+from jax.sharding import Mesh
+from ml_collections import ConfigDict, FrozenConfigDict
+
+from alexnet_jax.config import compatibility, resolve
+from alexnet_jax.config import io as config_io
+from alexnet_jax.data.records import Dataset, open_dataset
+from alexnet_jax.data.splits import check_classes, choose_splits
+from alexnet_jax.data.workers import worker_count
+from alexnet_jax.distributed import Group
+from alexnet_jax.errors import UsageError
+from alexnet_jax.model import architectures, sharding
+from alexnet_jax.model.specs import Architecture
+from alexnet_jax.training import optimizer
+
+# Keys that may differ between the processes of a run: a machine may have its own copy of the data.
+LOCAL_KEYS = ("config.data.dir", "config.data.threads", "config.data.workers")
+
+
+@dataclass(frozen=True)
+class RunSetup:
+    """Hold what is fixed for a run before its first step.
+
+    Attributes:
+      config: resolved: its splits are there, its classes are counted.
+      dataset: the prepared data.
+      architecture: the net.
+      mesh: the devices.
+      train_images: how many images an epoch has.
+      total_steps: updates in the whole run.
+    """
+
+    config: FrozenConfigDict
+    dataset: Dataset
+    architecture: Architecture
+    mesh: Mesh
+    train_images: int
+    total_steps: int
+
+    def epoch(self, step: int) -> float:
+        """Return the epochs behind a run that has made `step` updates."""
+        return step * int(self.config.data.batch_size) / self.train_images
+
+
+def check_run(config: ConfigDict) -> tuple[FrozenConfigDict, Architecture, Mesh]:
+    """Check all that can be checked without the data.
+
+    Raises:
+      UsageError: config, model or devices do not fit together.
+    """
+    config = resolve.freeze(config)
+    architecture = architectures.build(config.model, config.data.crop, config.data.channels)
+    optimizer.layer_rules(architecture, config.optimizer, config.schedule)
+    part = config.data.batch_size // config.train.accumulate_steps
+    mesh = sharding.make_mesh(config.mesh.data, config.mesh.model, architecture.towers, part)
+    return config, architecture, mesh
+
+
+def prepare_run(config: ConfigDict) -> RunSetup:
+    """Check all that can be checked before anything is compiled, and resolve the config.
+
+    The resolved config names splits that the dataset has (`data.splits.choose_splits`), and in
+    `model.classes`, where that is 0, how many classes it has.
+
+    Raises:
+      UsageError: as `check_run` does, or the data does not fit.
+    """
+    config, architecture, mesh = check_run(config)
+    dataset = open_dataset(config.data)
+    chosen = choose_splits(config.data, dataset.splits)
+    config = resolve.replace(
+        config,
+        {
+            "data.train_split": chosen.train,
+            "data.validation_split": chosen.validation,
+            "data.test_split": chosen.test,
+            "model.classes": config.model.classes or len(dataset.class_names),
+        },
+    )
+    architecture = architectures.build(config.model, config.data.crop, config.data.channels)
+    check_classes(len(dataset.class_names), config.model.classes, str(dataset.folder))
+    if chosen.notice and not jax.process_index():
+        print(
+            f"{dataset.folder.parent.name} has {' and '.join(dataset.splits)}: {chosen.notice}",
+            file=sys.stderr,
+        )
+    for split in (chosen.train, chosen.validation, chosen.test):
+        if split:
+            dataset.records(split)  # refuses one that is not there or is empty
+    first, last = sharding.rows_here(mesh, config.data.batch_size)
+    worker_count(config.data, last - first)  # refuses more than shared memory has room for
+    train_images = dataset.size(config.data.train_split)
+    total_steps = resolve.total_steps(config, train_images)
+    return RunSetup(config, dataset, architecture, mesh, train_images, total_steps)
+
+
+def check_same_everywhere(setup: RunSetup, group: Group) -> None:
+    """Check that every process of the run was given the same config and data.
+
+    Raises:
+      UsageError: naming the key in which this process differs from the first.
+    """
+    dataset = setup.dataset
+    sizes = {name: dataset.size(name) for name in dataset.splits}
+    mean = hashlib.sha256(dataset.statistics.mean.tobytes()).hexdigest()
+    flat = compatibility.flatten(config_io.to_json(setup.config))
+    found: dict[str, Any] = {f"config.{key}": value for key, value in flat.items()}
+    found[f"the data {setup.config.data.name}"] = [list(dataset.class_names), sizes, mean]
+    for key, value in group.broadcast_from_primary(lambda: found).items():
+        if key not in LOCAL_KEYS and found.get(key) != value:
+            short = "" if key.startswith("the") else f": {found.get(key)!r}, not {value!r}"
+            raise UsageError(f"{key} is not the same here as in the first process{short}")

@@ -1,0 +1,99 @@
+"""Where the time of training goes: steps in flight, their sums, and how long the device waits for input."""
+
+import collections
+import math
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping
+from typing import Any, NoReturn
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from alexnet_jax.evaluation import metrics
+from alexnet_jax.model import sharding
+
+STEPS_IN_FLIGHT = 2  # steps that may wait on the device while the host prepares the next
+
+
+class Window:
+    """Collect the steps since the last line of the log: their sums, still on the device, and their time.
+
+    Attributes:
+      sums: one for each step.
+      mean_loss: of the window closed last.
+      note: its values for the progress bar.
+      seconds: how long it took.
+      waited: how long the device had nothing to do for want of input.
+    """
+
+    def __init__(self) -> None:
+        self.sums: list[metrics.Sums] = []
+        self.note = ""
+        self.mean_loss = math.nan
+        self.seconds = self.waited = 0.0
+        self._started = time.monotonic()
+        self._waiting = 0.0
+        self._latest: metrics.Sums | None = None
+
+    def add(self, sums: metrics.Sums) -> None:
+        """Add a step; wait until no more than `STEPS_IN_FLIGHT` are unfinished."""
+        self.sums.append(sums)
+        self._latest = sums
+        if len(self.sums) > STEPS_IN_FLIGHT:
+            jax.block_until_ready(self.sums[-1 - STEPS_IN_FLIGHT])
+
+    def wait_for_input(self, seconds: float) -> None:
+        """Count a wait of the host as one of the device where the device has nothing left to do."""
+        if self._latest is None or self._latest.loss.is_ready():  # type: ignore[attr-defined]
+            self._waiting += seconds
+
+    def restart(self) -> None:
+        """Leave what was not training out of the throughput."""
+        self._started = time.monotonic()
+
+    def close(self, step: int, fail: Callable[[int], NoReturn]) -> metrics.Averages:
+        """Return the averages of the window, which ends at `step`, and begin a new one.
+
+        Args:
+          step: the number of the last step in the window.
+          fail: called with the number of the first step whose loss is not finite.
+        """
+        values = jax.device_get(self.sums)
+        for back, sums in enumerate(values):
+            if not np.isfinite(sums.loss):
+                fail(step - len(values) + back + 1)
+        now = time.monotonic()
+        self.seconds, self._started = now - self._started, now
+        self.waited, self._waiting = self._waiting, 0.0
+        self.sums = []
+        found = metrics.average(values)
+        self.mean_loss = found.loss
+        self.note = f"loss {found.loss:.3f}, error {found.top1_error:.1%}"
+        return found
+
+    def rates(self, images: int) -> dict[str, float]:
+        """Return the tags of the log that say how fast `images` went through the window closed last."""
+        seconds = max(self.seconds, 1e-9)
+        return {
+            "perf/images_per_second": images / seconds,
+            "perf/input_wait_fraction": min(self.waited / seconds, 1.0),
+        }
+
+
+def batches_ahead(
+    batches: Iterator[Mapping[str, Any]], mesh: Mesh, window: Window
+) -> Generator[dict[str, jax.Array], None, None]:
+    """Yield batches on the device, the next one already on its way while one is used."""
+    queue: collections.deque[dict[str, jax.Array]] = collections.deque()
+    while True:
+        started = time.monotonic()
+        try:
+            host = next(batches)
+        except StopIteration:
+            break
+        window.wait_for_input(time.monotonic() - started)
+        queue.append(sharding.to_device(host, mesh))
+        if len(queue) == 2:
+            yield queue.popleft()
+    yield from queue

@@ -1,0 +1,296 @@
+"""Checkpoints: `checkpoints/<step>/` with Orbax's `state` and a manifest. The only module that knows Orbax.
+
+Orbax restores a file with a flipped bit without a word, so `manifest.json`, written last, lists every
+file with its size and SHA-256. It also holds the checkpoint's metadata, with a checksum of its own: the
+epoch, the schedule's memory, the validation error. A folder without a manifest is an interrupted save, one
+that does not agree with its manifest is corrupt: neither is used.
+"""
+
+import hashlib
+import json
+import shutil
+import threading
+from pathlib import Path
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+
+from alexnet_jax import files
+from alexnet_jax.distributed import explain
+from alexnet_jax.errors import RunFailure, UsageError
+from alexnet_jax.progress import printable
+from alexnet_jax.workdir import layout
+
+
+class Checkpoints:
+    """Save, list, verify and restore the checkpoints of one workdir.
+
+    Args:
+      workdir: the run's folder.
+      keep: how many of the last to keep; the best by validation error is kept, too.
+
+    Attributes:
+      folder: in which they lie, one folder a step.
+    """
+
+    def __init__(self, workdir: Path, keep: int = 1):
+        self.folder = (workdir / layout.CHECKPOINTS).absolute()
+        self.keep = keep
+        self._orbax = ocp.AsyncCheckpointer(ocp.PyTreeCheckpointHandler())
+        self._finisher: threading.Thread | None = None
+        self._failure: BaseException | None = None
+
+    def steps(self) -> list[int]:
+        """Return the steps of all complete checkpoints, ascending."""
+        return sorted(int(path.name) for path in self._folders() if (path / layout.MANIFEST).is_file())
+
+    def interrupted(self) -> list[str]:
+        """Return the names of what interrupted saves left, or of the save that runs."""
+        return sorted(path.name for path in self._folders() if not (path / layout.MANIFEST).is_file())
+
+    def _folders(self) -> list[Path]:
+        if not self.folder.is_dir():
+            return []
+        return [path for path in self.folder.iterdir() if path.name.isdecimal()]
+
+    def metadata(self, step: int) -> dict[str, Any]:
+        """Return what was saved with the state at `step`: 'epoch', 'schedule' and so on."""
+        manifest = json.loads((self.folder / str(step) / layout.MANIFEST).read_text())
+        metadata: dict[str, Any] = manifest["progress"]
+        return metadata
+
+    def best(self) -> int | None:
+        """Return the checkpoint with the lowest validation top-1 error, the earliest of equals.
+
+        None where no checkpoint has one.
+        """
+        known = []
+        for step in self.steps():
+            try:
+                error = self.metadata(step).get("validation_top1_error")
+            except (OSError, ValueError, KeyError, TypeError, AttributeError):
+                continue  # a corrupt manifest: `find_corruption` names it where the checkpoint is asked for
+            if error is not None:
+                known.append((error, step))
+        return min(known)[1] if known else None
+
+    def save(self, step: int, state: Any, metadata: dict[str, Any]) -> None:
+        """Save in the background; the values are those of this moment. One save runs at a time.
+
+        Args:
+          step: names the checkpoint.
+          state: a tree of arrays.
+          metadata: what else a resumed run needs, for JSON: 'epoch', 'schedule', 'validation_top1_error'.
+
+        Raises:
+          RunFailure: the save before this one failed.
+        """
+        self.wait()
+        folder = self.folder / str(step)
+        try:
+            if jax.process_index() == 0:
+                if folder.exists():
+                    _remove(folder)
+                folder.mkdir(parents=True)
+            self._orbax.save(folder / layout.STATE, args=ocp.args.PyTreeSave(state))
+        except (OSError, ValueError) as error:
+            raise RunFailure(
+                f"the checkpoint {folder} cannot be written: {_first_line(error)}{explain()}"
+            ) from error
+        self._finisher = threading.Thread(target=self._finish, args=(folder, metadata))
+        self._finisher.start()
+
+    def update_metadata(self, step: int, metadata: dict[str, Any]) -> None:
+        """Replace the metadata of the complete checkpoint at `step` in one move."""
+        self.wait()
+        if jax.process_index() == 0:
+            folder = self.folder / str(step)
+            manifest = json.loads((folder / layout.MANIFEST).read_text())
+            _write_manifest(folder, manifest["files"], metadata)
+
+    def _finish(self, folder: Path, metadata: dict[str, Any]) -> None:
+        try:
+            self._orbax.wait_until_finished()
+            if jax.process_index() == 0:
+                _write_manifest(folder, checksums(folder), metadata)
+                self._remove_old()
+        except BaseException as error:  # handed to the caller of wait
+            self._failure = error
+
+    def _remove_old(self) -> None:
+        steps, best = self.steps(), self.best()
+        for step in steps[: -self.keep]:
+            if step != best:
+                self.remove(step)
+
+    def wait(self) -> None:
+        """Wait until the save that runs is on disk.
+
+        Raises:
+          RunFailure: it failed.
+        """
+        if self._finisher is not None:
+            self._finisher.join()
+            self._finisher = None
+        if self._failure is not None:
+            failure, self._failure = self._failure, None
+            raise RunFailure(
+                f"a checkpoint cannot be written: {_first_line(failure)}{explain()}"
+            ) from failure
+
+    def clean(self) -> list[str]:
+        """Remove what interrupted saves left; return the names of what was removed."""
+        for step in self.steps():
+            files.remove_partial(self.folder / str(step))
+        left = self.interrupted()
+        for name in left:
+            _remove(self.folder / name)
+        return left
+
+    def remove(self, step: int) -> None:
+        """Remove the checkpoint at `step`."""
+        _remove(self.folder / str(step))
+
+    def find_corruption(self, step: int) -> str | None:
+        """Return what is wrong with the checkpoint at `step`; None when it is as it was written."""
+        folder = self.folder / str(step)
+        try:
+            text = (folder / layout.MANIFEST).read_text()
+            manifest = json.loads(text)
+            if manifest["progress_sha256"] != _digest(manifest["progress"]) or text != _as_text(manifest):
+                return f"{folder / layout.MANIFEST} is not as it was written"
+            found = checksums(folder)
+            for name, written in manifest["files"].items():
+                if name not in found:
+                    return f"{folder / name} is missing"
+                if found[name] != written:
+                    return f"{folder / name} is not as it was written"
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            return f"{folder / layout.MANIFEST} cannot be read: {error}"
+        return None
+
+    def resolve_step(self, which: str) -> int:
+        """Return the step that `which` names: 'last', 'best' (else the last), or a number.
+
+        Raises:
+          UsageError: there is no such checkpoint.
+        """
+        steps = self.steps()
+        if not steps:
+            raise UsageError(f"{self.folder} holds no complete checkpoint: train first")
+        if which in ("last", "best"):
+            best = self.best() if which == "best" else None
+            return steps[-1] if best is None else best
+        if not which.isdecimal() or int(which) not in steps:
+            raise UsageError(
+                f"--checkpoint={which}: {self.folder} holds {', '.join(map(str, steps))}; or say last or best"
+            )
+        return int(which)
+
+    def shapes(self, step: int) -> dict[str, tuple[int, ...]]:
+        """Return the shape of each array at `step` by its name, such as 'params/conv1/kernel'.
+
+        Raises:
+          UsageError: the checkpoint cannot be read.
+        """
+        folder = self.folder / str(step) / layout.STATE
+        try:
+            metadata = ocp.Checkpointer(ocp.PyTreeCheckpointHandler()).metadata(folder)
+            if metadata.item_metadata is None:
+                raise ValueError("what it says of its arrays is damaged or missing")
+            return _names_and_shapes(metadata.item_metadata.tree)
+        except Exception as error:  # Orbax raises whatever a damaged file leads it to
+            raise UsageError(f"{folder} cannot be read: {_first_line(error)}") from error
+
+    def verified_restore(self, step: int, target: Any) -> Any:
+        """Check that the checkpoint at `step` is as it was written, and `restore` it.
+
+        Raises:
+          RunFailure: it is corrupt. UsageError: as `restore`.
+        """
+        corruption = self.find_corruption(step)
+        if corruption:
+            raise RunFailure(f"checkpoint {step} is damaged: {corruption}; choose another with --checkpoint")
+        return self.restore(step, target)
+
+    def restore(self, step: int, target: Any) -> Any:
+        """Return the arrays at `step`, sharded as `target` says, whatever the devices were when it was saved.
+
+        Args:
+          step: of a complete checkpoint that `find_corruption` finds nothing wrong with.
+          target: a tree of jax.ShapeDtypeStruct with shardings; part of the saved tree is enough, and only
+            that is read.
+
+        Raises:
+          UsageError: the saved arrays do not have the target's shapes or names.
+        """
+        folder = self.folder / str(step) / layout.STATE
+        checkpointer = ocp.Checkpointer(ocp.PyTreeCheckpointHandler())
+        restore_args = ocp.checkpoint_utils.construct_restore_args(target)
+        try:
+            saved = self.shapes(step)
+            for name, shape in _names_and_shapes(target).items():
+                if name not in saved:
+                    raise UsageError(f"{folder} holds no {name}: it is of another net")
+                if saved[name] != shape:
+                    raise UsageError(f"{folder}: {name} is {saved[name]}, and this config needs {shape}")
+            return checkpointer.restore(
+                folder,
+                args=ocp.args.PyTreeRestore(item=target, restore_args=restore_args, partial_restore=True),
+            )
+        except UsageError:
+            raise
+        except Exception as error:  # Orbax and TensorStore raise whatever a damaged file leads them to
+            raise UsageError(f"{folder} cannot be restored: {_first_line(error)}") from error
+
+    def close(self) -> None:
+        """Wait for the save that runs and release Orbax's threads."""
+        try:
+            self.wait()
+        finally:
+            self._orbax.close()
+
+
+def checksums(folder: Path) -> dict[str, list[Any]]:
+    """Return [size in bytes, SHA-256] of each file below `folder` but the manifest, by relative name."""
+    table: dict[str, list[Any]] = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path.name != layout.MANIFEST:
+            with path.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            table[path.relative_to(folder).as_posix()] = [path.stat().st_size, digest]
+    return table
+
+
+def _write_manifest(folder: Path, table: dict[str, list[Any]], metadata: dict[str, Any]) -> None:
+    manifest = {"progress": metadata, "progress_sha256": _digest(metadata), "files": table}
+    files.write_text(folder / layout.MANIFEST, _as_text(manifest))
+
+
+def _as_text(manifest: dict[str, Any]) -> str:
+    return json.dumps(manifest, indent=1)
+
+
+def _digest(metadata: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(metadata, sort_keys=True).encode()).hexdigest()
+
+
+def _remove(folder: Path) -> None:
+    """Remove a checkpoint, its manifest first: half removed, it counts as an interrupted save."""
+    (folder / layout.MANIFEST).unlink(missing_ok=True)
+    files.synchronise_folder(folder)
+    shutil.rmtree(folder)
+
+
+def _names_and_shapes(tree: Any) -> dict[str, tuple[int, ...]]:
+    flat, _ = jax.tree_util.tree_flatten_with_path(tree, is_leaf=lambda x: hasattr(x, "shape"))
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="/"): tuple(leaf.shape)
+        for path, leaf in flat
+        if hasattr(leaf, "shape")
+    }
+
+
+def _first_line(error: BaseException) -> str:
+    return printable((str(error) or type(error).__name__).splitlines()[0])[:300]

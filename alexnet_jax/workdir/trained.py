@@ -1,0 +1,181 @@
+"""A trained net as a workdir holds it, on the devices at hand."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+from jax.sharding import Mesh
+from ml_collections import ConfigDict, FrozenConfigDict
+
+from alexnet_jax.config import compatibility, resolve
+from alexnet_jax.config import io as config_io
+from alexnet_jax.data.statistics import Statistics
+from alexnet_jax.errors import UsageError
+from alexnet_jax.evaluation import views
+from alexnet_jax.model import architectures, inputs, sharding
+from alexnet_jax.model.specs import Architecture
+from alexnet_jax.workdir import layout
+from alexnet_jax.workdir.checkpoints import Checkpoints
+
+
+@dataclass(frozen=True, repr=False)
+class TrainedNet(views.PlacedNet):
+    """Hold a net on the devices at hand, and what its answers mean.
+
+    Of partial weights (`convert`) the architecture ends at the last layer that they reach.
+
+    Attributes:
+      workdir: where it was read.
+      config: the run's, with what the command line changed.
+      class_names: by label.
+      step: of the checkpoint.
+    """
+
+    workdir: Path
+    config: FrozenConfigDict
+    class_names: tuple[str, ...]
+    step: int
+
+    def predictor(self, views_per_image: int) -> views.Predictor:
+        """Return a function of whole images, uint8 (B, S, S, C), to probabilities (B, classes).
+
+        Args:
+          views_per_image: 1, the centre, or 10; the probabilities are averaged over them.
+
+        Raises:
+          UsageError: the weights are partial.
+        """
+        if not self.architecture.has_classes:
+            raise UsageError(
+                f"the weights in {self.workdir} reach {self.architecture.logits} only, and classes need the "
+                "layers after it: features and fine-tuning can use these weights"
+            )
+        predict: Callable[[Any, jax.Array], jax.Array] = views.predictor(
+            self.architecture, self.mesh, self.normalization, self.mean, self.size, views_per_image
+        )
+        return partial(predict, self.params)
+
+    def changed(self) -> dict[str, Any]:
+        """Return what makes an answer of this net another than the run's own, {} where nothing does.
+
+        {'config.data.mean': 'none', ...}: the keys of the config whose change may change an answer, with
+        the values that were used, and 'checkpoint' where another than the best was asked for.
+        """
+        differing = compatibility.changed_keys(read_config(self.workdir), self.config)
+        found = {
+            f"config.{key}": used
+            for key, (_, used) in differing.items()
+            if key not in compatibility.MAY_CHANGE
+        }
+        if self.step != Checkpoints(self.workdir).resolve_step("best"):
+            found["checkpoint"] = self.step
+        return found
+
+
+def read_config(workdir: Path) -> FrozenConfigDict:
+    """Return the config of the run in `workdir`.
+
+    Raises:
+      UsageError: there is no run.
+    """
+    return resolve.freeze(config_io.load(workdir / layout.CONFIG)[0])
+
+
+def load(workdir: Path, config: ConfigDict, which: str = "best") -> TrainedNet:
+    """Read a net, whatever devices it was trained on: its parameters alone, verified.
+
+    Args:
+      workdir: of a run.
+      config: what `read_config` gives, perhaps changed on the command line.
+      which: the checkpoint, 'best', 'last' or a step.
+
+    Raises:
+      UsageError: not a run, no such checkpoint, or a config that does not fit it.
+      RunFailure: the checkpoint is corrupt.
+    """
+    config = resolve.freeze(config)
+    metadata = config_io.load(workdir / layout.CONFIG)[1]
+    try:
+        class_names = tuple(str(name) for name in metadata["class_names"])
+        statistics = Statistics.load(workdir / str(metadata["statistics"]))
+    except (KeyError, TypeError) as error:
+        raise UsageError(f"{workdir / layout.CONFIG} lacks {error}: it is not of a whole run") from None
+    if len(class_names) > config.model.classes:
+        raise UsageError(
+            f"{workdir} has {len(class_names)} class names, config.model.classes={config.model.classes}"
+        )
+    architecture = _reached(workdir, config, metadata.get("weights_reach"))
+    mesh = _mesh_at_hand(config, architecture)
+    normalization = inputs.Normalization(config.data.mean, config.data.input_std)
+    mean = inputs.mean_array(normalization, statistics.mean, statistics.rgb_mean, architecture.crop)
+    checkpoints = Checkpoints(workdir)
+    step = checkpoints.resolve_step(which)
+    target = {"params": sharding.abstract_params(architecture, mesh)}
+    return TrainedNet(
+        architecture=architecture,
+        mesh=mesh,
+        normalization=normalization,
+        size=config.data.size,
+        mean=sharding.replicate(mean, mesh),
+        params=checkpoints.verified_restore(step, target)["params"],
+        workdir=workdir,
+        config=config,
+        class_names=class_names,
+        step=step,
+    )
+
+
+def _reached(workdir: Path, config: ConfigDict, reach: Any) -> Architecture:
+    """Return the config's architecture as far as the layer `reach`, whole where it is None."""
+    architecture = architectures.build(config.model, config.data.crop, config.data.channels)
+    if reach is None:
+        return architecture
+    names = [layer.name for layer in architecture.layers]
+    if reach not in names:
+        raise UsageError(f"{workdir / layout.CONFIG}: weights_reach={reach!r} is not a layer of this net")
+    return replace(architecture, layers=architecture.layers[: names.index(reach) + 1])
+
+
+def _mesh_at_hand(config: ConfigDict, architecture: Architecture) -> Mesh:
+    """Return the config's mesh, or the largest that fits where the devices are fewer than it asks for."""
+    devices = jax.device_count()
+    model = config.mesh.model if config.mesh.model <= devices else 0
+    data = config.mesh.data if config.mesh.data * (model or architecture.towers) <= devices else 0
+    batch_size = -(-config.evaluate.batch_size // max(data, 1)) * max(data, 1)  # the last rows are padding
+    return sharding.make_mesh(data, model, architecture.towers, batch_size)
+
+
+def load_members(workdirs: Sequence[Path], config: ConfigDict, which: str) -> list[TrainedNet]:
+    """Read the nets of an ensemble, all on one mesh.
+
+    Args:
+      workdirs: of their runs.
+      config: of the first, perhaps changed on the command line; it says where the data lies and how
+        the nets are evaluated, for all.
+      which: the checkpoint of each: 'best', 'last' or a step.
+
+    Raises:
+      UsageError: as `load` does, or the nets do not read the same images or know the same classes.
+    """
+    configs = [config]
+    for workdir in workdirs[1:]:
+        saved = read_config(workdir)
+        for key in ("name", "size", "channels", "format", "quality", "exif_rotation"):
+            if saved.data[key] != config.data[key]:
+                raise UsageError(
+                    f"{workdir} has config.data.{key}={saved.data[key]!r}, {workdirs[0]} "
+                    f"{config.data[key]!r}: the nets of an ensemble read the same images"
+                )
+        shared = {"data.dir": config.data.dir, "evaluate": config.evaluate, "mesh": config.mesh}
+        configs.append(resolve.replace(saved, shared))
+    towers = [architectures.build(each.model, each.data.crop, each.data.channels).towers for each in configs]
+    if min(towers) < max(towers):  # a net of one tower cannot be spread over the model axis
+        configs = [resolve.replace(each, {"mesh.model": 1}) for each in configs]
+    nets = [load(workdir, each, which) for workdir, each in zip(workdirs, configs, strict=True)]
+    for net in nets[1:]:
+        if net.class_names != nets[0].class_names:
+            raise UsageError(f"{net.workdir} knows other classes than {nets[0].workdir}")
+    return nets

@@ -1,0 +1,106 @@
+"""The index of entries."""
+
+import hashlib
+import tracemalloc
+from pathlib import Path
+
+import pytest
+
+from alexnet_jax.data.sources.entries import Entries, Entry, Source, Unreadable, is_image, read_range
+from alexnet_jax.errors import UsageError
+
+
+def index(*given: Entry) -> Entries:
+    entries = Entries()
+    for entry in given:
+        entries.append(entry)
+    return entries
+
+
+ENTRIES = [
+    Entry("train", "ant", "ant/1.jpg", "/a.tar", 512, 7),
+    Entry("test", "bee", "bee/\udce9.jpg", "/b.zip", 2**40, 9, checksum=2**32 - 1),
+    Entry("train", "bee", "bee/2.jpg", "", 0, 3, held=b"abc"),
+    Entry("train", "bee", "bee/3.jpg", "", 0, 2, held=b"de"),
+    Entry("train", "ant", "ant/4.jpg", "/folder", -1, 5),
+]
+
+
+def test_what_was_appended_is_there() -> None:
+    entries = index(*ENTRIES)
+    assert [entry._replace(start=0) for entry in entries] == [entry._replace(start=0) for entry in ENTRIES]
+    assert [entry.start for entry in entries if entry.container] == [512, 2**40, -1]
+    assert len(entries) == 5
+
+
+def test_classes_of_a_split() -> None:
+    entries = index(*ENTRIES)
+    assert entries.classes("train") == {"ant": 2, "bee": 2}
+    assert entries.classes("test") == {"bee": 1}
+    assert entries.classes("validation") == {}
+    assert Entries().classes("train") == {}
+
+
+def test_a_key_that_stands_twice() -> None:
+    assert set(index(*ENTRIES, ENTRIES[0]._replace(split="test")).order) == {"train", "test"}
+    with pytest.raises(UsageError, match=r"ant/1\.jpg stands twice in train"):
+        _ = index(*ENTRIES, ENTRIES[0]._replace(label="bee")).order
+
+
+def test_the_identity_is_of_what_is_there_and_not_of_where() -> None:
+    identity = index(*ENTRIES).identity()
+    assert index(ENTRIES[0]._replace(container="/other.tar", start=0), *ENTRIES[1:]).identity() == identity
+    for change in ({"split": "test"}, {"label": "bee"}, {"key": "ant/9.jpg"}, {"size": 8}):
+        assert index(ENTRIES[0]._replace(**change), *ENTRIES[1:]).identity() != identity
+    assert index(*ENTRIES[:2], ENTRIES[2]._replace(held=b"abd"), *ENTRIES[3:]).identity() != identity
+
+
+def test_reading(tmp_path: Path) -> None:
+    (tmp_path / "a.tar").write_bytes(b"0123456789")
+    (tmp_path / "1.jpg").write_bytes(b"abc")
+    archived = Entry("train", "ant", "ant/1.jpg", str(tmp_path / "a.tar"), 2, 3)
+    alone = Entry("train", "ant", "ant/deeper/1.jpg", str(tmp_path), -1, 3)
+    held = Entry("train", "ant", "ant/2.jpg", "", 0, 2, held=b"de")
+    entries = index(archived, alone, held)
+    assert [data for _, data in Source("a test", entries).images()] == [b"234", b"abc", b"de"]
+    with pytest.raises(Unreadable, match="2 bytes where there were 3"):
+        read_range(archived._replace(start=8))
+
+
+def test_images_of_a_stream() -> None:
+    held = Entry("train", "ant", "ant/2.jpg", "", 0, 2, held=b"de")
+    source = Source("a test", None, stream=lambda: iter([(held, 0.5)]))
+    assert list(source.images()) == [(held, b"de")]
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("a/b.jpg", True),
+        ("./a/b.JPEG", True),
+        ("../b.webp", True),
+        ("a/b.txt", False),
+        ("a/.b.jpg", False),
+        (".a/b.jpg", False),
+        ("__MACOSX/a/b.jpg", False),
+    ],
+)
+def test_what_is_an_image(path: str, expected: bool) -> None:
+    assert is_image(path) == expected
+
+
+def test_the_index_is_small() -> None:
+    """Of many entries: what costs a Python object each does not fit ImageNet-22K into memory."""
+    tracemalloc.start()
+    entries = Entries()
+    for number in range(20_000):
+        synset = f"n{number // 500:08d}"
+        entries.append(Entry("train", synset, f"{synset}_{number}.JPEG", "/a.tar", number * 10**6, 10**5))
+    held = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert held < 100 * len(entries)
+    assert entries[19_999] == Entry(
+        "train", "n00000039", "n00000039_19999.JPEG", "/a.tar", 19_999 * 10**6, 10**5
+    )
+    keys = sorted((entry.key for entry in entries), key=lambda key: hashlib.sha256(key.encode()).digest())
+    assert [entries[int(position)].key for position in entries.order["train"]] == keys

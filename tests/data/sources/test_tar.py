@@ -1,0 +1,133 @@
+"""Tars against what Python's tarfile wrote."""
+
+import gzip
+import io
+import os
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from alexnet_jax.data.sources import tar
+from alexnet_jax.data.sources.detect import open_source
+from alexnet_jax.errors import UsageError
+from tests.data import made_up
+
+
+def test_long_and_strange_names(tmp_path: Path) -> None:
+    files = {f"train/{'long' * 40}/{'name' * 30}.jpg": b"a", "train/schön/ü 1.jpg": b"b"}
+    (tmp_path / "a.tar").write_bytes(made_up.tar_bytes(files))
+    assert made_up.all_images(tmp_path / "a.tar") == made_up.located(files)
+
+
+@pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_every_form_of_tar(tmp_path: Path, form: int) -> None:
+    """Long names stand in a field, in an extension, or in another, and sizes in octal or not."""
+    names = [f"train/{'d' * 60}/{'f' * 90}.jpg", "train/bee/1.jpg"]
+    names += [] if form == tarfile.USTAR_FORMAT else [f"train/{'long' * 60}/ü{'name' * 50}.jpg"]
+    with tarfile.open(tmp_path / "a.tar", "w", format=form) as archive:
+        for name in names:
+            member = tarfile.TarInfo(name)
+            member.size, member.mtime = 3, 1.5 if form == tarfile.PAX_FORMAT else 1  # type: ignore[assignment]
+            archive.addfile(member, io.BytesIO(b"abc"))
+    assert made_up.all_images(tmp_path / "a.tar") == made_up.located(dict.fromkeys(names, b"abc"))
+
+
+@pytest.mark.parametrize("kind", ["tar", "tar.gz", "folder"])
+def test_a_tar_for_each_class(tmp_path: Path, kind: str) -> None:
+    """ImageNet-22K as it is handed out, and what unpacking the outer tar alone leaves."""
+    train, _ = made_up.imagenet(3, 4)
+    tars: dict[str, made_up.Files] = {}
+    for name, data in train.items():
+        tars.setdefault(name.split("/")[0], {})[name.split("/")[1]] = data
+    packed = {f"whole/{synset}.tar": made_up.tar_bytes(files) for synset, files in tars.items()}
+    if kind == "folder":
+        path = made_up.write_folder(tmp_path, packed)
+    else:
+        path = tmp_path / f"fall11_whole.{kind}"
+        path.write_bytes(made_up.tar_bytes(packed, "w:gz" if kind == "tar.gz" else "w"))
+    assert made_up.all_images(path) == {
+        ("train", name.split("/")[0], name): data for name, data in train.items()
+    }
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_a_damaged_header_is_not_the_end(tmp_path: Path, packed: bool) -> None:
+    """tarfile takes it for the end of the archive and says nothing."""
+    files = made_up.class_folders(6, 2)
+    whole = bytearray(made_up.tar_bytes(files))
+    with tarfile.open(fileobj=io.BytesIO(bytes(whole))) as archive:
+        middle = archive.getmembers()[len(files) // 2].offset
+    whole[middle + 120 : middle + 140] = os.urandom(20)
+    path = tmp_path / ("a.tar.gz" if packed else "a.tar")
+    path.write_bytes(gzip.compress(bytes(whole)) if packed else bytes(whole))
+    with pytest.raises(UsageError, match="damaged at byte"):
+        list(open_source(str(path)).images())
+
+
+def test_links_are_passed_over(tmp_path: Path) -> None:
+    secret = tmp_path / "secret.jpg"
+    secret.write_bytes(b"secret")
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w") as archive:
+        for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE):
+            member = tarfile.TarInfo(f"train/ant/{kind.decode()}.jpg")
+            member.type, member.linkname = kind, str(secret)
+            archive.addfile(member)
+        member = tarfile.TarInfo("train/ant/1.jpg")
+        member.size = 1
+        archive.addfile(member, io.BytesIO(b"x"))
+    (tmp_path / "a.tar").write_bytes(file.getvalue())
+    assert made_up.all_images(tmp_path / "a.tar") == {("train", "ant", "ant/1.jpg"): b"x"}
+
+
+def test_names_that_lead_outside_write_nothing(tmp_path: Path) -> None:
+    """A name with .. is a key like any other."""
+    (tmp_path / "a.tar").write_bytes(made_up.tar_bytes({"../../outside/bee/2.jpg": b"x"}))
+    before = sorted(tmp_path.rglob("*"))
+    assert made_up.all_images(tmp_path / "a.tar") == {("train", "bee", "bee/2.jpg"): b"x"}
+    assert sorted(tmp_path.rglob("*")) == before
+    assert not (tmp_path.parent / "outside").exists()
+
+
+def test_absurd_claims_are_refused(tmp_path: Path) -> None:
+    """A member, and a header's extension, that claim more than any image has."""
+    member = tarfile.TarInfo("train/ant/1.jpg")
+    member.size = 2**40
+    (tmp_path / "a.tar").write_bytes(member.tobuf() + b"x" * 10_000)
+    with pytest.raises(UsageError, match="claims 1,099,511,627,776 bytes"):
+        open_source(str(tmp_path / "a.tar"))
+    extension = tarfile.TarInfo("././@LongLink")
+    extension.type, extension.size = tarfile.GNUTYPE_LONGNAME, 2**33
+    (tmp_path / "b.tar").write_bytes(extension.tobuf(tarfile.GNU_FORMAT) + b"x" * 10_000)
+    with pytest.raises(UsageError, match="claims a name of 8,589,934,592 bytes"):
+        open_source(str(tmp_path / "b.tar"))
+
+
+def test_sparse_files_are_refused(tmp_path: Path) -> None:
+    """Their bytes do not stand in the archive as they are; each of GNU's two ways is recognised."""
+    old = tarfile.TarInfo("train/ant/1.jpg")
+    old.type = tarfile.GNUTYPE_SPARSE
+    (tmp_path / "old.tar").write_bytes(old.tobuf(tarfile.GNU_FORMAT) + bytes(1024))
+    new = tarfile.TarInfo("train/ant/1.jpg")
+    new.pax_headers = {"GNU.sparse.major": "1"}
+    (tmp_path / "new.tar").write_bytes(new.tobuf(tarfile.PAX_FORMAT) + bytes(1024))
+    for name in ("old.tar", "new.tar"):
+        with pytest.raises(UsageError, match="holds a sparse file"):
+            open_source(str(tmp_path / name))
+
+
+@pytest.mark.parametrize("suffix", list(tar.COMPRESSED))
+def test_how_much_was_read_grows_to_all(tmp_path: Path, suffix: str) -> None:
+    """From it `prepare` estimates how many images an archive holds."""
+    noise = np.random.default_rng(0).bytes(200_000)
+    files = {f"{index}.jpg": noise[2000 * index : 2000 * (index + 1)] for index in range(100)}
+    mode = {".tar.xz": "w:xz", ".tar.bz2": "w:bz2"}.get(suffix, "w:gz")
+    (tmp_path / f"a{suffix}").write_bytes(made_up.tar_bytes(files, mode))
+    streamed = list(tar.stream_tar(tmp_path / f"a{suffix}"))
+    assert {name: data for name, data, _ in streamed} == files
+    fractions = [fraction for _, _, fraction in streamed]
+    assert fractions == sorted(fractions)
+    assert 0 < fractions[0] <= fractions[-1] <= 1
+    assert fractions[-1] > 0.9

@@ -1,0 +1,132 @@
+"""A dataset and its records against images that the test itself wrote in TFDS layout, without `prepare`."""
+
+import io
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+from PIL import Image
+
+from alexnet_jax.data import records
+from alexnet_jax.errors import RunFailure, UsageError
+from tests.data.toy import CLASSES, SIZE, TEST, TRAIN, changed, config_for, encode, pixels_of, write_dataset
+
+
+def test_opens(raw: ConfigDict) -> None:
+    dataset = records.open_dataset(raw.data)
+    assert dataset.class_names == tuple(f"class{number}" for number in range(CLASSES))
+    form = dataset.record_format
+    assert (form.size, form.channels, form.format, form.exif_rotation) == (SIZE, 3, "raw", False)
+    assert dataset.splits == ["test", "train"]
+    assert dataset.size("train") == TRAIN
+    assert dataset.size("train[50%:]") == TRAIN // 2
+    image, label, name = dataset.records("test").read(7)
+    assert (image, label, name) == (pixels_of("test", 7, 3).tobytes(), 7 % CLASSES, "7.png")
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_jpeg_is_decoded_as_pillow_does(channels: int, tmp_path: Path) -> None:
+    config = config_for(tmp_path, "jpeg", channels)
+    write_dataset(config)
+    found = records.open_dataset(config.data).records("test")
+    assert len(found) == TEST
+    buffer = found.new_buffer()
+    for index in range(TEST):
+        file = io.BytesIO(encode(pixels_of("test", index, channels), "jpeg"))
+        oracle = np.asarray(Image.open(file)).reshape(SIZE, SIZE, channels)
+        for given in (None, buffer):
+            pixels, label = found.image(index, given)
+            assert label == index % CLASSES
+            np.testing.assert_array_equal(pixels, oracle)
+
+
+def test_not_prepared(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"is not prepared; type: python -m alexnet_jax\.main prepare"):
+        records.open_dataset(config_for(tmp_path, "raw", 3).data)
+
+
+@pytest.mark.parametrize(("key", "value"), [("channels", 1), ("format", "jpeg"), ("exif_rotation", True)])
+def test_prepared_otherwise(raw: ConfigDict, key: str, value: Any) -> None:
+    with pytest.raises(UsageError, match=f"config.data.{key}"):
+        records.open_dataset(changed(raw, **{key: value}).data)
+
+
+def test_quality_counts_for_jpeg_alone(raw: ConfigDict, jpeg: ConfigDict) -> None:
+    records.open_dataset(changed(raw, quality=50).data)
+    with pytest.raises(UsageError, match="quality"):
+        records.open_dataset(changed(jpeg, quality=50).data)
+
+
+@pytest.mark.parametrize("name", ["statistics.npz", "preparation.json", "features.json", "dataset_info.json"])
+@pytest.mark.parametrize("damage", ["missing", "half"])
+def test_half_made(tmp_path: Path, name: str, damage: str) -> None:
+    config = config_for(tmp_path, "raw", 3)
+    path = write_dataset(config) / name
+    content = path.read_bytes()
+    path.unlink()
+    if damage == "half":
+        path.write_bytes(content[: len(content) // 2])
+    with pytest.raises(UsageError) as caught:
+        records.open_dataset(config.data)
+    assert str(tmp_path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("split", ["validation", "train[", "train[:0]", "train[90%"])
+def test_split_that_is_not_there(raw: ConfigDict, split: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        records.open_dataset(raw.data).records(split)
+    assert "there are: test, train" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        b"no image",
+        encode(np.zeros((SIZE * 2, SIZE, 3), np.uint8), "jpeg"),
+        encode(np.zeros((SIZE // 2, SIZE, 3), np.uint8), "jpeg"),
+        encode(pixels_of("train", 3, 3), "jpeg")[:-100],
+    ],
+)
+def test_records_that_do_not_fit_are_reported(tmp_path: Path, record: bytes) -> None:
+    def change(split: str, index: int, example: dict[str, Any]) -> None:
+        if (split, index) == ("test", 9):
+            example["image"] = record
+
+    config = config_for(tmp_path, "jpeg", 3)
+    write_dataset(config, change)
+    found = records.open_dataset(config.data).records("test")
+    found.image(8)
+    with pytest.raises(RunFailure, match=r"the record of 9\.png cannot be decoded"):
+        found.image(9)
+
+
+def test_a_raw_record_that_is_too_short_is_reported() -> None:
+    with pytest.raises(RunFailure, match=r"the record of 9\.png cannot be decoded"):
+        records.decode(b"too short", "raw", np.empty((SIZE, SIZE, 3), np.uint8), "9.png")
+
+
+def test_pillow_decodes_what_libjpeg_does_not() -> None:
+    pixels = pixels_of("train", 0, 3)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    found = records.decode(file.getvalue(), "jpeg", np.empty((SIZE, SIZE, 3), np.uint8), "0.png")
+    np.testing.assert_array_equal(found, pixels)
+
+
+def test_records_can_be_pickled(raw: ConfigDict) -> None:
+    """As they travel to a process that reads."""
+    found = pickle.loads(pickle.dumps(records.open_dataset(raw.data).records("train[50%:]")))
+    assert len(found) == TRAIN // 2
+    np.testing.assert_array_equal(found.image(2)[0], pixels_of("train", TRAIN // 2 + 2, 3))
+
+
+def test_a_preparation_that_is_no_table_is_not_whole(tmp_path: Path) -> None:
+    config = config_for(tmp_path, "raw", 3)
+    (write_dataset(config) / "preparation.json").write_text("[]")
+    with pytest.raises(UsageError, match="is not a whole dataset"):
+        records.open_dataset(config.data)

@@ -1,0 +1,221 @@
+"""What the report draws, against numbers computed another way from the same run."""
+
+import json
+import re
+import shutil
+from collections import Counter
+
+import jax
+import numpy as np
+import pytest
+
+from alexnet_jax.config import resolve
+from alexnet_jax.data.records import open_dataset
+from alexnet_jax.evaluation import activations
+from alexnet_jax.inference import deconvnet, evaluate, report_data
+from alexnet_jax.workdir import trained as runs
+from alexnet_jax.workdir.checkpoints import Checkpoints
+from configs import digits
+from tests.inference.helpers import random_net
+
+MOST = 200
+
+
+@pytest.fixture(scope="module")
+def workdir(small_run, tmp_path_factory):
+    """A copy of the small run, 12 steps: it makes mistakes."""
+    return shutil.copytree(small_run, tmp_path_factory.mktemp("runs") / "copy")
+
+
+@pytest.fixture(scope="module")
+def trained(workdir):
+    return runs.load(workdir, runs.read_config(workdir), "best")
+
+
+@pytest.fixture(scope="module")
+def found(workdir):
+    return report_data.find(workdir, runs.read_config(workdir), "best", MOST)
+
+
+@pytest.fixture(scope="module")
+def data(trained):
+    """Images uint8 (N, 72, 72, 1) and labels of each split, read one by one."""
+    dataset = open_dataset(trained.config.data)
+
+    def read(split):
+        records = dataset.records(split)
+        rows = [records.read(number) for number in range(len(records))]
+        pixels = [np.frombuffer(image, np.uint8).reshape(72, 72, 1) for image, _, _ in rows]
+        return np.stack(pixels), np.asarray([label for _, label, _ in rows])
+
+    return {split: read(split) for split in ("train[:90%]", "train[90%:]", "test")}
+
+
+def centre(images):
+    return images[:, 4:68, 4:68]
+
+
+def softmax(logits):
+    shifted = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
+    return shifted / shifted.sum(axis=1, keepdims=True)
+
+
+def test_nothing_is_missing(found, workdir):
+    assert (found.missing, found.changed, found.step) == ({}, {}, 12)
+    config = json.loads((workdir / "config.json").read_text())
+    assert re.search(r", \d+ cores?$", config["hardware"])
+    assert "jax" in config["versions"]
+
+
+def test_the_kernels_are_the_kernels(found, trained):
+    np.testing.assert_array_equal(found.kernels, np.asarray(trained.params["conv1"]["kernel"]))
+    assert found.parameters == sum(x.size for layer in trained.params.values() for x in layer.values())
+
+
+def test_the_guesses_are_the_softmax(found, trained, data):
+    images, labels = data["train[90%:]"]
+    picked = [(2 * n + 1) * len(images) // 16 for n in range(8)]
+    np.testing.assert_array_equal([guess.image.pixels for guess in found.guesses], centre(images[picked]))
+    assert [guess.image.label for guess in found.guesses] == [str(label) for label in labels[picked]]
+    expected = softmax(activations.activations(trained, images[picked], ["fc8"], 4)["fc8"])
+    for guess, row in zip(found.guesses, expected, strict=True):
+        order = np.argsort(-row)[:5]
+        assert [name for name, _ in guess.guesses] == [str(label) for label in order]
+        np.testing.assert_allclose([value for _, value in guess.guesses], row[order], rtol=1e-4)
+
+
+def test_the_neighbours_are_the_nearest(found, trained, data):
+    images, labels = data["train[:90%]"]
+    picked = [(2 * n + 1) * len(images) // (2 * MOST) for n in range(MOST)]
+    vectors = activations.activations(trained, images[picked], ["relu7"], 4)["relu7"].astype(np.float64)
+    tests, test_labels = data["test"]
+    asked = [(2 * n + 1) * len(tests) // 10 for n in range(5)]
+    queries = activations.activations(trained, tests[asked], ["relu7"], 4)["relu7"].astype(np.float64)
+    assert (found.layer, found.distance, found.searched) == ("relu7", "euclidean", MOST)
+    for row, query, number in zip(found.neighbours, queries, asked, strict=True):
+        distances = np.sqrt(((vectors - query) ** 2).sum(axis=1))
+        order = np.argsort(distances, kind="stable")[:6]
+        np.testing.assert_array_equal(row.image.pixels, centre(tests[number : number + 1])[0])
+        assert row.image.label == str(test_labels[number])
+        nearest = [centre(images[picked[row]][None])[0] for row in order]
+        np.testing.assert_allclose([far for _, far in row.nearest], distances[order], rtol=1e-4)
+        np.testing.assert_array_equal([image.pixels for image, _ in row.nearest], nearest)
+        assert [image.label for image, _ in row.nearest] == [str(labels[picked[p]]) for p in order]
+
+
+def test_the_confusions_are_counted(found, trained, data):
+    images, labels = data["test"]
+    picked = [(2 * n + 1) * len(images) // (2 * MOST) for n in range(MOST)]
+    values = softmax(activations.activations(trained, images[picked], ["fc8"], 4)["fc8"])
+    counted = Counter(zip(labels[picked].tolist(), values.argmax(axis=1).tolist(), strict=True))
+    matrix = found.confusions.matrix
+    assert matrix.sum() == MOST
+    assert {(i, j): matrix[i, j] for i, j in np.argwhere(matrix)} == counted
+    ranks = [(row > row[label]).sum() for row, label in zip(values, labels[picked], strict=True)]
+    assert found.confusions.top5_error == np.mean(np.asarray(ranks) >= 5)
+    wrong = [row for row in range(MOST) if values[row].argmax() != labels[picked][row]]
+    surest = sorted(wrong, key=lambda row: -values[row].max())[: report_data.MISTAKES]
+    assert len(surest) == len(found.confusions.mistakes)
+    given = [mistake.guesses[0][1] for mistake in found.confusions.mistakes]
+    np.testing.assert_allclose(given, [values[row].max() for row in surest], rtol=1e-4)
+    for mistake in found.confusions.mistakes:
+        assert mistake.guesses[0][0] != mistake.image.label
+
+
+def test_all_images_give_what_evaluate_gives(workdir, trained):
+    whole = report_data.find(workdir, runs.read_config(workdir), "best").confusions
+    answer = evaluate.evaluate([trained], "test", 1)
+    assert whole.matrix.sum() == answer["examples"] == whole.of
+    assert 1 - np.trace(whole.matrix) / whole.matrix.sum() == pytest.approx(answer["top1_error"])
+    assert whole.top5_error == pytest.approx(answer["top5_error"])
+    assert not (workdir / "evaluation.json").exists()  # one view is not this run's own result
+
+
+def test_the_patches_are_the_strongest(found, trained, data):
+    images, _ = data["train[90%:]"]
+    assert found.looked_at == len(images)
+    layers = deconvnet.convolutions(trained.architecture)
+    values = activations.activations(trained, images, layers, 4)
+    assert {one.layer for one in found.channels} <= set(layers)
+    assert len(found.channels) >= 12
+    for one in found.channels:
+        plane = values[one.layer][..., one.channel]
+        best = np.sort(plane.max(axis=(1, 2)))[::-1][:9]
+        np.testing.assert_allclose([patch.value for patch in one.patches], best, rtol=1e-4, atol=1e-4)
+        assert one.tower == one.channel // (values[one.layer].shape[-1] // 2)
+        first = int(plane.max(axis=(1, 2)).argmax())
+        position = np.unravel_index(plane[first].argmax(), plane[first].shape)
+        box = deconvnet.receptive_field(trained.architecture, one.layer, *map(int, position))
+        top, left, bottom, right = box
+        patch = one.patches[0]
+        assert patch.box == box
+        np.testing.assert_array_equal(patch.pixels, centre(images)[first, top:bottom, left:right])
+        assert patch.projection.shape == patch.pixels.shape
+
+
+def test_weights_that_end_early(workdir, trained, tmp_path):
+    """As `convert` makes them of a file without dense layers: kernels, neighbours and patches alone."""
+    part = shutil.copytree(workdir, tmp_path / "part")
+    tree = json.loads((part / "config.json").read_text())
+    (part / "config.json").write_text(json.dumps(tree | {"weights_reach": "pool5"}))
+    found = report_data.find(part, runs.read_config(part), "best", 20)
+    np.testing.assert_array_equal(found.kernels, np.asarray(trained.params["conv1"]["kernel"]))
+    assert set(found.missing) == {"guesses", "confusions"}
+    assert "reach pool5 only" in found.missing["guesses"]
+    assert (found.layer, found.distance, len(found.neighbours)) == ("pool5", "cosine", 5)
+    assert found.channels
+
+
+def test_another_net_is_said_to_be_one(workdir):
+    config = resolve.replace(runs.read_config(workdir), {"data.mean": "none", "data.dir": "/nowhere"})
+    assert report_data.find(workdir, config, "best").changed == {"config.data.mean": "none"}
+
+
+def test_weights_that_diverged(workdir, tmp_path):
+    """What is not a number is not drawn; the reason stands for each part."""
+    broken = shutil.copytree(workdir, tmp_path / "broken")
+    checkpoints, net = Checkpoints(broken), runs.load(broken, runs.read_config(broken))
+    params = jax.tree.map(lambda leaf: np.full_like(leaf, np.nan), jax.device_get(net.params))
+    checkpoints.save(20, {"params": params}, {"validation_top1_error": 0.0})
+    checkpoints.close()
+    found = report_data.find(broken, runs.read_config(broken), "best", 20)
+    assert set(found.missing) == set(report_data.PARTS)
+    assert all(reason.endswith(": these weights diverged") for reason in found.missing.values())
+
+
+def test_a_first_layer_without_kernels(tmp_path, digits_folder):
+    """A fully connected net: the report says what it cannot draw."""
+    config = digits.get_config()
+    config.data.dir = digits_folder
+    config.mesh.data = config.mesh.model = 1
+    config.model = {"architecture": "fully_connected", "hidden": (15,), "activation": "sigmoid"}
+    config.model.update(classes=10, compute_dtype="float32")
+    net = random_net(tmp_path, config, tuple("0123456789"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(report_data.trained, "load", lambda *arguments: net)
+        patch.setattr(runs.TrainedNet, "changed", lambda net: {})
+        found = report_data.find(tmp_path, config, "best", 20)
+    assert found.missing == {
+        "kernels": "the first layer, fc1, is not a convolution",
+        "channels": "this net has no convolutions",
+    }
+
+
+def test_what_is_missing_is_said(workdir, tmp_path):
+    config = resolve.replace(runs.read_config(workdir), {"data.dir": str(tmp_path)})
+    found = report_data.find(workdir, config, "best")
+    assert found.kernels is not None
+    assert set(found.missing) == set(report_data.PARTS) - {"kernels"}
+    assert "is not prepared" in found.missing["channels"]
+    (tmp_path / "run").mkdir()  # a run whose first checkpoint is still to come
+    for name in ("config.json", "statistics.npz"):
+        (tmp_path / "run" / name).write_bytes((workdir / name).read_bytes())
+    found = report_data.find(tmp_path / "run", runs.read_config(workdir), "best")
+    assert set(found.missing) == set(report_data.PARTS)
+    assert "no complete checkpoint" in found.missing["kernels"]
+
+
+def test_spread():
+    assert report_data.spread(3, 10).tolist() == [0, 1, 2]
+    assert report_data.spread(100, 4).tolist() == [12, 37, 62, 87]
+    assert report_data.spread(0, 4).tolist() == []

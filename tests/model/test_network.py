@@ -1,0 +1,266 @@
+"""The network by itself against plain numpy; `architectures` compares every whole net with PyTorch."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import PartitionSpec as P
+
+from alexnet_jax.model import sharding
+from alexnet_jax.model.network import KernelAndBias, Network, apply_layer, exchange
+from alexnet_jax.model.shapes import layer_shapes
+from alexnet_jax.model.specs import (
+    LRN,
+    Activation,
+    AdaptivePool,
+    Architecture,
+    Conv,
+    Dense,
+    Dropout,
+    Local,
+    Pool,
+    Weighted,
+    WithinChannelLRN,
+)
+from tests.model.helpers import assert_close, paper, random_params
+from tests.reference import numpy_layers as plain
+
+TWO_TOWERS = Architecture(
+    "two towers",
+    crop=12,
+    channels=3,
+    classes=10,
+    towers=2,
+    layers=(
+        Conv("conv1", 8, 3, 0.1, 0.5, "both", 2, (0, 1)),
+        Activation("relu1", "relu"),
+        LRN("norm1", 3, 0.3, 0.75, 2.0),
+        Pool("pool1", "max", 3, 1),
+        Conv("conv2", 8, 3, 0.1, 0.0, pad=(1, 1)),
+        LRN("norm2", 5, 0.3, 0.75, 1.0, across=True),
+        Conv("conv3", 4, 3, 0.1, 0.0, "both", pad=(1, 1)),
+        Activation("relu3", "tanh"),
+        Dense("fc4", 6, 0.1, 0.0, "own"),
+        Dense("fc5", 8, 0.1, 0.0),
+        Dropout("drop5", 0.25),
+        Dense("fc6", 10, 0.1, 0.0, "sum"),
+    ),
+)
+ONE_TOWER = Architecture(
+    "one tower",
+    crop=9,
+    channels=2,
+    classes=5,
+    towers=1,
+    layers=(
+        Conv("conv1", 6, 3, None, 0.0, "both"),
+        WithinChannelLRN("norm1", 3, 0.3, 0.75, 1.0),
+        Pool("pool1", "average", 3, 2, ceil=True),
+        Local("local2", 4, 3, 0.1, 0.0, pad=1),
+        Activation("relu2", "sigmoid"),
+        AdaptivePool("pool2", 3),
+        Dropout("drop3", 0.25, inverted=True),
+        Dense("fc3", 5, 0.1, 0.0, "sum"),
+    ),
+)
+
+
+def images(architecture, count=3):
+    shape = (count, architecture.crop, architecture.crop, architecture.channels)
+    return np.random.default_rng(4).normal(0, 1, shape).astype(np.float32)
+
+
+def joined(kernel):
+    """The kernels of all towers, their outputs side by side."""
+    return np.concatenate(list(kernel), axis=-1)
+
+
+def two_towers_by_hand(params, x, mask):
+    """Every value of `TWO_TOWERS` by name."""
+    weights = {name: (leaves["kernel"], leaves["bias"]) for name, leaves in params.items()}
+    found = {}
+
+    def conv(name, x, **options):
+        kernel, bias = weights[name]
+        found[name] = plain.conv(x, joined(kernel), bias.reshape(-1), **options)
+        return found[name]
+
+    found["relu1"] = plain.relu(conv("conv1", x, stride=2, padding=((0, 1), (0, 1))))
+    found["norm1"] = plain.lrn(found["relu1"], size=3, alpha=0.3, beta=0.75, k=2.0, groups=2)
+    found["pool1"] = plain.max_pool(found["norm1"], size=3, stride=1)
+    conv("conv2", found["pool1"], padding=1, groups=2)
+    found["norm2"] = plain.lrn(found["conv2"], size=5, alpha=0.3, beta=0.75, k=1.0)
+    found["relu3"] = plain.tanh(conv("conv3", found["norm2"], padding=1))
+    kernel, bias = weights["fc4"]
+    halves = [found["relu3"][..., 2 * t : 2 * t + 2].reshape(len(x), -1) for t in range(2)]
+    found["fc4"] = np.concatenate([plain.dense(halves[t], kernel[t], bias[t]) for t in range(2)], axis=-1)
+    kernel, bias = weights["fc5"]
+    found["fc5"] = plain.dense(found["fc4"], joined(kernel), bias.reshape(-1))
+    found["drop5"] = plain.dropout(found["fc5"], mask, rate=0.25)
+    kernel, bias = weights["fc6"]
+    found["fc6"] = plain.dense(found["drop5"], kernel.reshape(8, 10), bias)
+    return found
+
+
+def one_tower_by_hand(params, x, mask):
+    """Every value of `ONE_TOWER` by name."""
+    weights = {name: (leaves["kernel"][0], leaves["bias"]) for name, leaves in params.items()}
+    found = {"conv1": plain.conv(x, weights["conv1"][0], weights["conv1"][1][0])}
+    found["norm1"] = plain.same_map_lrn(found["conv1"], size=3, alpha=0.3, beta=0.75, k=1.0)
+    found["pool1"] = plain.average_pool(found["norm1"], size=3, stride=2, ceil=True)
+    found["local2"] = plain.local(found["pool1"], weights["local2"][0], weights["local2"][1][0], padding=1)
+    found["relu2"] = plain.sigmoid(found["local2"])
+    found["pool2"] = plain.adaptive_average_pool(found["relu2"], 3)
+    found["drop3"] = plain.dropout(found["pool2"], mask, rate=0.25, inverted=True)
+    found["fc3"] = plain.dense(found["drop3"].reshape(len(x), -1), *weights["fc3"])
+    return found
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("net", [TWO_TOWERS, ONE_TOWER], ids=lambda net: net.name)
+def test_every_value_is_that_of_plain_numpy(net, masked):
+    params, x, names = random_params(net), images(net), tuple(layer.name for layer in net.layers)
+    (drop,) = (layer.name for layer in net.layers if isinstance(layer, Dropout))
+    shape = layer_shapes(net)[drop].output
+    mask = np.random.default_rng(5).random((len(x), *shape)) < 0.75 if masked else None
+    by_hand = two_towers_by_hand if net.towers == 2 else one_tower_by_hand
+    expected = by_hand(params, x, mask)
+    masks = None if mask is None else {drop: jnp.asarray(mask)}
+    found = Network(net, net.towers).apply({"params": params}, jnp.asarray(x), masks, names)
+    assert list(found) == list(names)
+    assert_close(found, {name: expected[name] for name in names}, 1e-5)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_a_tower_a_device_gives_the_values_of_plain_numpy(masked):
+    params, x, names = (
+        random_params(TWO_TOWERS),
+        images(TWO_TOWERS),
+        tuple(layer.name for layer in TWO_TOWERS.layers),
+    )
+    mask = np.random.default_rng(5).random((len(x), 8)) < 0.75 if masked else None
+    mesh = sharding.make_mesh(1, 2, 2, len(x))
+    masks = None if mask is None else {"drop5": jnp.asarray(mask)}
+    found = jax.jit(lambda p, x: sharding.forward(TWO_TOWERS, mesh, p, x, masks, names))(params, x)
+    assert_close(found, two_towers_by_hand(params, x, mask), 1e-5)
+
+
+@pytest.mark.parametrize("shape", [(3, 8), (2, 5, 4, 6)])
+def test_an_exchange_gives_each_device_all_channels_and_its_gradient_the_sum_for_its_own(shape):
+    draw = np.random.default_rng(6)
+    x = draw.normal(size=shape).astype(np.float32)
+    weights = draw.normal(size=(2, *shape)).astype(np.float32)  # what each device makes of all channels
+    mesh = sharding.make_mesh(1, 2, 2, 1)
+    own = P(*[None] * (len(shape) - 1), "model")
+
+    def weighted(x, weights):
+        return exchange(x, "model")[None] * weights
+
+    on_two = jax.shard_map(weighted, mesh=mesh, in_specs=(own, P("model")), out_specs=P("model"))
+    np.testing.assert_array_equal(jax.jit(on_two)(x, np.ones_like(weights)), np.stack([x, x]))
+    gradient = jax.jit(jax.grad(lambda x: on_two(x, weights).sum()))(x)
+    np.testing.assert_allclose(gradient, weights[0] + weights[1], rtol=1e-6)
+
+
+def test_where_all_towers_are_nothing_is_exchanged():
+    x = jnp.ones((2, 3))
+    assert exchange(x, None) is x
+
+
+def test_values_that_are_asked_for_and_no_others():
+    params, x = random_params(TWO_TOWERS), jnp.asarray(images(TWO_TOWERS))
+    network = Network(TWO_TOWERS, 2)
+    assert list(network.apply({"params": params}, x)) == ["fc6"]
+    wanted = ("relu3", "conv1")
+    assert set(network.apply({"params": params}, x, None, wanted)) == set(wanted)
+
+
+@pytest.mark.parametrize("net", [TWO_TOWERS, ONE_TOWER, paper()], ids=lambda net: net.name)
+def test_parameters_stand_in_the_tables_order_with_the_towers_first(net):
+    order = []
+
+    def init(key):
+        params = Network(net, net.towers).init(key, jnp.asarray(images(net, 1)))["params"]
+        order.extend(params)  # JAX sorts the names of what a program gives
+        return params
+
+    params = jax.eval_shape(init, jax.random.key(0))
+    assert order == [layer.name for layer in net.layers if isinstance(layer, Weighted)]
+    for name, leaves in params.items():
+        shape = layer_shapes(net)[name]
+        assert {part: leaf.shape for part, leaf in leaves.items()} == {
+            "kernel": shape.kernel,
+            "bias": shape.bias,
+        }
+        assert {leaf.dtype for leaf in leaves.values()} == {jnp.dtype("float32")}
+        assert leaves["kernel"].shape[0] == net.towers
+
+
+def test_one_tower_here_has_half_of_each_parameter_but_the_last_bias():
+    x = jnp.asarray(images(TWO_TOWERS, 1))
+    net = dataclasses.replace(TWO_TOWERS, layers=(TWO_TOWERS.layers[0], TWO_TOWERS.layers[-1]))
+    here = Network(net, 1)
+    params = jax.eval_shape(here.init, jax.random.key(0), x)["params"]
+    assert jax.tree.map(jnp.shape, params) == {
+        "conv1": {"kernel": (1, 3, 3, 3, 4), "bias": (1, 4)},
+        "fc6": {"kernel": (1, 6 * 6 * 4, 10), "bias": (10,)},
+    }
+
+
+def drawn(kernel, std):
+    """A layer's parameters by themselves."""
+    made = KernelAndBias(kernel, (kernel[0], kernel[-1]), std, 0.5).init(jax.random.key(0))["params"]
+    return np.asarray(made["kernel"]), np.asarray(made["bias"])
+
+
+@pytest.mark.parametrize("std", [0.01, 0.3])
+@pytest.mark.parametrize("kernel", [(2, 5, 5, 8, 64), (1, 400, 64)])
+def test_initial_values_are_normal_and_biases_constant(kernel, std):
+    weights, bias = drawn(kernel, std)
+    assert weights.std() == pytest.approx(std, rel=0.02)
+    assert abs(weights.mean()) < 0.02 * std
+    assert (np.abs(weights) > 2 * std).mean() == pytest.approx(0.0455, abs=0.004)  # of a normal distribution
+    assert (bias == 0.5).all()
+
+
+@pytest.mark.parametrize("kernel", [(2, 5, 5, 8, 64), (1, 400, 64)])
+def test_initial_values_without_a_std_are_pytorchs(kernel):
+    weights, bias = drawn(kernel, None)
+    bound = np.prod(kernel[1:-1]) ** -0.5  # 1 / sqrt(inputs of a unit)
+    for values in (weights, bias):
+        assert 0.9 * bound < np.abs(values).max() < 1.00001 * bound
+        assert values.std() == pytest.approx(bound / 3**0.5, rel=0.15)
+
+
+def test_a_network_draws_what_its_rows_say():
+    rows = (Conv("conv1", 8, 11, 0.1, 0.5, "both"), Dense("fc2", 10, 0.3, 0.0, "sum"))
+    net = dataclasses.replace(TWO_TOWERS, layers=rows)
+    params = jax.jit(Network(net, 2).init)(jax.random.key(0), jnp.asarray(images(net, 1)))["params"]
+    for row in rows:
+        kernel, bias = (np.asarray(params[row.name][part]) for part in ("kernel", "bias"))
+        assert kernel.std() == pytest.approx(row.std, rel=0.2)
+        assert (bias == row.bias).all()
+
+
+def test_the_layers_compute_in_the_dtype_that_is_asked_for():
+    net = dataclasses.replace(TWO_TOWERS, compute_dtype="bfloat16")
+    params, x = random_params(net), jnp.asarray(images(net))
+    names = tuple(layer.name for layer in net.layers)
+    found = Network(net, 2).apply({"params": params}, x, None, names)
+    assert {value.dtype for value in found.values()} == {jnp.dtype("bfloat16")}
+    exact = two_towers_by_hand(params, np.asarray(x), None)
+    assert_close(found["fc6"], exact["fc6"], 0.05)
+
+
+def test_a_profile_shows_the_operations_of_a_layer_under_its_name():
+    params, x = random_params(TWO_TOWERS), jnp.asarray(images(TWO_TOWERS))
+    run = jax.jit(lambda p, x: Network(TWO_TOWERS, 2).apply({"params": p}, x))
+    text = run.lower(params, x).as_text(debug_info=True)
+    assert all(f"/{layer.name}/" in text for layer in TWO_TOWERS.layers)
+
+
+def test_a_layer_with_weights_needs_them():
+    with pytest.raises(AssertionError, match="conv1"):
+        apply_layer(TWO_TOWERS.layers[0], jnp.zeros((1, 12, 12, 3)), None, None, 2, None)

@@ -1,0 +1,81 @@
+"""A run's files are read as far as they can be, and their lines counted by hand."""
+
+import json
+import math
+
+import pytest
+
+from alexnet_jax.errors import UsageError
+from alexnet_jax.report import runs
+from tests.report import made_up
+
+
+def test_the_lines_that_can_be_read(tmp_path):
+    whole, partly = made_up.write_run(tmp_path / "a", hostile=False), made_up.write_run(tmp_path / "b")
+    expected = runs.read(whole).metrics
+    assert len(expected) == 13
+    assert runs.read(partly).metrics[:13] == expected
+    further = runs.read(partly).metrics[13:]
+    assert [line["epoch"] for line in further] == [6]  # a line whose values are nonsense, but not its epoch
+    assert runs.curve(further, "train/loss") == runs.curve(further, "train/top1_error") == ([], [])
+
+
+def test_what_lies_beside_the_lines(tmp_path):
+    workdir = made_up.write_finished_run(tmp_path / "a", 7, 0.25)
+    run = runs.read(workdir)
+    assert (run.name, run.config.seed, run.metadata["versions"]["jax"]) == ("a", 7, "0.10.2")
+    assert run.evaluation["top1_error"] == 0.25
+    for text in ("", "{", "[1]", "null", "[" * 100_000, "\udcff"):
+        (workdir / "evaluation.json").write_bytes(text.encode(errors="surrogateescape"))
+        assert runs.read(workdir).evaluation == {}
+    for name in ("evaluation.json", "metrics.jsonl"):
+        (workdir / name).unlink()
+    assert (runs.read(workdir).evaluation, list(runs.read(workdir).metrics)) == ({}, [])
+    (workdir / "config.json").unlink()
+    with pytest.raises(UsageError, match="is not the workdir of a run"):
+        runs.read(workdir)
+
+
+def test_numbers_and_what_is_none():
+    assert [runs.finite_number(value) for value in (0, -2.5, 10**20)] == [0.0, -2.5, 1e20]
+    for value in (None, True, "1", [1], math.nan, math.inf, 10**400):
+        assert runs.finite_number(value) is None
+
+
+def test_where_the_learning_rate_falls():
+    rates = [0.1, 0.1, 0.01, None, 0.02, 0.001]
+    lines = [{"epoch": float(n), "learning_rate": rate} for n, rate in enumerate(rates)]
+    assert runs.learning_rate_drops(lines) == [(1.0, 0.1, 0.01), (4.0, 0.02, 0.001)]
+
+
+def test_time_and_speed_by_hand():
+    """Steps 1 to 10 at 50 images/s, to 30 at 100, to 40 at 25; a line of an evaluation in between."""
+    lines = [
+        {"step": 10, "epoch": 1.0, "perf/images_per_second": 50.0},
+        {"step": 10, "epoch": 1.0, "val/loss": 1},
+    ]
+    lines += [{"step": 30, "epoch": 2.0, "perf/images_per_second": 100.0}]
+    lines += [{"step": 40, "epoch": 3.0, "perf/images_per_second": 25.0}]
+    assert runs.training_seconds(lines, 8) == pytest.approx(8 * (10 / 50 + 20 / 100 + 10 / 25))
+    assert runs.images_per_second(lines) == 50.0
+    assert runs.training_seconds([], 8) is runs.images_per_second([]) is None
+
+
+def test_an_error_that_is_never_reached():
+    lines = [{"step": n, "epoch": float(n), "train/top1_error": 0.9} for n in range(4)]
+    assert runs.epochs_to(lines, 0.25) is None
+    assert runs.epochs_to([], 0.25) is None
+    assert runs.epochs_to([{"epoch": 2.0, "train/top1_error": 0.25}], 0.25) == 2.0
+    assert runs.epochs_to([{"epoch": n, "val/loss": 3 - n} for n in (1, 2)], 1.25, "val/loss") == 1.75
+
+
+def test_a_time_in_words():
+    words = {0.5: "0.5 s", 119: "119 s", 120: "2 min", 7199: "120 min", 7200: "2 h", 172_800: "2 days"}
+    assert {seconds: runs.duration(seconds) for seconds in words} == words
+
+
+def test_an_object_in_a_file(tmp_path):
+    path = tmp_path / "x.json"
+    assert runs.read_object(path) == {}
+    path.write_text(json.dumps({"a": 1}))
+    assert runs.read_object(path) == {"a": 1}

@@ -1,0 +1,229 @@
+"""Signals before a run listens to them: the exit codes, and that none is lost on its way.
+
+Each test is a process of its own, which sends itself a signal at a known instruction.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from alexnet_jax import signals
+
+ROOT = Path(__file__).parents[1]
+BOTH = pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
+
+# As `main` does: what ends the program passes all its frames, and KeyboardInterrupt becomes an exit code.
+PROGRAM = """
+import gc, os, signal, sys, time
+from alexnet_jax import signals
+
+def hit():
+    os.kill(os.getpid(), signal.{name})
+    sum(range(10))  # Python runs its handlers between two instructions
+
+{before}
+signals.catch()
+{after}
+try:
+{body}
+except KeyboardInterrupt:
+    sys.exit(130)
+finally:
+    signals.end()
+"""
+
+
+def run(
+    body: str, name: str = "SIGTERM", before: str = "", after: str = "", path: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Runs `body` as the program's work."""
+    script = PROGRAM.format(name=name, before=before, after=after, body=textwrap.indent(body, "    "))
+    return subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=ROOT,
+        env=os.environ | ({"PYTHONPATH": str(path)} if path else {}),
+        capture_output=True,
+        text=True,
+        timeout=50,
+    )
+
+
+@BOTH
+def test_a_signal_ends_the_program_by_an_exception(name: str, code: int, tmp_path: Path) -> None:
+    """Half-written files are removed on the way."""
+    done = run(
+        f"""
+from alexnet_jax.files import atomic_write
+with atomic_write({str(tmp_path / "a")!r}) as file:
+    file.write(b"half")
+    hit()
+    time.sleep(60)
+""",
+        name,
+    )
+    assert done.returncode == code
+    assert done.stderr == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+@BOTH
+def test_a_signal_amid_an_import_ends_the_program_at_once(name: str, code: int, tmp_path: Path) -> None:
+    """Whatever the module that is being imported would make of an exception, and however deep it lies."""
+    (tmp_path / "outer.py").write_text("from inner import nothing\n")
+    (tmp_path / "inner.py").write_text("""
+import __main__
+try:
+    __main__.hit()
+except BaseException as error:
+    raise ImportError("initialising the extension") from error
+finally:
+    print("too late")
+""")
+    done = run("import outer", name, path=tmp_path)
+    assert done.returncode == code
+    assert done.stderr == "alexnet_jax: interrupted\n"
+    assert done.stdout == ""
+
+
+def test_after_an_import_a_signal_is_an_exception_again(tmp_path: Path) -> None:
+    (tmp_path / "module.py").write_text("import __main__\ndef act():\n    __main__.hit()\n")
+    done = run(
+        """
+import module
+try:
+    module.act()
+finally:
+    print("cleaned up")
+""",
+        path=tmp_path,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (143, "cleaned up\n", "")
+
+
+SWALLOWED = {
+    "callback": """
+def collected(phase, info):
+    gc.callbacks.remove(collected)
+    hit()
+gc.callbacks.append(collected)
+gc.collect()
+""",
+    "destructor": """
+class Held:
+    def __del__(self):
+        hit()
+Held()
+""",
+    "except": """
+try:
+    hit()
+except BaseException:
+    pass
+""",
+}
+
+
+@BOTH
+@pytest.mark.parametrize("where", SWALLOWED)
+def test_a_signal_that_was_swallowed_comes_again(where: str, name: str, code: int) -> None:
+    body = f"""
+started = time.monotonic()
+try:
+{textwrap.indent(SWALLOWED[where], "    ")}
+    time.sleep(60)
+finally:
+    print(0.3 <= time.monotonic() - started < 20)
+"""
+    done = run(body, name, after="signals.RESEND_SECONDS = 0.3")
+    assert done.returncode == code
+    assert done.stdout == "True\n"  # not at the first time
+    assert done.stderr == ""  # no "Exception ignored in"
+
+
+@BOTH
+def test_it_comes_again_until_the_program_ends(name: str, code: int) -> None:
+    done = run(
+        """
+for number in range(4):
+    try:
+        hit() if number == 0 else time.sleep(60)
+    except BaseException as error:
+        print(type(error).__name__)
+time.sleep(60)
+""",
+        name,
+        after="signals.RESEND_SECONDS = 0.5",
+    )
+    assert done.returncode == code
+    assert done.stdout == {"SIGINT": "KeyboardInterrupt\n", "SIGTERM": "SystemExit\n"}[name] * 4
+
+
+def test_it_comes_again_soon_enough_for_who_waits_and_late_enough_for_who_cleans_up() -> None:
+    assert 1 <= signals.RESEND_SECONDS <= 5
+
+
+def test_where_the_program_ends_it_comes_no_more() -> None:
+    done = run(
+        """
+try:
+    hit()
+except SystemExit:
+    signals.end()
+time.sleep(1)
+print("ended by itself")
+""",
+        after="signals.RESEND_SECONDS = 0.5",
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "ended by itself\n", "")
+
+
+def test_other_errors_in_a_callback_are_shown() -> None:
+    done = run("""
+class Held:
+    def __del__(self):
+        raise ValueError("in a destructor")
+Held()
+""")
+    assert done.returncode == 0
+    assert "Exception ignored in" in done.stderr
+    assert "ValueError: in a destructor" in done.stderr
+
+
+@BOTH
+def test_an_ignored_signal_stays_ignored(name: str, code: int) -> None:
+    """A shell without job control lets what it starts in the background ignore SIGINT."""
+    other, other_code = {"SIGINT": ("SIGTERM", 143), "SIGTERM": ("SIGINT", 130)}[name]
+    done = run(
+        f"""
+hit()
+print([number.name for number in signals.not_ignored()], flush=True)
+os.kill(os.getpid(), signal.{other})
+time.sleep(60)
+""",
+        name,
+        before=f"signal.signal(signal.{name}, signal.SIG_IGN)",
+    )
+    assert done.stdout == f"['{other}']\n"
+    assert done.returncode == other_code
+
+
+def test_not_ignored_names_both_by_default() -> None:
+    assert signals.not_ignored() == [signal.SIGINT, signal.SIGTERM]
+
+
+def test_before_catch_the_signals_are_pythons_own() -> None:
+    """Importing the module changes nothing: only the program decides."""
+    done = run("pass", "SIGTERM", before="hit()")
+    assert done.returncode == -signal.SIGTERM
+    done = run(
+        "pass",
+        before="assert signal.getsignal(signal.SIGINT) is signal.default_int_handler\n"
+        "assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL\n"
+        "assert sys.unraisablehook is sys.__unraisablehook__",
+    )
+    assert done.returncode == 0

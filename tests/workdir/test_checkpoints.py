@@ -1,0 +1,264 @@
+"""Checkpoints: what is kept, what is found wrong, what is restored where; read by Orbax and hashlib alone."""
+
+import hashlib
+import json
+import shutil
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from alexnet_jax.errors import RunFailure, UsageError
+from alexnet_jax.model import sharding
+from alexnet_jax.workdir import checkpoints as module
+from alexnet_jax.workdir.checkpoints import Checkpoints
+from tests.fixtures.make_old_run import state as read_state
+
+KERNEL = np.arange(48, dtype=np.float32).reshape(2, 4, 6)
+
+
+def tree(factor=1.0):
+    return {"params": {"conv1": {"kernel": jnp.asarray(factor * KERNEL), "bias": jnp.full((2, 3), factor)}}}
+
+
+def saved(workdir, errors, keep=9):
+    """Checkpoints 1, 2, ... with these validation errors; parameters are multiples of the step."""
+    checkpoints = Checkpoints(workdir, keep)
+    for step, error in enumerate(errors, 1):
+        checkpoints.save(step, tree(step), {"epoch": step / 2, "validation_top1_error": error})
+    checkpoints.close()
+    return checkpoints
+
+
+def target(mesh, shape=KERNEL.shape, name="kernel"):
+    """A part of what is saved, its towers sharded over `model`."""
+    leaf = jax.ShapeDtypeStruct(shape, jnp.float32, sharding=NamedSharding(mesh, P("model")))
+    return {"params": {"conv1": {name: leaf}}}
+
+
+def manifest_of(workdir, step):
+    return workdir / "checkpoints" / str(step) / "manifest.json"
+
+
+def rewrite(path, change):
+    """Change what a manifest says, in the form in which it is written."""
+    manifest = json.loads(path.read_text())
+    change(manifest)
+    path.write_text(json.dumps(manifest, indent=1))
+
+
+def test_the_values_are_those_of_the_moment_of_saving(tmp_path):
+    checkpoints, state = Checkpoints(tmp_path), tree(3)
+    checkpoints.save(7, state, {"epoch": 1.5})
+    jax.tree.map(lambda leaf: leaf.delete(), state)  # the next step overwrites them
+    checkpoints.wait()
+    found = read_state(tmp_path, 7)
+    np.testing.assert_array_equal(found["params/conv1/kernel"], 3 * KERNEL)
+    np.testing.assert_array_equal(found["params/conv1/bias"], np.full((2, 3), 3))
+    assert checkpoints.shapes(7) == {"params/conv1/kernel": (2, 4, 6), "params/conv1/bias": (2, 3)}
+    checkpoints.save(7, tree(4), {"epoch": 2.0})  # over the one that is there
+    checkpoints.close()
+    np.testing.assert_array_equal(read_state(tmp_path, 7)["params/conv1/kernel"], 4 * KERNEL)
+    assert checkpoints.metadata(7) == {"epoch": 2.0}
+
+
+def test_the_manifest_lists_every_file(tmp_path):
+    saved(tmp_path, [0.25])
+    folder = tmp_path / "checkpoints" / "1"
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert list(manifest) == ["progress", "progress_sha256", "files"]
+    assert manifest["progress"] == {"epoch": 0.5, "validation_top1_error": 0.25}
+    text = json.dumps(manifest["progress"], sort_keys=True)
+    assert manifest["progress_sha256"] == hashlib.sha256(text.encode()).hexdigest()
+    paths = [path for path in folder.rglob("*") if path.is_file() and path.name != "manifest.json"]
+    assert manifest["files"] == {
+        path.relative_to(folder).as_posix(): [
+            path.stat().st_size,
+            hashlib.sha256(path.read_bytes()).hexdigest(),
+        ]
+        for path in paths
+    }
+
+
+# The errors of checkpoints 1 to 5: the earliest of the best, and the last ones, stay.
+@pytest.mark.parametrize(
+    ("errors", "keep", "best", "left"),
+    [
+        ((0.5, 0.3, 0.4, 0.3, None), 1, 2, [2, 5]),
+        ((0.5, 0.3, 0.4, 0.3, None), 2, 2, [2, 4, 5]),
+        ((0.5, 0.4, 0.3, 0.2, 0.1), 1, 5, [5]),
+        ((0.1, 0.2, 0.3, 0.4, 0.5), 3, 1, [1, 3, 4, 5]),
+        ((None, None, None, None, None), 2, None, [4, 5]),
+        ((0.0, None, None, None, None), 1, 1, [1, 5]),
+    ],
+)
+def test_what_is_kept(errors, keep, best, left, tmp_path):
+    checkpoints = saved(tmp_path, errors, keep)
+    assert checkpoints.steps() == left
+    assert checkpoints.best() == best
+    assert checkpoints.resolve_step("best") == (best or 5)
+    assert checkpoints.resolve_step("last") == 5
+    assert checkpoints.resolve_step(str(left[0])) == left[0]
+    assert checkpoints.interrupted() == []
+
+
+def test_steps_are_ordered_by_number(tmp_path):
+    whole = saved(tmp_path, [0.5]).folder
+    for name in ("10", "9", "100"):
+        shutil.copytree(whole / "1", whole / name)
+    assert Checkpoints(tmp_path).steps() == [1, 9, 10, 100]
+
+
+def test_a_checkpoint_that_is_not_there(tmp_path):
+    with pytest.raises(UsageError, match="/checkpoints holds no complete checkpoint: train first"):
+        Checkpoints(tmp_path).resolve_step("best")
+    checkpoints = saved(tmp_path, [0.5, 0.4])
+    for which in ("3", "first", "-1", "1.0", ""):
+        with pytest.raises(
+            UsageError, match=rf"--checkpoint={which}: .*/checkpoints holds 1, 2; or say last"
+        ):
+            checkpoints.resolve_step(which)
+
+
+def test_an_interrupted_save_is_cleaned_away(small_run, tmp_path):
+    shutil.copytree(small_run / "checkpoints", tmp_path / "checkpoints")
+    folder = tmp_path / "checkpoints"
+    (folder / "13" / "state").mkdir(parents=True)
+    (folder / "12" / ".manifest.json.a1.partial").write_text("half a manifest")
+    (folder / "notes").mkdir()
+    checkpoints = Checkpoints(tmp_path)
+    assert (checkpoints.steps(), checkpoints.interrupted()) == ([12], ["13"])
+    assert checkpoints.clean() == ["13"]
+    assert sorted(path.name for path in folder.iterdir()) == ["12", "notes"]
+    assert sorted(path.name for path in (folder / "12").iterdir()) == ["manifest.json", "state"]
+    assert checkpoints.find_corruption(12) is None
+
+
+def test_half_removed_it_counts_as_interrupted(tmp_path, monkeypatch):
+    checkpoints = saved(tmp_path, [0.5, 0.4])
+
+    def killed(folder):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", killed)
+        with pytest.raises(KeyboardInterrupt):
+            checkpoints.remove(2)
+    assert (checkpoints.steps(), checkpoints.interrupted()) == ([1], ["2"])
+    checkpoints.remove(1)
+    assert (checkpoints.steps(), checkpoints.clean()) == ([], ["2"])
+
+
+def test_metadata_are_replaced(tmp_path):
+    checkpoints = saved(tmp_path, [None, 0.4])
+    before = read_state(tmp_path, 1)
+    checkpoints.update_metadata(1, {"epoch": 0.5, "validation_top1_error": 0.125})
+    assert checkpoints.metadata(1) == {"epoch": 0.5, "validation_top1_error": 0.125}
+    assert checkpoints.best() == 1
+    assert checkpoints.find_corruption(1) is None
+    for name, value in read_state(tmp_path, 1).items():
+        np.testing.assert_array_equal(value, before[name])
+
+
+def test_a_flipped_bit_is_found_in_every_file(tmp_path):
+    checkpoints = saved(tmp_path, [0.5])
+    files = [path for path in checkpoints.folder.rglob("*") if path.is_file() and path.stat().st_size]
+    assert len(files) >= 5
+    for path in files:
+        whole = path.read_bytes()
+        path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+        assert str(path) in checkpoints.find_corruption(1)
+        path.write_bytes(whole[:-1])
+        assert str(path) in checkpoints.find_corruption(1)
+        path.write_bytes(whole)
+    assert checkpoints.find_corruption(1) is None
+    (checkpoints.folder / "1" / "state" / "_METADATA").unlink()
+    assert checkpoints.find_corruption(1).endswith("/1/state/_METADATA is missing")
+
+
+def test_a_manifest_that_was_edited_is_found(tmp_path):
+    """Also where it is still JSON: a better error, another checksum, another layout."""
+    checkpoints, path = saved(tmp_path, [0.5]), manifest_of(tmp_path, 1)
+    whole = path.read_text()
+    words = f"{path} is not as it was written"
+    rewrite(path, lambda manifest: manifest["progress"].update(validation_top1_error=0.1))
+    assert checkpoints.find_corruption(1) == words
+    path.write_text(whole.replace("\n", ""))
+    assert checkpoints.find_corruption(1) == words
+    path.write_text(whole)
+    rewrite(path, lambda manifest: manifest["files"]["state/_METADATA"].__setitem__(1, "0" * 64))
+    assert checkpoints.find_corruption(1).endswith("/1/state/_METADATA is not as it was written")
+    for text in ("", "[]", "{}", whole[:-2], "\u00ff"):
+        path.write_text(text, encoding="latin-1")
+        assert str(path) in checkpoints.find_corruption(1)
+        assert checkpoints.best() is None
+
+
+def test_only_what_is_as_it_was_written_is_restored(tmp_path):
+    checkpoints = saved(tmp_path, [0.5])
+    wanted = target(sharding.make_mesh(1, 2, 2, 4))
+    found = checkpoints.verified_restore(1, wanted)
+    np.testing.assert_array_equal(found["params"]["conv1"]["kernel"], KERNEL)
+    rewrite(manifest_of(tmp_path, 1), lambda manifest: manifest["progress"].update(epoch=9.0))
+    with pytest.raises(RunFailure, match=r"checkpoint 1 is damaged: .* choose another with --checkpoint"):
+        checkpoints.verified_restore(1, wanted)
+
+
+@pytest.mark.parametrize(("data", "model"), [(1, 1), (1, 2), (2, 2)])
+def test_it_is_restored_on_any_devices(data, model, tmp_path):
+    """Each device holds the towers that its position on the model axis names; the bias is not read."""
+    checkpoints = saved(tmp_path, [0.5, 0.4])
+    mesh = sharding.make_mesh(data, model, 2, 4)
+    found = checkpoints.restore(2, target(mesh))
+    assert jax.tree.structure(found) == jax.tree.structure(target(mesh))
+    kernel = found["params"]["conv1"]["kernel"]
+    share = 2 // model
+    for shard in kernel.addressable_shards:
+        [(_, column)] = np.argwhere(mesh.devices == shard.device)
+        np.testing.assert_array_equal(shard.data, 2 * KERNEL[column * share : (column + 1) * share])
+    assert {shard.device for shard in kernel.addressable_shards} == set(mesh.devices.flat)
+
+
+def test_what_cannot_be_restored(tmp_path):
+    checkpoints, mesh = saved(tmp_path, [0.5]), sharding.make_mesh(1, 1, 2, 4)
+    with pytest.raises(UsageError, match=r"/1/state holds no params/conv1/scale: it is of another net"):
+        checkpoints.restore(1, target(mesh, name="scale"))
+    with pytest.raises(UsageError, match=r"kernel is \(2, 4, 6\), and this config needs \(2, 4, 7\)"):
+        checkpoints.restore(1, target(mesh, shape=(2, 4, 7)))
+    (checkpoints.folder / "1" / "state" / "_METADATA").write_text("{")
+    for ask in (lambda: checkpoints.restore(1, target(mesh)), lambda: checkpoints.shapes(1)):
+        with pytest.raises(UsageError, match=r"/1/state cannot be read: ") as error:
+            ask()
+        assert "\n" not in str(error.value)
+
+
+def test_a_disk_that_is_full_is_reported_once(tmp_path, monkeypatch):
+    """The save fails in its thread; who waits hears of it, and what was written is no checkpoint."""
+    checkpoints = saved(tmp_path, [0.5])
+
+    def full(path, text):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module.files, "write_text", full)
+        checkpoints = Checkpoints(tmp_path)
+        checkpoints.save(2, tree(2), {"epoch": 1.0})
+        with pytest.raises(RunFailure, match=r"a checkpoint cannot be written: .* No space left on device"):
+            checkpoints.wait()
+        checkpoints.wait()
+        checkpoints.save(2, tree(2), {"epoch": 1.0})
+        with pytest.raises(RunFailure, match="No space left on device"):
+            checkpoints.close()
+    assert (checkpoints.steps(), checkpoints.interrupted()) == ([1], ["2"])
+
+
+def test_a_folder_that_cannot_be_written(tmp_path):
+    (tmp_path / "checkpoints").write_text("a file")
+    checkpoints = Checkpoints(tmp_path)
+    assert checkpoints.steps() == checkpoints.clean() == []
+    with pytest.raises(RunFailure, match=f"the checkpoint {tmp_path}/checkpoints/3 cannot be written: "):
+        checkpoints.save(3, tree(), {})
+    checkpoints.close()

@@ -1,0 +1,76 @@
+"""The lines of metrics.jsonl, and TensorBoard's events read from their bytes."""
+
+import json
+import math
+import struct
+
+import pytest
+from tensorboardX.proto import event_pb2
+
+from alexnet_jax.workdir import log
+
+
+def events(workdir):
+    """All events in order: a file is length (8 bytes), checksum (4), event, checksum (4), and so on."""
+    for path in sorted((workdir / "tensorboard").iterdir(), key=lambda path: path.stat().st_mtime_ns):
+        data = path.read_bytes()
+        while data:
+            (length,) = struct.unpack("<Q", data[:8])
+            yield event_pb2.Event.FromString(data[12 : 12 + length])
+            data = data[16 + length :]
+
+
+def test_lines_and_events(tmp_path):
+    metrics = log.MetricsLog(tmp_path, 0)
+    metrics.write(4, 1 / 3, {"train/loss": 2.25, "learning_rate": 0.01})
+    metrics.write(8, 2.0, {"val/top1_error": 0.5, "train/loss": math.inf})
+    metrics.close()
+    first, second = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    assert list(json.loads(first).items()) == [
+        ("step", 4),
+        ("epoch", 0.333333),
+        ("train/loss", 2.25),
+        ("learning_rate", 0.01),
+    ]
+    assert json.loads(second) == {"step": 8, "epoch": 2.0, "val/top1_error": 0.5, "train/loss": math.inf}
+    found = [
+        (event.step, value.tag, value.simple_value)
+        for event in events(tmp_path)
+        for value in event.summary.value
+    ]
+    assert found == [
+        (4, "train/loss", 2.25),
+        (4, "learning_rate", pytest.approx(0.01)),
+        (8, "val/top1_error", 0.5),
+        (8, "train/loss", math.inf),
+    ]
+
+
+def test_a_resumed_run_goes_back_to_its_step(tmp_path):
+    """Lines of later steps go, and TensorBoard is asked to drop its events from the next step on."""
+    metrics = log.MetricsLog(tmp_path, 0)
+    for step in (4, 8, 12):
+        metrics.write(step, step / 4, {"train/loss": 1 / step})
+    metrics.close()
+    before = (tmp_path / "metrics.jsonl").read_text().splitlines(keepends=True)
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 7, "epoch"')  # the machine stopped here
+    metrics = log.MetricsLog(tmp_path, 8)
+    assert (tmp_path / "metrics.jsonl").read_text() == "".join(before[:2])
+    metrics.write(9, 2.25, {"train/loss": 0.0625})
+    metrics.close()
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [4, 8, 9]
+    purged = [event.step for event in events(tmp_path) if event.session_log.status == 1]  # START
+    assert purged[-1] == 9
+    assert [path.name for path in tmp_path.iterdir() if path.suffix == ".partial"] == []
+
+
+def test_damaged_lines_are_left_out(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    good = ['{"step": 1, "epoch": 0.5, "train/loss": NaN}', '{"step": 2}', '{"step": 3.0, "x": "\u00e4"}']
+    bad = ['{"step": 1, "epo', "[1, 2]", '"step"', "7", '{"epoch": 1}', '{"step": "1"}', "[" * 100_000, ""]
+    path.write_bytes("\n".join([*bad, *good]).encode() + b"\n\xff\xfe\n")
+    assert log.lines_until(path, 10**9) == good
+    assert log.lines_until(path, 2) == good[:2]
+    assert log.lines_until(path, 0) == []
