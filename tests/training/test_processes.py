@@ -170,8 +170,8 @@ def test_four_processes_then_two_then_one(whole, digits_folder, tmp_path):
     told = finish(launch(4, *command(digits_folder, workdir, STOP, "2x2")), 0)
     assert "mesh: 2 x 2" in told
     for line in (
-        "processes: 4\n  process 0: device 0; tower 0; pictures 0 to 15 of each batch\n",
-        "; tower 1; pictures 16 to 31 of each batch\n",
+        "processes: 4\n  process 0: device 0; tower 0; images 0 to 15 of each batch\n",
+        "; tower 1; images 16 to 31 of each batch\n",
     ):
         assert line in told
     assert told.count("workdir: ") == told.count("next: ") == 1  # the first process alone speaks
