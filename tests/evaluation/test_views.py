@@ -1,8 +1,10 @@
 """Probabilities by one view and by ten, against the softmax of each view by numpy."""
 
+import jax
 import numpy as np
 import pytest
 
+from alexnet_jax.evaluation import views
 from tests.inference.helpers import layers_by_hand, random_run
 from tests.model.helpers import assert_close
 
@@ -31,3 +33,12 @@ def test_ten_views_are_the_mean_of_their_softmax(data, model, kind, tmp_path):
     assert found.dtype == np.float32
     assert_close(net.predictor(1)(images), one_view(net, images, 4, 4, False), 1e-5)
     assert repr(net) == "TrainedNet(alexnet_2012)"  # not its parameters
+
+
+def test_one_view_by_its_top_left_and_flip(tmp_path):
+    net = random_run(tmp_path, mean="crop")
+    images = np.random.default_rng(8).integers(0, 256, (2, 72, 72, 3), dtype=np.uint8)
+    fixed = net.architecture, net.mesh, net.normalization, net.params
+    for view in ((7, 2, True), (0, 5, False)):
+        found = jax.jit(lambda image, at=view: views.view_probabilities(*fixed, image, net.mean, at))(images)
+        assert_close(found, one_view(net, images, *view), 1e-5)
