@@ -102,7 +102,7 @@ def _inside(x: jax.Array) -> jax.Array:
 
 
 def _unit(x: jax.Array) -> jax.Array:
-    """Return x / (|x| + epsilon) over the last axis; the gradient where all channels are 0 is 0, not NaN."""
+    """Return x / (|x| + epsilon) over the last axis; the gradient is finite where all channels are 0."""
     squares = jnp.sum(jnp.square(x), axis=-1, keepdims=True)
     length = jnp.where(squares > 0, jnp.sqrt(jnp.where(squares > 0, squares, 1)), 0)
     return x / (length + EPSILON)

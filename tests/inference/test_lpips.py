@@ -111,6 +111,19 @@ def test_gradient_against_finite_differences(small):
         assert np.abs(compiled(b, b)[0]).max() < 1e-12 * np.abs(gradients[0]).max()
 
 
+def test_curvature_where_an_image_meets_itself(small):
+    """The slope is 0 there; twice the distance a small step away is the second derivative."""
+    a = draw_pair(1, 71, 63)[0].astype(np.float64) * 0.9
+    direction = np.random.default_rng(3).normal(size=a.shape)
+    step = 1e-4 * direction
+    expected = (by_hand(small, a + step, a) + by_hand(small, a - step, a))[0] / 1e-8
+    with jax.enable_x64(True):
+        slope = jax.grad(lambda a, b: lpips.distance(small, a, b).sum())
+        curvature = jax.jit(jax.grad(lambda a, b: (slope(a, b) * direction).sum()))(a, a)
+        assert float((np.asarray(curvature) * direction).sum()) == pytest.approx(expected, rel=1e-3)
+        assert np.isfinite(jax.grad(lambda x: lpips._unit(x).sum())(jnp.zeros((2, 3)))).all()
+
+
 def test_refusals(small):
     a, b = map(jnp.asarray, draw_pair())
     for first, second, words in [

@@ -142,6 +142,39 @@ def test_an_interruption_keeps_what_was_computed(trained, photos, monkeypatch):
     np.testing.assert_allclose(table.vectors, by_hand(trained, here, "relu7"), rtol=1e-3, atol=1e-4)
 
 
+def test_an_interruption_between_the_arrays_of_a_batch(trained, photos, monkeypatch):
+    """Rows whose probabilities are not written yet are no part of the index."""
+    append, calls = features.GrowingArray.append, []
+
+    def stops(array, rows):
+        calls.append(array)
+        if len(calls) == 4:  # the vectors of the second batch are written
+            raise KeyboardInterrupt
+        append(array, rows)
+
+    monkeypatch.setattr(features.GrowingArray, "append", stops)
+    with pytest.raises(KeyboardInterrupt):
+        similar.index(trained, photos)
+    monkeypatch.undo()
+    folder = next((trained.workdir / "similar").iterdir())
+    for path in folder.glob("*.npy"):
+        assert len(np.load(path)) == 4
+    table = similar.index(trained, photos)[0]
+    here = [photos / name for name in table.files]
+    assert len(set(here)) == 9
+    np.testing.assert_allclose(table.vectors, by_hand(trained, here, "relu7"), rtol=1e-3, atol=1e-4)
+
+
+def test_an_image_that_takes_the_place_of_the_last_one(trained, photos):
+    """The names are the same and in the same order; the values are the new image's."""
+    before = similar.index(trained, photos)[0]
+    Image.new("RGB", (80, 90), "red").save(photos / before.files[-1])
+    after = similar.index(trained, photos)[0]
+    assert after.files == before.files
+    here = [photos / name for name in after.files]
+    np.testing.assert_allclose(after.vectors, by_hand(trained, here, "relu7"), rtol=1e-3, atol=1e-4)
+
+
 @pytest.mark.parametrize("damage", ["json", "gone", "short"])
 def test_a_damaged_index_is_made_anew(trained, photos, damage):
     before = similar.index(trained, photos)[0]
