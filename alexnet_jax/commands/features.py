@@ -6,7 +6,7 @@ code is 1 where a file could not be read and was left out.
 
 Examples:
   features --workdir=runs/imagenet --layers=relu5,fc7 --output=features.npz photos/
-  features --workdir=runs/imagenet --output=features/ 'photos/*.jpg'
+  features --workdir=runs/imagenet --layers=conv1 --output=features/ 'photos/*.jpg'
 """
 
 import json
@@ -38,7 +38,7 @@ COMMAND = Command(
         CONFIG,
         WORKDIR,
         CHECKPOINT,
-        replace(LAYERS, help=f"{LAYERS.help[:-1]}; default: the one that stands for an image."),
+        LAYERS,
         replace(OUTPUT, help="An .npz, or a folder (with / at its end) for one .npy a layer."),
         JSON,
     ),
