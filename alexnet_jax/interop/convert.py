@@ -126,7 +126,7 @@ def to_file(workdir: Path, output: Path, which: str) -> list[str]:
     try:
         formats.WRITERS[output.suffix](output, arrays, json.dumps(note))
     except OSError as error:
-        raise RunFailure(f"{output} cannot be written: {error.strerror}") from error
+        raise RunFailure(f"{output} cannot be written: {error.strerror or error}") from error
     return [f"{output}: {net.architecture.name} of step {net.step}, {', '.join(net.params)}"]
 
 
@@ -185,4 +185,4 @@ def _write_workdir(output: Path, net: IdentifiedNet, metadata: dict[str, Any]) -
                 lpips.save_heads(folder, net.lpips_heads)
             config_io.save(folder / layout.CONFIG, net.config, **metadata)
     except OSError as error:
-        raise RunFailure(f"{output} cannot be written: {error.strerror}") from error
+        raise RunFailure(f"{output} cannot be written: {error.strerror or error}") from error

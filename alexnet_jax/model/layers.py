@@ -307,7 +307,7 @@ average_pool.defvjp(_average_pool_forward, _average_pool_backward)
 
 
 def _elements(x: jax.Array, y: jax.Array, size: int, stride: int) -> jax.Array:
-    """Return how many elements of `x` each window holds whose value is in `y`: (H', W', 1)."""
+    """Return how many elements of `x` lie in each pooling window of `y`, padding left out: (H', W', 1)."""
     # Counted in numpy: XLA would fold the constant window sums for many seconds at compile time.
     first = [np.arange(n) * stride for n in y.shape[1:3]]
     counts = [np.minimum(at + size, side) - at for at, side in zip(first, x.shape[1:3], strict=True)]
