@@ -87,6 +87,26 @@ def alive(group: int) -> list[int]:
     return found
 
 
+def stopped_while_it_writes(parent: int) -> int | None:
+    """A worker process of `parent` that has a file of records open; it is stopped, so that it cannot end first."""
+    try:
+        children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    for child in map(int, children):
+        try:
+            if b"spawn_main" not in Path(f"/proc/{child}/cmdline").read_bytes():
+                continue
+            os.kill(child, signal.SIGSTOP)
+            opened = [os.readlink(file) for file in Path(f"/proc/{child}/fd").iterdir()]
+            if any(".partial/" in name for name in opened):
+                return child
+            os.kill(child, signal.SIGCONT)
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+    return None
+
+
 @pytest.mark.parametrize("name", ["tars", "packed"])
 @pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGINT])
 def test_kills_do_not_change_a_byte(
@@ -137,14 +157,10 @@ def test_a_worker_process_is_killed(sources: dict[str, Path], tmp_path: Path) ->
     process = start(sources["tars"], tmp_path)
     victim = None
     until = time.monotonic() + 60
-    while victim is None and time.monotonic() < until:
-        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-        for child in children:
-            if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes():
-                victim = int(child)
-        time.sleep(0.05)
-    assert victim is not None
-    time.sleep(1)
+    while victim is None and time.monotonic() < until and process.poll() is None:
+        victim = stopped_while_it_writes(process.pid)
+        time.sleep(0.01)
+    assert victim is not None, process.communicate(timeout=60)[1]
     os.kill(victim, signal.SIGKILL)
     errors = process.communicate(timeout=60)[1]
     assert process.returncode == 1
