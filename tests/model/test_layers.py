@@ -31,7 +31,7 @@ def as_on_accelerator(monkeypatch):
 @pytest.mark.parametrize(("stride", "pad"), [(4, (0, 3)), (1, (2, 2))])
 @pytest.mark.parametrize("part", [2**19, 3000, 1])  # the batch whole, in parts, image by image
 def test_convolution_of_own_channels_is_a_grouped_one(towers, stride, pad, part, monkeypatch):
-    monkeypatch.setattr(layers, "PART_ELEMENTS", part)
+    monkeypatch.setattr(layers, "CHUNK_ELEMENTS", part)
     check_convolution_of_own_channels(towers, stride, pad)
 
 

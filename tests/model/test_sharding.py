@@ -210,7 +210,7 @@ def test_a_batch_in_parts_is_the_whole_batch(mesh):
     with jax.enable_x64(True):
         results = []
         for parts in (1, 4):
-            made = dataclasses.replace(program(architecture, *mesh), parts=parts)
+            made = dataclasses.replace(program(architecture, *mesh), accumulate_steps=parts)
             state = step.init_state(made, jax.tree.map(lambda x: x.astype("float64"), drawn()))
             update = step.compiled_train_step(made, state)
             mean = np.full((64, 64, 3), 120, np.float32)

@@ -112,7 +112,12 @@ def test_losses_updates_and_errors_are_those_by_hand(data: int, model: int, part
     """Also where layers freeze that have gathered velocity, at the bottom and at the top, and thaw."""
     mesh = sharding.make_mesh(data, model, 2, BATCH)
     made = step.Program(
-        NET, mesh, Normalization("centre", (1.0,)), optimizer.momentum(RULES, 0.9), SEED, parts=parts
+        NET,
+        mesh,
+        Normalization("centre", (1.0,)),
+        optimizer.momentum(RULES, 0.9),
+        SEED,
+        accumulate_steps=parts,
     )
     with jax.enable_x64(True):
         params = plain.tree(random_params(NET, PARAMS_SEED))
