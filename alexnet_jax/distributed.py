@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from alexnet_jax.errors import RunFailure, UsageError
+from alexnet_jax.errors import RunFailure, UsageError, first_line
 
 HEARTBEAT_SECONDS = 30  # a process that is silent for so long counts as dead, and with it the job
 START_SECONDS = 300  # how long the first processes wait for the last
@@ -138,9 +138,10 @@ def start(spec: ProcessSpec) -> None:
         print(f"no other machine of this TPU is known: it trains alone ({error})", file=sys.stderr)
         return
     except RuntimeError as error:
-        first = (str(error) or "no message").splitlines()[0]
         at = f" at {spec.coordinator}" if spec.coordinator else ""
-        raise RunFailure(f"the processes of this run have not found each other{at}: {first}") from error
+        raise RunFailure(
+            f"the processes of this run have not found each other{at}: {first_line(error)}"
+        ) from error
     _end_with_the_others()
 
 

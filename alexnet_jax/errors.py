@@ -1,6 +1,11 @@
 """The failures that a user can act on, each reported in one line."""
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's text, or the name of its type where it has none."""
+    return (str(error) or type(error).__name__).splitlines()[0]
+
+
 class UsageError(Exception):
     """Report a wrong use: flags, config, data or files that do not fit together. Exit code 2."""
 

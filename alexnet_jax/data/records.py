@@ -16,7 +16,7 @@ from tensorflow_datasets.proto import tf_example_pb2
 
 from alexnet_jax.data import shards, tfds_layout
 from alexnet_jax.data.statistics import Statistics
-from alexnet_jax.errors import RunFailure, UsageError
+from alexnet_jax.errors import RunFailure, UsageError, first_line
 
 
 @dataclass(frozen=True)
@@ -56,9 +56,8 @@ class Records:
                 raise ValueError(f"it has the label {label}, and there are {self.classes} classes")
             return feature["image"].bytes_list.value[0], label, name
         except Exception as error:  # array_record and protobuf raise whatever a damaged file leads them to
-            first = (str(error) or type(error).__name__).splitlines()[0]
             raise RunFailure(
-                f"record {index} of split {self.split!r} of {self.folder} is damaged: {first}; "
+                f"record {index} of split {self.split!r} of {self.folder} is damaged: {first_line(error)}; "
                 "remove the folder and prepare it again"
             ) from error
 
@@ -120,8 +119,9 @@ class Dataset:
             )
             size = len(source)
         except Exception as error:  # TFDS raises whatever a name or a missing file leads it to
-            first = (str(error) or "not a split").splitlines()[0]
-            raise UsageError(f"split {split!r} of {self.folder}: {first} (there are: {available})") from None
+            raise UsageError(
+                f"split {split!r} of {self.folder}: {first_line(error)} (there are: {available})"
+            ) from None
         if not size:
             raise UsageError(f"split {split!r} of {self.folder} holds no records (there are: {available})")
         return Records(self.folder, split, source, len(self.class_names), self.record_format)
@@ -151,9 +151,8 @@ def open_dataset(data: ConfigDict) -> Dataset:
         )
         class_names = tuple(tfds.builder_from_directory(folder).info.features["label"].names)
     except Exception as error:  # TFDS raises whatever a damaged file leads it to
-        first = (str(error) or type(error).__name__).splitlines()[0]
         raise UsageError(
-            f"{folder} is not a whole dataset: {first}; remove it and prepare it again"
+            f"{folder} is not a whole dataset: {first_line(error)}; remove it and prepare it again"
         ) from None
     for key in shards.RECORD_FORMAT_KEYS:
         found = getattr(record_format, key)

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from alexnet_jax.data.images import BadImage, decode
-from alexnet_jax.errors import RunFailure, UsageError
+from alexnet_jax.errors import RunFailure, UsageError, first_line
 from alexnet_jax.files import atomic_write
 from alexnet_jax.model.network import Network
 from alexnet_jax.model.shapes import layer_shapes
@@ -160,8 +160,7 @@ def load_heads(workdir: Path) -> tuple[np.ndarray, ...]:
                 raise ValueError(f"it unpacks to more than {MAX_BYTES:,} bytes")
             heads = tuple(arrays[f"lin{number}"] for number in range(len(LAYERS)))
     except Exception as error:  # damage leads zipfile, zlib and numpy's parser anywhere
-        first = (str(error) or type(error).__name__).splitlines()[0]
-        raise UsageError(f"{path} cannot be read: {printable(first)[:200]}") from None
+        raise UsageError(f"{path} cannot be read: {printable(first_line(error))[:200]}") from None
     if not all(head.ndim == 1 and head.dtype == np.float32 and np.isfinite(head).all() for head in heads):
         raise UsageError(f"{path} does not hold five lists of finite float32 numbers")
     return heads

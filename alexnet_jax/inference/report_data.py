@@ -199,7 +199,7 @@ class _Data:
         """
         rows = activations.rows_at_once(self.net, self.net.config.evaluate.batch_size, len(indices))
         batches = pipeline.evaluation_batches(
-            self.dataset, split, self.data, rows, rows=(0, rows), chosen=indices
+            self.dataset, split, self.data, rows, rows=(0, rows), indices=indices
         )
         shown = len(indices) > rows
         with closing(batches), Progress(what, len(indices), "images", shown=shown) as progress:

@@ -175,6 +175,11 @@ class Source:
     notes: tuple[str, ...] = ()
     stamp: str = ""
 
+    @property
+    def is_stream(self) -> bool:
+        """Return whether it can only be read from beginning to end: a compressed tar."""
+        return self.stream is not None
+
     def images(self) -> Iterator[tuple[Entry, bytes]]:
         """Iterate over all entries and their encoded images; Unreadable for one that is damaged."""
         entries: Iterable[Entry] = self.entries or ()

@@ -8,7 +8,7 @@ import tensorflow_datasets as tfds
 from tensorflow_datasets.proto import tf_example_pb2
 
 from alexnet_jax.data.sources.entries import Entries, Entry, Source
-from alexnet_jax.errors import RunFailure, UsageError
+from alexnet_jax.errors import RunFailure, UsageError, first_line
 from alexnet_jax.progress import Progress
 
 
@@ -64,9 +64,8 @@ def _index(folder: Path) -> Source:
     except (UsageError, RunFailure):
         raise
     except Exception as error:  # TFDS raises whatever a damaged or foreign dataset leads it to
-        first = (str(error) or type(error).__name__).splitlines()[0]
         raise UsageError(
-            f"{folder} cannot be read as a dataset that TFDS prepared as array_record: {first}"
+            f"{folder} cannot be read as a dataset that TFDS prepared as array_record: {first_line(error)}"
         ) from None
     if not encoded:
         raise UsageError(f"{folder} holds pixels, not encoded images: prepare from what it was made from")
