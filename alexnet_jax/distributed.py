@@ -62,9 +62,9 @@ def resolve_process(
     Raises:
       UsageError: some of the flags are missing or out of range.
     """
-    given = (coordinator != "", processes != 0, process != -1)
-    if any(given):
-        if not all(given):
+    present = (coordinator != "", processes != 0, process != -1)
+    if any(present):
+        if not all(present):
             raise UsageError("several processes need --coordinator=HOST:PORT, --processes=N and --process=I")
         return _checked(coordinator, processes, process, "--coordinator, --processes and --process")
     try:
@@ -242,10 +242,10 @@ class Group:
         self._shared += 1
         key = f"alexnet/shared/{self._shared}"
         if not self.is_primary:
-            found = json.loads(self._client.blocking_key_value_get(key, WAIT_SECONDS * 1000))
-            if "error" in found:
-                raise {2: UsageError, 1: RunFailure}[found["code"]](found["error"])
-            return found["value"]
+            answer = json.loads(self._client.blocking_key_value_get(key, WAIT_SECONDS * 1000))
+            if "error" in answer:
+                raise {2: UsageError, 1: RunFailure}[answer["code"]](answer["error"])
+            return answer["value"]
         try:
             value = find()
         except (UsageError, RunFailure) as error:
@@ -276,7 +276,7 @@ class Group:
                 if "ALREADY_EXISTS" not in str(error):
                     raise
         if self._stop is None:
-            found = self._client.key_value_dir_get("alexnet/stop/")
-            if found:
-                self._stop = tuple(json.loads(found[0][1]))
+            announcements = self._client.key_value_dir_get("alexnet/stop/")
+            if announcements:
+                self._stop = tuple(json.loads(announcements[0][1]))
         return self._stop[1] if self._stop is not None and self._ticks >= self._stop[0] else 0

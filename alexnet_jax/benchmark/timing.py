@@ -146,15 +146,15 @@ def _spread(entry: Row, side: str) -> str:
 
 
 @contextlib.contextmanager
-def child_process(serve: Callable[..., None], *given: Any) -> Iterator[Any]:
-    """Run `serve(pipe, *given)` in a spawned process until the block ends; give this end of the pipe."""
+def child_process(serve: Callable[..., None], *arguments: Any) -> Iterator[Any]:
+    """Run `serve(pipe, *arguments)` in a spawned process until the block ends; give this end of the pipe."""
     context = get_context("spawn")
-    here, there = context.Pipe()
-    process = context.Process(target=serve, args=(there, *given), daemon=True)
+    ours, theirs = context.Pipe()
+    process = context.Process(target=serve, args=(theirs, *arguments), daemon=True)
     process.start()
-    there.close()
+    theirs.close()
     try:
-        yield here
+        yield ours
     finally:
         process.kill()
         process.join()

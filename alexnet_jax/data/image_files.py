@@ -29,22 +29,22 @@ def find_images(arguments: list[str], verb: str) -> list[Path]:
     """
     if not arguments:
         raise UsageError(f"{verb} needs images: files, folders or patterns such as 'photos/*.jpg'")
-    found: list[Path] = []
+    files: list[Path] = []
     for argument in arguments:
         path = Path(argument)
         if path.is_dir():
             inside = list_folder(path)
             if not inside:
                 raise UsageError(f"the folder {argument} holds no images ({', '.join(sorted(SUFFIXES))})")
-            found += inside
+            files += inside
         elif path.is_file():
-            found.append(path)
+            files.append(path)
         else:
             matches = [p for p in map(Path, sorted(glob.glob(argument, recursive=True))) if p.is_file()]
             if not matches:
                 raise UsageError(f"{argument} does not exist, or leads to no image")
-            found += matches
-    return list(dict.fromkeys(found))
+            files += matches
+    return list(dict.fromkeys(files))
 
 
 def list_folder(folder: Path) -> list[Path]:
@@ -80,9 +80,9 @@ def decode_batches(files: Sequence[Path], data: ConfigDict, batch_size: int) -> 
     pool = ThreadPoolExecutor(data.threads or runtime.cores())
     try:
         for start in range(0, len(files), batch_size):
-            here = list(files[start : start + batch_size])
+            paths = list(files[start : start + batch_size])
             images = np.zeros((batch_size, data.size, data.size, data.channels), np.uint8)
-            waiting.append((here, pool.map(_read, here, images), images))
+            waiting.append((paths, pool.map(_read, paths, images), images))
             if len(waiting) > PREFETCH_BATCHES:
                 yield _finished(*waiting.popleft())
         while waiting:

@@ -141,16 +141,16 @@ def activations(
         raise UsageError(f"images are uint8 {forms}, not {images.dtype} {images.shape}")
     compute = program(net, layers)
     rows = rows_at_once(net, batch_size, len(images))
-    found = {
+    arrays = {
         name: np.empty((len(images), *shape), value_dtype(architecture)) for name, shape in table.items()
     }
     for start in range(0, len(images), rows):
         part = images[start : start + rows]
         padded = np.pad(part, [(0, rows - len(part)), (0, 0), (0, 0), (0, 0)])
         values = compute(on_mesh(net, padded))
-        for name, target in found.items():
+        for name, target in arrays.items():
             target[start : start + len(part)] = np.asarray(values[name])[: len(part)]
-    return found
+    return arrays
 
 
 def program(net: PlacedNet, layers: Sequence[str]) -> Callable[[jax.Array], dict[str, jax.Array]]:
@@ -191,7 +191,7 @@ def _values(
     parsed = {name: _parse(architecture, name) for name in layers}
     sources = {architecture.logits if layer == PROBABILITIES else layer for layer, _ in parsed.values()}
     values = sharding.forward(architecture, mesh, params, x, wanted=tuple(sorted(sources)))
-    found = {}
+    by_name = {}
     for name, (layer, tower) in parsed.items():
         if layer == PROBABILITIES:
             value = jax.nn.softmax(values[architecture.logits].astype(value_dtype(architecture)))
@@ -200,5 +200,5 @@ def _values(
         if tower is not None:
             share = value.shape[-1] // architecture.towers
             value = value[..., int(tower) * share : (int(tower) + 1) * share]
-        found[name] = value
-    return found
+        by_name[name] = value
+    return by_name

@@ -83,9 +83,9 @@ def distance(net: LpipsNet, a: jax.Array, b: jax.Array) -> jax.Array:
         raise UsageError("LPIPS takes images from -1 to 1, and these have values outside, or not a number")
 
     network = Network(dataclasses.replace(net.architecture, compute_dtype=dtype.name), 1)
-    both = (jnp.concatenate([a, b]).astype(dtype) - jnp.asarray(SHIFT, dtype)) / jnp.asarray(SCALE, dtype)
+    images = (jnp.concatenate([a, b]).astype(dtype) - jnp.asarray(SHIFT, dtype)) / jnp.asarray(SCALE, dtype)
     with jax.default_matmul_precision("float32"):
-        values: Any = network.apply({"params": net.params}, both, None, LAYERS)
+        values: Any = network.apply({"params": net.params}, images, None, LAYERS)
     total = jnp.zeros(len(a), dtype)
     for layer, head in zip(LAYERS, net.heads, strict=True):
         first, second = jnp.split(_unit(values[layer]), 2)
@@ -125,11 +125,11 @@ def load(net: TrainedNet) -> LpipsNet:
     trunk = dataclasses.replace(net.architecture, layers=rows)
     table = layer_shapes(trunk)
     channels = tuple(table[name].output[-1] for name in LAYERS if name in table)
-    given = tuple(len(head) for head in heads)
-    if channels != given or trunk.towers != 1 or trunk.channels != 3:
+    head_sizes = tuple(len(head) for head in heads)
+    if channels != head_sizes or trunk.towers != 1 or trunk.channels != 3:
         raise UsageError(
-            f"{net.workdir / layout.LPIPS_HEADS} has heads for {given} channels after five convolutions of "
-            f"one tower on RGB, and this net is {trunk.name} with {channels}"
+            f"{net.workdir / layout.LPIPS_HEADS} has heads for {head_sizes} channels after five convolutions "
+            f"of one tower on RGB, and this net is {trunk.name} with {channels}"
         )
     params = {name: net.params[name] for name, shape in table.items() if shape.kernel}
     return LpipsNet(jax.device_get(params), heads, trunk)

@@ -69,7 +69,7 @@ def layer_rules(
             )
     rules = {}
     for name in names:
-        given = {
+        values = {
             "kernel_rate_factor": 1.0,
             "bias_rate_factor": optimizer.bias_rate_factor,
             "kernel_weight_decay": optimizer.weight_decay,
@@ -79,10 +79,10 @@ def layer_rules(
             "trust_ratio": True,
         } | (dict(optimizer.per_layer[name]) if name in optimizer.per_layer else {})
         rules[name] = LayerRule(
-            LeafRule(given["kernel_rate_factor"], given["kernel_weight_decay"], given["kernel_steps"]),
-            LeafRule(given["bias_rate_factor"], given["bias_weight_decay"], schedule.bias_steps),
-            given["frozen_from"],
-            given["trust_ratio"],
+            LeafRule(values["kernel_rate_factor"], values["kernel_weight_decay"], values["kernel_steps"]),
+            LeafRule(values["bias_rate_factor"], values["bias_weight_decay"], schedule.bias_steps),
+            values["frozen_from"],
+            values["trust_ratio"],
         )
     if all(rule.frozen_from <= 0 for rule in rules.values()):
         raise UsageError("config.optimizer.per_layer freezes all layers: nothing is left to train")
@@ -138,9 +138,11 @@ def momentum(
         inside = {
             layer: {leaf: scaled(layer, leaf) for leaf in leaves} for layer, leaves in gradients.items()
         }
-        kept = state.trace
-        updates, new = velocity.update(inside, optax.TraceState(trace={name: kept[name] for name in inside}))
-        return updates, optax.TraceState(trace={**kept, **new.trace})
+        velocities = state.trace
+        updates, new = velocity.update(
+            inside, optax.TraceState(trace={name: velocities[name] for name in inside})
+        )
+        return updates, optax.TraceState(trace={**velocities, **new.trace})
 
     return optax.GradientTransformationExtraArgs(velocity.init, update)
 

@@ -67,10 +67,10 @@ class Window:
         self.seconds, self._started = now - self._started, now
         self.waited, self._waiting = self._waiting, 0.0
         self.sums = []
-        found = metrics.average(values)
-        self.mean_loss = found.loss
-        self.note = f"loss {found.loss:.3f}, error {found.top1_error:.1%}"
-        return found
+        averages = metrics.average(values)
+        self.mean_loss = averages.loss
+        self.note = f"loss {averages.loss:.3f}, error {averages.top1_error:.1%}"
+        return averages
 
     def rates(self, images: int) -> dict[str, float]:
         """Return the tags of the log that say how fast `images` went through the window closed last."""

@@ -37,8 +37,8 @@ class Initial:
     def params(self, drawn: sharding.Params, architecture: Architecture, mesh: Mesh) -> sharding.Params:
         """Return `drawn`, with the layers that the net has in the place of those that were drawn."""
         target = sharding.abstract_params(architecture, mesh)
-        wanted = {"params": {name: target[name] for name in self.layers}}
-        return {**drawn, **self.checkpoints.restore(self.step, wanted)["params"]}
+        taken = {"params": {name: target[name] for name in self.layers}}
+        return {**drawn, **self.checkpoints.restore(self.step, taken)["params"]}
 
 
 def open_initial(config: ConfigDict, architecture: Architecture) -> Initial:
@@ -86,13 +86,13 @@ def _shared_layers(
     for name, shape in layer_shapes(architecture).items():
         if not shape.kernel:
             continue
-        found = saved.get(f"params/{name}/kernel")
-        if found is None or name == architecture.logits:
+        saved_shape = saved.get(f"params/{name}/kernel")
+        if saved_shape is None or name == architecture.logits:
             new.append(name)
-        elif found != shape.kernel:
+        elif saved_shape != shape.kernel:
             raise UsageError(
-                f"{name} of the net in {workdir} is {found}, here {shape.kernel}: use its config.model and "
-                f"its config.data.crop={crop}"
+                f"{name} of the net in {workdir} is {saved_shape}, here {shape.kernel}: use its config.model "
+                f"and its config.data.crop={crop}"
             )
         else:
             layers.append(name)

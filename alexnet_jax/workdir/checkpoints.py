@@ -158,11 +158,11 @@ class Checkpoints:
             manifest = json.loads(text)
             if manifest["progress_sha256"] != _digest(manifest["progress"]) or text != _as_text(manifest):
                 return f"{folder / layout.MANIFEST} is not as it was written"
-            found = checksums(folder)
+            present = checksums(folder)
             for name, written in manifest["files"].items():
-                if name not in found:
+                if name not in present:
                     return f"{folder / name} is missing"
-                if found[name] != written:
+                if present[name] != written:
                     return f"{folder / name} is not as it was written"
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             return f"{folder / layout.MANIFEST} cannot be read: {error}"
