@@ -408,7 +408,7 @@ def test_the_sum_behind_a_value(name, browser, tmp_path):
             sums,
         )
         if len(output) < 3:
-            assert "whole picture" in page.text("words")
+            assert "whole image" in page.text("words")
             continue
         top, bottom, left, right = map(
             int, re.search(r"rows (\d+) to (\d+) and columns (\d+) to (\d+)", page.text("words")).groups()
@@ -499,7 +499,7 @@ def test_the_small_lessons(browser, tmp_path):
         patch = square[corner[0] : corner[0] + 3, corner[1] : corner[1] + 3]
         total = (patch * kernel).sum()
         assert page.text("kernel-sum").endswith(f"= {total:g}")
-        assert f"Row {corner[0] + 1}, column {corner[1] + 1} of the map is {total:g}" in page.text(
+        assert f"Row {corner[0] + 1}, column {corner[1] + 1} of the feature map is {total:g}" in page.text(
             "kernel-words"
         )
     assert "9 \u2212 3 + 1 = 7" in page.text("kernel-size")
