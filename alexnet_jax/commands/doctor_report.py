@@ -114,9 +114,9 @@ def _data(run: setup.RunSetup) -> list[str]:
     lines = []
     for split in dict.fromkeys((run.config.data.train_split, run.config.data.validation_split)):
         if split:
-            found = run.dataset.records(split)
-            found.image(len(found) - 1)
-            lines.append(f"data: {len(found):,} images in {split!r} of {run.dataset.folder}")
+            records = run.dataset.records(split)
+            records.image(len(records) - 1)
+            lines.append(f"data: {len(records):,} images in {split!r} of {run.dataset.folder}")
     return lines
 
 

@@ -112,9 +112,9 @@ def _answer_questions(words: Sequence[Word]) -> None:
 
 def _check_flags(command: Command, words: Sequence[Word]) -> None:
     """Check that the command reads each flag that was given, and how often it was given."""
-    given = [word.name for word in words]
+    names = [word.name for word in words]
     reads = {flag.name: flag for flag in command.flags}
-    for name in given:
+    for name in names:
         readers = table.readers(name.partition(".")[0])
         if readers and command not in readers:
             raise UsageError(
@@ -122,22 +122,22 @@ def _check_flags(command: Command, words: Sequence[Word]) -> None:
                 f"{', '.join(reader.name for reader in readers)}"
             )
     for name, flag in reads.items():
-        if flag.kind in ("paths", "config") and not flag.repeated and given.count(name) > 1:
-            raise UsageError(f"{command.name} takes one --{name}, not {given.count(name)}")
-        if flag.excludes and name in given and flag.excludes in given:
+        if flag.kind in ("paths", "config") and not flag.repeated and names.count(name) > 1:
+            raise UsageError(f"{command.name} takes one --{name}, not {names.count(name)}")
+        if flag.excludes and name in names and flag.excludes in names:
             raise UsageError(f"{command.name} takes --{flag.excludes} or --{name}, not both")
 
 
 def _find_config(command: Command, words: Sequence[Word]) -> tuple[ConfigDict | None, list[Path]]:
     """Return the config that the flags name, for a command that reads one, and the workdirs."""
-    given = {
+    locations = {
         name: [os.path.expanduser(w.value) for w in words if w.name == name] for name in ("config", "workdir")
     }
-    workdirs = list(map(Path, given["workdir"]))
+    workdirs = list(map(Path, locations["workdir"]))
     if "config" not in {flag.name for flag in command.flags}:
         return None, workdirs
-    if given["config"]:
-        file = given["config"][0]
+    if locations["config"]:
+        file = locations["config"][0]
         try:
             return find.load_file(file), workdirs or [Path("runs") / Path(file).stem]
         except UsageError as error:

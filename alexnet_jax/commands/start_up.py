@@ -65,7 +65,7 @@ def views(request: Request) -> int:
     Raises:
       UsageError: neither 1 nor 10.
     """
-    given: int = request.flags.views
-    if given not in (0, 1, 10):
-        raise UsageError(f"--views={given}: it must be 1 or 10")
-    return given or int(request.config.evaluate.views)
+    asked: int = request.flags.views
+    if asked not in (0, 1, 10):
+        raise UsageError(f"--views={asked}: it must be 1 or 10")
+    return asked or int(request.config.evaluate.views)

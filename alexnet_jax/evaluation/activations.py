@@ -24,7 +24,7 @@ from alexnet_jax.model.specs import Architecture, Dropout
 from alexnet_jax.progress import printable
 
 # torchvision's modules, as its users, Brain-Score and thingsvision name them. At use its dropouts change
-# nothing, nor does its average pooling of 6 x 6 maps, so that both are known in nets without them. Its
+# nothing, nor does its average pooling of 6 x 6 positions, so that both are known in nets without them. Its
 # ReLUs overwrite what they read: what a hook keeps of `features.0` without a copy is `features.1`
 # afterwards; here each name is the value that the module gives.
 OTHER_NAMES = {

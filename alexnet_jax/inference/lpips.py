@@ -91,7 +91,7 @@ def distance(net: LpipsNet, a: jax.Array, b: jax.Array) -> jax.Array:
         first, second = jnp.split(_unit(values[layer]), 2)
         total += jnp.mean(jnp.square(first - second) @ head.astype(dtype), axis=(1, 2))
     # Compilers contract the difference of two products, which leaves 1e-15 where an image meets itself.
-    # Taken off as a constant: the derivatives there, the second ones too, stay what they are.
+    # Subtracted as a constant: the derivatives there, the second ones too, stay what they are.
     same = jnp.all(a == b, axis=(1, 2, 3))
     total -= jax.lax.stop_gradient(jnp.where(same, total, 0))
     return jnp.where(inside, total, jnp.nan)

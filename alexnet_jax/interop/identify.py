@@ -175,7 +175,7 @@ def _usual_mean(config: ConfigDict) -> np.ndarray:
 def with_mean(net: IdentifiedNet, path: Path) -> IdentifiedNet:
     """Return the net with Caffe's mean file in the place of the usual mean.
 
-    A mean image is taken off at the crop's own offset, as Caffe does.
+    A mean image is subtracted at the crop's own offset, as Caffe does.
 
     Raises:
       UsageError: as `formats.read_mean`, or a mean of another shape than the net's images.

@@ -19,7 +19,7 @@ from alexnet_jax.model.shapes import layer_shapes
 from alexnet_jax.model.specs import Architecture, Dropout
 
 Params = dict[str, dict[str, jax.Array]]
-SMALL_INPUT = 64  # sides of images up to which `compiler_options` has something to say
+SMALL_INPUT = 64  # side of images, in pixels, up to which `compiler_options` sets an option
 
 
 def make_mesh(

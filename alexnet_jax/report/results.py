@@ -81,13 +81,13 @@ def row_of(run: runs.RunFiles) -> dict[str, Any]:
     report = runs.read_object(run.workdir / layout.REPORT / layout.REPORT_DATA)
     report = {} if report.get("changed") else report  # of another net than the run's own
     errors = ("top1_error", "top5_error", "mean_class_error")
-    found = {name: runs.finite_number(run.evaluation.get(name)) for name in errors} | {
+    numbers = {name: runs.finite_number(run.evaluation.get(name)) for name in errors} | {
         "train_top1_error": training[-1][1] if training else None,
         "epochs_to_25_percent": runs.epochs_to(run.metrics, runs.TARGET_ERROR),
         "epochs_to_learn": runs.epochs_to(run.metrics, learned, "train/loss"),
         "specialisation": runs.finite_number(report.get("specialisation")),
     }
-    values = {name: value for name, value in found.items() if value is not None}
+    values = {name: value for name, value in numbers.items() if value is not None}
     if not values:
         raise RunFailure(
             f"{run.workdir} holds no {layout.METRICS} and no {layout.EVALUATION}: train and evaluate it"
@@ -130,13 +130,13 @@ def nearest_config(config: ConfigDict) -> tuple[str, dict[str, Any]]:
       The name of the config of configs/ that differs in the fewest keys, and {'section.key': the run's value}
       of these keys.
     """
-    given = _flatten(config)
+    own = _flatten(config)
     differences = {}
     for name, path in find.config_files().items():
         known = _flatten(find.load_file(path))
         differences[name] = {
             key: value
-            for key, value in given.items()
+            for key, value in own.items()
             if key not in _WITHOUT_EFFECT and (key not in known or known[key] != value)
         }
     nearest, changes = min(differences.items(), key=lambda item: len(item[1]))

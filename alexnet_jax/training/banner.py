@@ -15,10 +15,10 @@ def banner(setup: RunSetup, workdir: object, processes: int, initial: Initial | 
     """Return lines that say what is trained, on what, and what may surprise the user.
 
     Args:
-      setup: of the run.
+      setup: the run.
       workdir: its folder.
-      processes: how many the run has.
-      initial: the net that it starts from, None where its parameters are drawn.
+      processes: how many processes it has.
+      initial: the net that it starts from; None where all parameters are initialised at random.
     """
     config, mesh = setup.config, setup.mesh
     data, model = mesh.shape["data"], mesh.shape["model"]

@@ -1,4 +1,4 @@
-"""What is checked and fixed before a run starts: config, data, net, mesh, and that all processes agree."""
+"""Check and fix what a run needs before it starts: config, data, net, mesh, and that all processes agree."""
 
 import hashlib
 import sys
@@ -29,12 +29,12 @@ class RunSetup:
     """Hold what is fixed for a run before its first step.
 
     Attributes:
-      config: resolved: its splits are there, its classes are counted.
+      config: the resolved config: the dataset has its splits, and its classes are counted.
       dataset: the prepared data.
       architecture: the net.
       mesh: the devices.
       train_images: how many images an epoch has.
-      total_steps: updates in the whole run.
+      total_steps: how many updates the whole run makes.
     """
 
     config: FrozenConfigDict
@@ -45,7 +45,7 @@ class RunSetup:
     total_steps: int
 
     def epoch(self, step: int) -> float:
-        """Return the epochs behind a run that has made `step` updates."""
+        """Return how many epochs `step` updates are."""
         return step * int(self.config.data.batch_size) / self.train_images
 
 

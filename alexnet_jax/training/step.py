@@ -83,7 +83,7 @@ def train_step(
     Args:
       program: what is fixed.
       state: as `init_state` gives it.
-      batch: of training, as `data.batch` describes it, sharded over 'data'.
+      batch: a training batch (`data.batch`), sharded over 'data'.
       mean: what `inputs.mean_array` gave.
       learning_rates: {layer: {'kernel', 'bias'}}, scalars.
 

@@ -21,11 +21,11 @@ class Initial:
     """Hold the net that a run starts from.
 
     Attributes:
-      statistics: those that its images were normalised by, and so the run's.
+      statistics: by which its images were normalised, and the run's will be.
       checkpoints: its checkpoints.
-      step: of the one to read, the best.
-      layers: those of the run that it has.
-      new: those of the run that it does not have, and the last.
+      step: the step of the checkpoint to read, the best.
+      layers: the names of the run's layers that are restored from it.
+      new: the names of the run's layers that are initialised at random: those it lacks, and the last.
     """
 
     statistics: Statistics
@@ -35,16 +35,16 @@ class Initial:
     new: tuple[str, ...]
 
     def params(self, drawn: sharding.Params, architecture: Architecture, mesh: Mesh) -> sharding.Params:
-        """Return `drawn`, with the layers that the net has in the place of those that were drawn."""
+        """Return the run's initial parameters `drawn`, with `layers` restored from the net."""
         target = sharding.abstract_params(architecture, mesh)
         taken = {"params": {name: target[name] for name in self.layers}}
         return {**drawn, **self.checkpoints.restore(self.step, taken)["params"]}
 
 
 def open_initial(config: ConfigDict, architecture: Architecture) -> Initial:
-    """Look at what `config.train.init_from` names: the workdir of a trained or converted net.
+    """Open the workdir of a trained or converted net that `config.train.init_from` names.
 
-    All its layers that the run has too are taken, but the last, which belongs to other classes.
+    All layers that both nets have are restored from it but the last, which belongs to other classes.
 
     Raises:
       UsageError: no such net, one that reads its images otherwise, or a layer of another shape.
@@ -81,7 +81,7 @@ def open_initial(config: ConfigDict, architecture: Architecture) -> Initial:
 def _shared_layers(
     saved: dict[str, tuple[int, ...]], architecture: Architecture, workdir: Path, crop: int
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the layers of a net that are taken from saved ones, and those that are not."""
+    """Return the layers with weights that are restored from saved ones, and those that are not."""
     layers, new = [], []
     for name, shape in layer_shapes(architecture).items():
         if not shape.kernel:
