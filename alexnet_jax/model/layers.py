@@ -1,8 +1,8 @@
 """The layers as pure functions of arrays.
 
 A tower is one of the two halves of the network (sections 3.2 and 3.5 and figure 2 of the paper). Channels of
-the towers that a device holds are concatenated on the last axis, in tower order, so that whatever works channel
-by channel (activation, pooling) need not know about towers.
+the towers that a device holds are concatenated on the last axis, in tower order, so that whatever works
+channel by channel (activation, pooling) need not know about towers.
 """
 
 import itertools
