@@ -88,7 +88,7 @@ def resolve_process(
             )
     except (KeyError, ValueError, AssertionError) as error:
         raise UsageError(
-            f"the environment says that there are several processes, and not which: {error}"
+            f"the environment says that there are several processes, and not which one this is: {error}"
         ) from None
     return ProcessSpec() if on_tpu else None
 

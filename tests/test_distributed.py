@@ -45,8 +45,8 @@ def test_on_a_tpu_jax_finds_the_place():
         (("", 4, 0), {}, "need --coordinator=HOST:PORT"),
         (("host", 4, 0), {}, "'host', it must be HOST:PORT"),
         (("host:1", 4, 4), {}, "process 4 of 4"),
-        (("", 0, -1), SLURM, "and not which: 'SLURM_STEP_NODELIST'"),
-        (("", 0, -1), {"JAX_NUM_PROCESSES": "two"}, "and not which"),
+        (("", 0, -1), SLURM, "and not which one this is: 'SLURM_STEP_NODELIST'"),
+        (("", 0, -1), {"JAX_NUM_PROCESSES": "two"}, "and not which one this is"),
         (("", 0, -1), {"JAX_NUM_PROCESSES": "2"}, "it must be HOST:PORT"),
     ],
 )

@@ -55,7 +55,7 @@ def load_net(request: Request) -> "TrainedNet":
     net = trained.load(request.workdir, request.config, request.flags.checkpoint)
     changed = [f"{key}={value}" for key, value in net.changed().items() if key.startswith("config.")]
     if changed:
-        print(f"{request.workdir} was not trained so: {', '.join(changed)}", file=sys.stderr)
+        print(f"{request.workdir} was not trained with {', '.join(changed)}", file=sys.stderr)
     return net
 
 

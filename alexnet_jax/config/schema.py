@@ -39,8 +39,8 @@ def _pairs(value: Any) -> bool:
     ) and all(first[0] < second[0] for first, second in itertools.pairwise(value))
 
 
-_TEXT = Key(str, lambda v: True, "a text")
-_NAME = Key(str, lambda v: v.isidentifier() and v.islower(), "a name of small letters, digits and _")
+_TEXT = Key(str, lambda v: True, "a string")
+_NAME = Key(str, lambda v: v.isidentifier() and v.islower(), "a name of lower-case letters, digits and _")
 _SPLIT = Key(str, lambda v: v != "", "a TFDS split such as 'train[:90%]'")
 _FLAG = Key(bool, lambda v: True, "True or False")
 _POSITIVE = Key(int, lambda v: v >= 1, "a whole number of at least 1")

@@ -25,7 +25,7 @@ def find_images(arguments: list[str], verb: str) -> list[Path]:
       verb: the command, for messages.
 
     Raises:
-      UsageError: nothing was named, or a name leads to no image.
+      UsageError: nothing was named, or a name matches no image.
     """
     if not arguments:
         raise UsageError(f"{verb} needs images: files, folders or patterns such as 'photos/*.jpg'")
@@ -42,7 +42,7 @@ def find_images(arguments: list[str], verb: str) -> list[Path]:
         else:
             matches = [p for p in map(Path, sorted(glob.glob(argument, recursive=True))) if p.is_file()]
             if not matches:
-                raise UsageError(f"{argument} does not exist, or leads to no image")
+                raise UsageError(f"{argument} does not exist, or matches no image")
             files += matches
     return list(dict.fromkeys(files))
 

@@ -71,7 +71,7 @@ def prepare(
     folder = dataset_folder(config.data)
     partial = folder.with_name(f".{VERSION}.partial")
     if folder.is_dir():
-        print(f"{folder} is prepared already; remove it to prepare it anew")
+        print(f"{folder} is prepared already; remove it to prepare it again")
         shutil.rmtree(partial, ignore_errors=True)
         return folder
     job = PrepareJob(config.data, partial, strict)
@@ -81,7 +81,7 @@ def prepare(
         else:
             plan = job.make(_open(source, strict, part), parsed_part)
             if parsed_part:
-                print(f"part {parsed_part[0]} of {parsed_part[1]} is made; when all are: prepare --merge")
+                print(f"part {part} is made; when those from 0/{parsed_part[1]} on all are: prepare --merge")
                 return folder
         summary = job.finish(plan, folder)
     except OSError as error:
@@ -117,7 +117,7 @@ def _open(name: str, strict: bool, part: str) -> Source:
         print(f"note: {note}")
     if part and source.is_stream:
         raise UsageError(
-            f"--part needs a source that can be read at any offset: unpack {name} to a .tar first"
+            f"--part needs a source that can be read at any offset: decompress {name} to a .tar first"
         )
     return source
 
@@ -183,13 +183,13 @@ class PrepareJob:
         if mark.exists() and mark.read_text() != identity:
             if parted:
                 raise UsageError(
-                    f"{self.folder} holds parts of another source or config or made with other versions of "
-                    "Pillow or simplejpeg: remove it, or use the same everywhere"
+                    f"{self.folder} holds parts of another source or config, or made with other versions "
+                    "of Pillow or simplejpeg: remove it, or use the same ones for all parts"
                 )
             with contextlib.ExitStack() as held:
                 for path in self.work.glob("lock-*"):  # held by a process that makes a part
                     held.enter_context(self.lock(path.name))
-                print("what was begun there was made from something else: it is begun anew")
+                print(f"{self.folder} was made from another source, config or version: its files are removed")
                 shutil.rmtree(self.shards, ignore_errors=True)
                 for path in self.work.iterdir():
                     if path.name != "lock":
@@ -221,7 +221,7 @@ class PrepareJob:
         if free < needed:
             raise UsageError(
                 f"{self.folder.parent} has {free / 2**30:.1f} GiB free and this needs about "
-                f"{needed / 2**30:.1f}: make room or set config.data.dir"
+                f"{needed / 2**30:.1f} GiB: make room or set config.data.dir"
             )
 
     def _stats_path(self, shard: Shard) -> Path:
@@ -352,7 +352,7 @@ class PrepareJob:
         if missing:
             raise UsageError(
                 f"{len(missing)} of {len(plan.shards)} shards are not made, the first {missing[0].file}: run "
-                "the parts that make them, or prepare without --part"
+                "each --part=i/n that did not end, or prepare without --part"
             )
         totals = Totals(Accumulator(self.record_format.size, self.record_format.channels))
         for shard in plan.shards:

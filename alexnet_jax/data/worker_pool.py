@@ -65,8 +65,8 @@ def run_in_processes(
                 except (EOFError, ConnectionResetError):
                     workers[ready].join()
                     raise RunFailure(
-                        f"a process ended with exit code {workers[ready].exitcode} (-9: killed, perhaps for "
-                        "want of memory); what is done stays: the same command resumes"
+                        f"a process ended with exit code {workers[ready].exitcode} (-9: killed, perhaps "
+                        "out of memory); what is done stays: the same command resumes"
                     ) from None
                 if kind == "failed":
                     raise value

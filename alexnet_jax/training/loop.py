@@ -59,7 +59,9 @@ def train(config: ConfigDict, workdir: Path, profile: int = 0) -> int:
             try:
                 return _open_run(setup, workdir, stop, group).run(profile)
             except OSError as error:
-                raise RunFailure(f"the run in {workdir} cannot go on: {error.strerror or error}") from error
+                raise RunFailure(
+                    f"the run in {workdir} cannot continue: {error.strerror or error}"
+                ) from error
 
 
 def _open_run(setup: RunSetup, workdir: Path, stop: Stop, group: Group) -> "_Run":

@@ -34,7 +34,7 @@ PAIRS = (
 # {key: (words of the message, values that it may hold, values that it may not hold)}
 KEYS = {
     "seed": (("a whole number from 0 to 2**32 - 1",), (0, 2**32 - 1), (-1, 2**32, 1.0, True)),
-    "data.name": (("a name of small letters",), ("cifar10", "a_b"), ("", "No-Name", "Name", "1a", 1)),
+    "data.name": (("a name of lower-case letters",), ("cifar10", "a_b"), ("", "No-Name", "Name", "1a", 1)),
     "data.dir": TEXT,
     "data.size": POSITIVE,
     "data.crop": POSITIVE,

@@ -38,7 +38,7 @@ def test_what_leads_to_no_image(photos: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"the folder .*empty holds no images \(\.bmp, \.gif, \.jpeg"):
         image_files.find_images([str(photos), str(tmp_path / "empty")], "predict")
     for name in ("nothing.jpg", "*.gif", "g.*"):  # the last one leads to a folder
-        with pytest.raises(UsageError, match="does not exist, or leads to no image"):
+        with pytest.raises(UsageError, match="does not exist, or matches no image"):
             image_files.find_images([str(photos / name)], "predict")
 
 

@@ -142,7 +142,7 @@ def test_parts(small_shards: None, source: Path, tmp_path: Path, capsys: pytest.
     prepare.prepare(config, str(source), part="1/3")
     assert not tfds_layout.is_prepared(config.data)
     assert content(prepare.prepare(config, "", merge=True)) == content(alone)
-    assert "part 1 of 3 is made" in capsys.readouterr().out
+    assert "part 1/3 is made" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("part", ["1", "3/3", "-1/3", "a/b", "1/"])

@@ -279,7 +279,7 @@ def test_a_full_disk(digits_folder: str, undisturbed: Path, tmp_path: Path) -> N
         assert done.returncode == 0, done.stderr
         assert "first: 1\n" in done.stderr, done.stderr
         # A thread of Orbax's may print a traceback of its own before that line.
-        assert re.search(r"alexnet_jax: .*(cannot be written|cannot go on)", done.stderr), done.stderr
+        assert re.search(r"alexnet_jax: .*(cannot be written|cannot continue)", done.stderr), done.stderr
         kept = re.findall(r"checkpoints/(\d+)/manifest.json\n", done.stderr)
         if kept:
             assert f"resumes at step {kept[-1]} of" in done.stderr

@@ -119,7 +119,7 @@ def test_outputs_that_cannot_be(trained, tmp_path, monkeypatch):
         (f"{tmp_path}/x.csv", "the name of an .npz, or of a folder"),
         (f"{tmp_path}/nowhere/x.npz", "does not exist"),
         (f"{tmp_path}/folder.npz", "is a folder"),
-        (f"{tmp_path}/in", "is there and not an empty folder"),
+        (f"{tmp_path}/in", "exists and is not an empty folder"),
     ]:
         with pytest.raises(UsageError, match=words):
             features.features(trained, paths, ["fc7"], output)

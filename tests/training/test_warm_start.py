@@ -152,7 +152,7 @@ def test_a_run_starts_from_the_layers_of_another(
     config.train.epochs = epochs(STOP)
     workdir = tmp_path / "run"
     assert loop.train(config, workdir) == 0
-    assert "conv1, conv2, conv3, conv4, conv5, fc6, fc7; drawn anew: fc8" in capsys.readouterr().err
+    assert "conv5, fc6, fc7; initialised at random: fc8" in capsys.readouterr().err
     given, mine = saved_params(small_run, STEPS), saved_params(workdir, STOP)
     for layer in ("conv1", "fc6"):
         jax.tree.map(np.testing.assert_array_equal, mine[layer], given[layer])
@@ -166,4 +166,4 @@ def test_a_run_starts_from_the_layers_of_another(
     assert loop.train(config, workdir) == 0
     captured = capsys.readouterr().err
     assert f"resumes at step {STOP} of {STEPS}" in captured
-    assert "drawn anew" not in captured
+    assert "initialised at random" not in captured
