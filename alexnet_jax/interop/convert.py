@@ -108,9 +108,7 @@ def to_file(workdir: Path, output: Path, which: str) -> list[str]:
       RunFailure: the checkpoint is damaged, or the file cannot be written.
     """
     if output.suffix not in LAYOUTS or output.is_dir():
-        raise UsageError(
-            f"--output={output}: name a file that ends in {' or '.join(LAYOUTS)}"
-        )
+        raise UsageError(f"--output={output}: name a file that ends in {' or '.join(LAYOUTS)}")
     _check_parent(output)
     net = trained.load(workdir, trained.read_config(workdir), which)
     arrays = to_arrays(net.architecture, jax.device_get(net.params), LAYOUTS[output.suffix])
