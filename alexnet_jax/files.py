@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
+from alexnet_jax.errors import UsageError
+
 
 @contextlib.contextmanager
 def atomic_write(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
@@ -48,6 +50,12 @@ def atomic_directory(path: str | os.PathLike[str]) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
     synchronise_folder(path.parent)
+
+
+def check_parent(output: Path) -> None:
+    """Raise UsageError when the folder in which `--output` would lie does not exist."""
+    if not output.absolute().parent.is_dir():
+        raise UsageError(f"--output={output}: the folder {output.parent} does not exist")
 
 
 def remove_partial(folder: Path) -> None:

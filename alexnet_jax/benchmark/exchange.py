@@ -19,6 +19,7 @@ from ml_collections import ConfigDict
 
 from alexnet_jax.benchmark import timing
 from alexnet_jax.benchmark.step import random_batch, training_program
+from alexnet_jax.files import check_parent
 from alexnet_jax.model import architectures, inputs, sharding
 from alexnet_jax.model.shapes import layer_shapes
 from alexnet_jax.model.specs import Architecture, Weighted
@@ -205,7 +206,7 @@ def run(config: ConfigDict, output: Path) -> None:
     Raises:
       UsageError: a net of one tower, fewer than two devices, a folder that is not there.
     """
-    timing.check_output(output)
+    check_parent(output)
     text, architecture, images = compiled_step(config, 1, 2)
     towers = exchanges(text)
     least = sum(4 * count for _, count in minimum(architecture))

@@ -25,6 +25,7 @@ from alexnet_jax import runtime
 from alexnet_jax.benchmark import breakdown, timing
 from alexnet_jax.benchmark.timing import UNIT, Rates, Row
 from alexnet_jax.errors import UsageError
+from alexnet_jax.files import check_parent
 from alexnet_jax.model import architectures, inputs, sharding
 from alexnet_jax.model.shapes import layer_shapes
 from alexnet_jax.model.specs import Architecture
@@ -50,7 +51,7 @@ def run(config: ConfigDict, peer: str, output: Path) -> None:
     """
     figure = output if output.suffix.lower() in (".png", ".svg") else None
     output = output.with_suffix(".json") if figure else output
-    timing.check_output(output)
+    check_parent(output)
     if peer not in ("", "torch"):
         raise UsageError(f"--peer={peer}: benchmark step compares with torch")
     if peer and importlib.util.find_spec("torch") is None:

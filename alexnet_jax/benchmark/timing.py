@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from alexnet_jax import runtime
-from alexnet_jax.errors import UsageError
 from alexnet_jax.files import write_text
 from alexnet_jax.progress import Progress
 
@@ -158,12 +157,6 @@ def child_process(serve: Callable[..., None], *arguments: Any) -> Iterator[Any]:
     finally:
         process.kill()
         process.join()
-
-
-def check_output(path: Path) -> None:
-    """Raise UsageError when the folder of benchmark.json is not there."""
-    if not path.parent.is_dir():
-        raise UsageError(f"--output={path}: the folder {path.parent} does not exist")
 
 
 def write(path: Path, rows: Sequence[Row]) -> None:

@@ -11,6 +11,7 @@ from alexnet_jax.data import image_files
 from alexnet_jax.data.images import BadImage, decode
 from alexnet_jax.errors import UsageError
 from alexnet_jax.evaluation import activations
+from alexnet_jax.files import check_parent
 from alexnet_jax.progress import Progress, printable
 from alexnet_jax.workdir.trained import TrainedNet
 
@@ -120,5 +121,4 @@ def check_figure(path: Path) -> None:
     """Check that a figure can be written to `path`; raise UsageError where none can."""
     if path.suffix.lower() not in (".png", ".svg"):
         raise UsageError(f"--output={path}: the name of a figure ends in .png or .svg")
-    if not path.parent.is_dir():
-        raise UsageError(f"--output={path}: the folder {path.parent} does not exist")
+    check_parent(path)

@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 from alexnet_jax.config import io as config_io
 from alexnet_jax.data.statistics import Statistics
 from alexnet_jax.errors import RunFailure, UsageError
-from alexnet_jax.files import atomic_directory
+from alexnet_jax.files import atomic_directory, check_parent
 from alexnet_jax.inference import lpips
 from alexnet_jax.interop import formats
 from alexnet_jax.interop.identify import IdentifiedNet, identify_weights, with_mean
@@ -55,7 +55,7 @@ def to_workdir(
     """
     if output.exists():
         raise UsageError(f"--output={output} exists already: name a new folder")
-    _check_parent(output)
+    check_parent(output)
     weights = formats.read(source)
     try:
         net = identify_weights(weights, recipes)
@@ -109,7 +109,7 @@ def to_file(workdir: Path, output: Path, which: str) -> list[str]:
     """
     if output.suffix not in LAYOUTS or output.is_dir():
         raise UsageError(f"--output={output}: name a file that ends in {' or '.join(LAYOUTS)}")
-    _check_parent(output)
+    check_parent(output)
     net = trained.load(workdir, trained.read_config(workdir), which)
     arrays = to_arrays(net.architecture, jax.device_get(net.params), LAYOUTS[output.suffix])
     statistics = asdict(Statistics.load(workdir / layout.STATISTICS))
@@ -128,11 +128,6 @@ def to_file(workdir: Path, output: Path, which: str) -> list[str]:
     except OSError as error:
         raise RunFailure(f"{output} cannot be written: {error.strerror or error}") from error
     return [f"{output}: {net.architecture.name} of step {net.step}, {', '.join(net.params)}"]
-
-
-def _check_parent(output: Path) -> None:
-    if not output.absolute().parent.is_dir():
-        raise UsageError(f"--output={output}: the folder {output.parent} does not exist")
 
 
 def _class_names(net: IdentifiedNet, path: Path | None, partial: bool) -> tuple[str, ...]:

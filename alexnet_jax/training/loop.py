@@ -18,7 +18,7 @@ from alexnet_jax.data import pipeline
 from alexnet_jax.data.statistics import Statistics
 from alexnet_jax.distributed import Group
 from alexnet_jax.errors import RunFailure
-from alexnet_jax.evaluation import views
+from alexnet_jax.evaluation import metrics, views
 from alexnet_jax.evaluation.split import evaluate_split
 from alexnet_jax.model import inputs, sharding
 from alexnet_jax.progress import Progress
@@ -264,12 +264,7 @@ class _Run:
         error = averages.top1_error
         self.plateau = optimizer.update_plateau(self.config.schedule, previous, due_epoch, error)
         if self.log is not None:
-            values = {
-                "val/loss": averages.loss,
-                "val/top1_error": averages.top1_error,
-                "val/top5_error": averages.top5_error,
-            }
-            self.log.write(self.step, epoch, values)
+            self.log.write(self.step, epoch, _tags("val", averages))
         self.progress.say(
             f"epoch {epoch:.2f}, step {self.step}: validation loss {averages.loss:.4f}, "
             f"top-1 error {averages.top1_error:.2%}, top-5 error {averages.top5_error:.2%}"
@@ -286,9 +281,7 @@ class _Run:
         averages = self.window.close(self.step, self._fail_not_finite)
         epoch = self.setup.epoch(self.step - 1)
         values = {
-            "train/loss": averages.loss,
-            "train/top1_error": averages.top1_error,
-            "train/top5_error": averages.top5_error,
+            **_tags("train", averages),
             "learning_rate": optimizer.learning_rate(self.config, self.plateau, epoch),
             **self.window.rates(averages.count),
         }
@@ -335,3 +328,7 @@ class _Run:
             f"step {step}: the loss or the parameters are not finite ({kept}); its batch: records {records}"
             f"; try a lower config.schedule.learning_rate than {self.config.schedule.learning_rate}"
         )
+
+
+def _tags(split: str, averages: metrics.Averages) -> dict[str, float]:
+    return {f"{split}/{name}": getattr(averages, name) for name in ("loss", "top1_error", "top5_error")}
