@@ -74,8 +74,8 @@ class Browser:
         """Addresses that were asked for since the last call, without those inside the page (data:, blob:)."""
         messages = [json.loads(entry["message"])["message"] for entry in self.driver.get_log("performance")]
         sent = [m["params"] for m in messages if m["method"] == "Network.requestWillBeSent"]
-        found = [each["request"]["url"] for each in sent]
-        return [address for address in found if not address.startswith(("data:", "blob:"))]
+        addresses = [each["request"]["url"] for each in sent]
+        return [address for address in addresses if not address.startswith(("data:", "blob:"))]
 
     def run(self, script: str, *arguments: Any) -> Any:
         """What a script returns."""

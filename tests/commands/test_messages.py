@@ -15,7 +15,7 @@ from tests.helpers import epochs, small_digits
 
 TRAIN = "train --config=configs/digits.py --config.data.dir={data} --config.mesh.model=1 --workdir={new}"
 # fmt: off
-# (arguments, exit code, the line after "alexnet_jax: "); {places} are made by the fixture below.
+# (arguments, exit code, the line after "alexnet_jax: "); {paths} are made by the fixture below.
 WRONG: list[tuple[str, int, str]] = [
     ("", 2, "type a verb, such as: python -m alexnet_jax.main train --config=configs/digits.py --source=digits; python -m alexnet_jax.main --help lists them all"),
     ("--debug=false", 2, "train needs --config=configs/X.py"),
@@ -122,7 +122,7 @@ WRONG: list[tuple[str, int, str]] = [
 
 
 @pytest.fixture(scope="module")
-def places(tmp_path_factory: pytest.TempPathFactory, digits_folder: str) -> dict[str, str]:
+def paths(tmp_path_factory: pytest.TempPathFactory, digits_folder: str) -> dict[str, str]:
     """Folders and files that wrong uses name."""
     folder = tmp_path_factory.mktemp("w")
     config = small_digits(digits_folder)
@@ -166,7 +166,7 @@ def places(tmp_path_factory: pytest.TempPathFactory, digits_folder: str) -> dict
 
 
 @pytest.fixture(autouse=True)
-def _in_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def _neutral_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(runtime, "retain_malloc_heap", lambda: False)
     monkeypatch.setenv("TFDS_DATA_DIR", "/nowhere")
     monkeypatch.delenv("JAX_ENABLE_X64", raising=False)
@@ -174,22 +174,22 @@ def _in_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("arguments", "code", "message"), WRONG, ids=[row[0][:60] for row in WRONG])
 def test_wrong_uses(
-    arguments: str, code: int, message: str, places: dict[str, str], capfd: pytest.CaptureFixture[str]
+    arguments: str, code: int, message: str, paths: dict[str, str], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    filled = [word.format(**places) for word in arguments.split()]
-    found = call(filled)
+    filled = [word.format(**paths) for word in arguments.split()]
+    returned = call(filled)
     lines = [line for line in capfd.readouterr().err.splitlines() if line.startswith("alexnet_jax: ")]
-    assert lines == ["alexnet_jax: " + message.format(**places)]
-    assert found == code
-    assert not os.path.exists(places["new"] + "/config.json")
+    assert lines == ["alexnet_jax: " + message.format(**paths)]
+    assert returned == code
+    assert not os.path.exists(paths["new"] + "/config.json")
 
 
 def test_the_table_is_long_enough() -> None:
     assert len({message for _, _, message in WRONG}) >= 40
 
 
-def test_debug_shows_the_traceback(places: dict[str, str], capfd: pytest.CaptureFixture[str]) -> None:
-    arguments = ["evaluate", f"--workdir={places['tmp']}/bare"]
+def test_debug_shows_the_traceback(paths: dict[str, str], capfd: pytest.CaptureFixture[str]) -> None:
+    arguments = ["evaluate", f"--workdir={paths['tmp']}/bare"]
     assert call(arguments) == 2
     assert "Traceback" not in capfd.readouterr().err
     assert call([*arguments, "--debug"]) == 2
