@@ -118,7 +118,7 @@ CASES = [(key, value, words) for key, (words, good, bad) in KEYS.items() for val
 
 
 def test_the_table_has_every_key():
-    """Except for those of the model, which belong to the architecture, and two that the tests below are about."""
+    """All but those of the model, which belong to the architecture, and two that other tests are about."""
     keys = {key for key in compatibility.flatten(imagenet.get_config()) if not key.startswith("model.")}
     assert keys - set(KEYS) == {"optimizer.per_layer", "schedule.steps"}
     assert set(KEYS) <= keys

@@ -141,9 +141,9 @@ def evaluation(config: ConfigDict, split: str, rows: tuple[int, int]) -> list[Ba
     return _all(pipeline.evaluation_batches(dataset, split, config.data, 4, rows=rows))
 
 
-def assert_same(found: list[Batch[np.ndarray]], expected: list[Batch[np.ndarray]]) -> None:
-    assert len(found) == len(expected)
-    for one, other in zip(found, expected, strict=True):
+def assert_same(batches: list[Batch[np.ndarray]], expected: list[Batch[np.ndarray]]) -> None:
+    assert len(batches) == len(expected)
+    for one, other in zip(batches, expected, strict=True):
         assert one.keys() == other.keys()
         for key in one:
             np.testing.assert_array_equal(one[key], other[key], err_msg=key)  # type: ignore[literal-required]

@@ -86,10 +86,10 @@ def layers_by_hand(params: Mapping[str, Any], x: np.ndarray) -> dict[str, np.nda
         name: {part: np.asarray(value, np.float64) for part, value in leaf.items()}
         for name, leaf in params.items()
     }
-    found: dict[str, np.ndarray] = {}
+    values: dict[str, np.ndarray] = {}
 
     def keep(name: str, value: np.ndarray) -> np.ndarray:
-        found[name] = value
+        values[name] = value
         return value
 
     def conv(x: np.ndarray, name: str, groups: int, stride: int = 1, padding: Any = 0) -> np.ndarray:
@@ -117,7 +117,7 @@ def layers_by_hand(params: Mapping[str, Any], x: np.ndarray) -> dict[str, np.nda
         x = keep(f"drop{number}", ref.dropout(x, None))
     kernel = np.concatenate(params["fc8"]["kernel"], axis=0)
     keep("prob", ref.softmax(keep("fc8", ref.dense(x, kernel, params["fc8"]["bias"]))))
-    return found
+    return values
 
 
 def by_hand(net: TrainedNet, images: np.ndarray) -> dict[str, np.ndarray]:

@@ -56,13 +56,13 @@ def table(name: str, crop: int = 0, channels: int = 3, **arguments: Any) -> Arch
 
 def assert_published(architecture: Architecture, expected: arithmetic.Net) -> None:
     """Shapes, parameters and multiply-accumulates are those that were counted by hand, layer by layer."""
-    found = layer_shapes(architecture)
+    shapes = layer_shapes(architecture)
     assert {
         name: (shape.output, shape.parameters, shape.multiply_accumulates)
-        for name, shape in found.items()
+        for name, shape in shapes.items()
         if shape.kernel
     } == {row.layer: (row.output, row.parameters, row.multiply_accumulates) for row in expected.rows}
-    assert {name: found[name].output for name in expected.others} == expected.others
+    assert {name: shapes[name].output for name in expected.others} == expected.others
 
 
 def parameters(architecture: Architecture) -> int:
@@ -112,10 +112,14 @@ def program(architecture: Architecture, data: int, model: int, seed: int = 1) ->
     return step.Program(architecture, mesh, normalization, optimizer.momentum(rules, 0.9), seed)
 
 
-def rates(architecture: Architecture, rate: Any) -> dict[str, dict[str, Any]]:
-    """One learning rate for every kernel and bias."""
+def learning_rates(architecture: Architecture, learning_rate: Any) -> dict[str, dict[str, Any]]:
+    """Return one learning rate for every kernel and bias."""
     table = layer_shapes(architecture)
-    return {name: {"kernel": rate, "bias": rate} for name, shape in table.items() if shape.kernel}
+    return {
+        name: {"kernel": learning_rate, "bias": learning_rate}
+        for name, shape in table.items()
+        if shape.kernel
+    }
 
 
 def assert_close(actual: Any, expected: Any, tolerance: float, name: str = "") -> None:
