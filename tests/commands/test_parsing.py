@@ -160,7 +160,6 @@ def test_the_config_of_a_run_is_used_where_none_is_given() -> None:
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        (f"train {CONFIG} --workdir=a --workdir=b", "train takes one --workdir, not 2"),
         ("doctor --workdir=runs/there --workdir=b", "doctor takes one --workdir, not 2"),
         (f"train {CONFIG} --config=configs/mnist.py", "train takes one --config, not 2"),
         (f"prepare {CONFIG} --workdir=runs/there", "prepare takes --config or --workdir, not both"),
