@@ -18,7 +18,7 @@ from alexnet_jax.progress import SECONDS_BETWEEN_LINES, Progress, printable
 
 
 class Clock:
-    """What `time.monotonic` says, as far as the test has turned it."""
+    """A clock instead of `time.monotonic`, which the test sets."""
 
     def __init__(self) -> None:
         self.now = 1000.0

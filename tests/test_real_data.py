@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def alexnet(*arguments, devices=2, timeout=1200):
-    """Runs the program on simulated devices; it must succeed. Returns its standard output."""
+    """Run the program on simulated devices, which must succeed; return its standard output."""
     done = subprocess.run(
         command(*arguments),
         cwd=ROOT,

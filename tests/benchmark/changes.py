@@ -23,7 +23,7 @@ VARIANTS = {
 
 
 def one(batch: int, undone: tuple[str, ...]) -> None:
-    """Prints the images/s of one variant."""
+    """Print the images/s of one variant."""
     os.environ["JAX_PLATFORMS"] = "cpu"
     from alexnet_jax import runtime
 

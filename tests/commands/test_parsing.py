@@ -35,7 +35,7 @@ def make_run(folder: Path) -> None:
 
 
 def typed(name: str) -> str:
-    """A flag as one may type it."""
+    """Return a flag with a value, as a user may type it."""
     flag = FLAGS[name]
     values = {"switch": "", "integer": "=1", "config": "=configs/digits.py", "paths": "=runs/there"}
     return f"--{name}{values.get(flag.kind, '=x')}"

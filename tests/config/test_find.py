@@ -50,7 +50,7 @@ def test_a_path_is_relative_to_the_working_directory(tmp_path, monkeypatch):
 
 
 def write(path: Path, imports: str, change: str = "") -> Path:
-    """Writes a config file that starts from `base`."""
+    """Write a config file that starts from `base`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     lines = [imports, "def get_config():", "    config = base.get_config()", change and f"    {change}"]
     path.write_text("\n".join([*lines, "    return config", ""]))

@@ -37,7 +37,7 @@ def is_undisturbed(workdir: Path, undisturbed: Path) -> bool:
 
 
 def newest_step(workdir: Path) -> int:
-    """The step of the newest complete checkpoint."""
+    """Return the step of the newest complete checkpoint."""
     checkpoints = Checkpoints(workdir)
     try:
         return checkpoints.steps()[-1]
@@ -88,7 +88,7 @@ def test_kills_do_not_change_the_result(
 
 
 def group_of(process: subprocess.Popen[bytes]) -> list[int]:
-    """The processes of its group that live."""
+    """Return the ids of the living processes in the process group of `process`."""
     processes = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
@@ -234,7 +234,7 @@ def test_two_runs_on_one_workdir(digits_folder: str, cache: Path, undisturbed: P
 
 
 def in_small_disk(script: str, tmp_path: Path) -> subprocess.CompletedProcess[str]:
-    """Runs a script in a mount namespace of its own, where it may mount a small disk."""
+    """Run a script in a mount namespace of its own, where it may mount a small disk."""
     if shutil.which("unshare") is None:
         pytest.skip("no unshare: a small disk cannot be made")
     done = subprocess.run(

@@ -38,7 +38,7 @@ def images():
 
 
 def whole(kernel_TxKxKxIxO):
-    """(kh, kw, channels seen, all channels)."""
+    """Join the towers of a kernel: (kh, kw, channels read, all channels)."""
     return np.concatenate(list(np.asarray(kernel_TxKxKxIxO, np.float64)), axis=-1)
 
 
@@ -48,7 +48,7 @@ def normalised(run, images):
 
 
 def up(run, x, layer):
-    """What each step read, and the values of `layer` before its ReLU."""
+    """Return what each step read, and the values of `layer` before its ReLU."""
     seen = []
     for name, stride, pad, groups, after in PAPER:
         kernel = whole(run.params[name]["kernel"])

@@ -98,7 +98,7 @@ def evaluated(small_run, tmp_path_factory):
 
 
 def ask(workdir, changes=None, which="best", split="", views=10):
-    """What the command does with these flags."""
+    """Do what `evaluate` does with these flags."""
     config = resolve.replace(trained.read_config(workdir), changes or {})
     return evaluate.evaluate(trained.load_members([workdir], config, which), split, views)
 

@@ -27,7 +27,7 @@ def mean_image(channels):
 
 
 def by_hand(batch, kind, mean, std):
-    """float64, one image at a time, pixel columns mirrored by index."""
+    """Normalise in float64, one image at a time, pixel columns mirrored by index."""
     images = []
     for image, flip, (top, left), lighting, scale in zip(*batch.values(), strict=True):
         if kind == "crop":

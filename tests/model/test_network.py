@@ -210,7 +210,7 @@ def test_one_tower_here_has_half_of_each_parameter_but_the_last_bias():
 
 
 def drawn(kernel, std):
-    """A layer's parameters by themselves."""
+    """Draw the parameters of one layer alone."""
     made = KernelAndBias(kernel, (kernel[0], kernel[-1]), std, 0.5).init(jax.random.key(0))["params"]
     return np.asarray(made["kernel"]), np.asarray(made["bias"])
 

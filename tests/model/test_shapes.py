@@ -19,7 +19,7 @@ from alexnet_jax.model.specs import (
 
 
 def of(*rows, crop=12, channels=3, towers=1):
-    """The shapes of a table's last layer."""
+    """Return the shapes of the last of these layers."""
     return layer_shapes(Architecture("small", crop, channels, 10, towers, rows))[rows[-1].name]
 
 

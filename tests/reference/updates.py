@@ -15,7 +15,7 @@ Leaf = tuple[str, str]
 
 
 def tree(values: Mapping[str, Mapping[str, Any]]) -> Tree:
-    """A copy in float64."""
+    """Return a copy in float64."""
     return {
         layer: {name: np.array(leaf, dtype=np.float64) for name, leaf in leaves.items()}
         for layer, leaves in values.items()

@@ -55,7 +55,7 @@ NETS = {
 
 
 def random_run(name, mean="centre", channels=3):
-    """A net with weights that let every layer say something; its class names are hostile."""
+    """A net with weights that leave no layer's values at 0; its class names are hostile."""
     config = digits.get_config()
     size, crop = (32, 24) if name == "cifar10_11" else (72, 64)  # its local layers grow with the image
     config.data.channels, config.data.size, config.data.crop = channels, size, crop
@@ -198,7 +198,7 @@ class Page:
         return self.array(f"explorer.net.values[{json.dumps(name)}]")
 
     def quiet(self):
-        """Asserts that nothing was complained of, and nothing asked for but the page."""
+        """Assert that the console is empty and nothing was asked for but the page."""
         assert self.browser.console() == []
         assert [address for address in self.browser.requests() if not address.startswith("file:")] == []
 
@@ -429,7 +429,7 @@ def test_the_sum_behind_a_value(name, browser, tmp_path):
 
 
 def learnt(net, pixels, target, learning_rate, steps):
-    """The smallest net after some steps, by JAX."""
+    """Train the explorer's smallest net for some steps by JAX and return it."""
     net = jax.tree.map(jnp.asarray, net)
 
     def loss(net):

@@ -55,7 +55,7 @@ def net(small_run: Path) -> trained.TrainedNet:
 
 
 def killed(net: trained.TrainedNet, layer: str) -> PlacedNet:
-    """The net with a layer whose every value is far below 0."""
+    """Return the net with a layer whose every value is far below 0."""
     params = dict(net.params)
     params[layer] = {
         "kernel": params[layer]["kernel"] * 0,

@@ -32,7 +32,7 @@ def free_port() -> int:
 
 
 def environment(devices: int) -> dict[str, str]:
-    """Little threading and little optimisation: the processes compile more than they compute."""
+    """Return an environment of little threading and optimisation: the processes mostly compile."""
     flags = f"--xla_force_host_platform_device_count={devices} --xla_cpu_multi_thread_eigen=false"
     flags += " --xla_backend_optimization_level=0"
     return os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}

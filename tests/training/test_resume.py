@@ -165,7 +165,7 @@ def test_other_processes_look_for_the_first_one_s_config(
 
 
 def start(config: ConfigDict, workdir: Path, group: Any = None) -> resume.Start:
-    """What a run of this config in this workdir begins with."""
+    """Return what a run of this config in this workdir begins with."""
     setup = prepare_run(config)
     return resume.start(setup, workdir, program(setup), Checkpoints(workdir), None, group or Group())
 
@@ -180,7 +180,7 @@ def program(setup: RunSetup) -> step.Program:
 
 
 def assert_is_saved(state: step.TrainState, workdir: Path, number: int) -> None:
-    """Parameters and velocities are, bit for bit, what Orbax reads."""
+    """Assert that parameters and velocities are, bit for bit, what Orbax reads."""
     leaves = {
         jax.tree_util.keystr(path, simple=True, separator="/"): np.asarray(leaf)
         for path, leaf in jax.tree_util.tree_leaves_with_path(state)

@@ -52,7 +52,7 @@ Float = NDArray[np.float64]
 
 
 def host_batch(number: int) -> Batch[np.ndarray]:
-    """Numbers that float32 holds exactly."""
+    """Draw a batch of numbers that float32 holds exactly."""
     drawn = batch(NET, BATCH, seed=number)
     lighting = np.round(drawn["lighting"])
     return {**drawn, "lighting": lighting, "scale": np.full(BATCH, 2.0**-8, np.float32), "weight": WEIGHT}  # type: ignore[typeddict-item]

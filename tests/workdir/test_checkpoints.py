@@ -25,7 +25,7 @@ def tree(factor=1.0):
 
 
 def saved(workdir, errors, keep=9):
-    """Checkpoints 1, 2, ... with these validation errors; parameters are multiples of the step."""
+    """Save checkpoints 1, 2, ... with these validation errors; parameters are multiples of the step."""
     checkpoints = Checkpoints(workdir, keep)
     for step, error in enumerate(errors, 1):
         checkpoints.save(step, tree(step), {"epoch": step / 2, "validation_top1_error": error})
