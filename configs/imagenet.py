@@ -79,7 +79,7 @@ def get_config() -> ConfigDict:
     config.schedule.divisions = 3  # the wait after the last one ends the run
     config.schedule.power = 2.0  # kind 'polynomial': falls with (1 - epoch / train.epochs) ** power
     config.schedule.warmup_epochs = 0.0  # in which the learning rate rises from 0
-    # 'linear' or 'square_root': rates belong to batches of base_batch_size and grow so with data.batch_size
+    # 'linear' or 'square_root': learning rates are for batches of base_batch_size; they grow with batch_size
     config.schedule.batch_scaling = "none"
     config.schedule.base_batch_size = 128
 

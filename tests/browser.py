@@ -71,7 +71,7 @@ class Browser:
         return [f"{entry['level']}: {entry['message']}" for entry in self.driver.get_log("browser")]
 
     def requests(self) -> list[str]:
-        """Return the addresses asked for since the last call, without those inside the page (data:, blob:)."""
+        """Return the addresses asked for since the last call, but those inside the page (data:, blob:)."""
         messages = [json.loads(entry["message"])["message"] for entry in self.driver.get_log("performance")]
         sent = [m["params"] for m in messages if m["method"] == "Network.requestWillBeSent"]
         addresses = [each["request"]["url"] for each in sent]

@@ -210,7 +210,7 @@ def compare(page, run, count=2):
     images = np.stack([smooth_image((size, size), channels, seed) for seed in range(count)])
     wanted = activations.activations(run, images, layers, 2)
     for number in range(count):
-        page.drop(encoded(images[number], "PNG"), "picture.png")
+        page.drop(encoded(images[number], "PNG"), "image.png")
         assert set(page.run("return Object.keys(explorer.net.values)")) == set(layers)
         for name in layers:
             close(page.values(name).reshape(wanted[name][number].shape), wanted[name][number])
@@ -324,7 +324,7 @@ def test_moving_flipping_and_covering(browser, tmp_path):
     write_page(run, tmp_path / "page.html")
     page = Page(browser, tmp_path / "page.html")
     pixels = smooth_image((72, 72), 3, 3)
-    page.drop(encoded(pixels, "PNG"), "picture.png")
+    page.drop(encoded(pixels, "PNG"), "image.png")
     canvas = page.driver.find_element(By.ID, "picture")
 
     def press(*keys):
@@ -376,7 +376,7 @@ def test_the_sum_behind_a_value(name, browser, tmp_path):
     page = Page(browser, tmp_path / "page.html")
     data = run.config.data
     pixels, edge = smooth_image((data.size, data.size), 3, 3), (data.size - data.crop) // 2
-    page.drop(encoded(pixels, "PNG"), "picture.png")
+    page.drop(encoded(pixels, "PNG"), "image.png")
     table = shapes.layer_shapes(run.architecture)
     mean = np.asarray(run.mean)
 
