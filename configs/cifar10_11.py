@@ -1,4 +1,4 @@
-"""cuda-convnet's '11 %' net on CIFAR-10: the 13 % net, wider, with normalisation across 9 maps.
+"""cuda-convnet's '11 %' net on CIFAR-10: the 13 % net, wider, with normalisation across 9 channels.
 
   python -m alexnet_jax.main prepare --config=configs/cifar10.py --source=cifar10.tar.xz
   python -m alexnet_jax.main --config=configs/cifar10_11.py

@@ -1,4 +1,4 @@
-"""cuda-convnet's '18 %' net on CIFAR-10: the 19 % net with same-map normalisation after pool1 and pool2.
+"""cuda-convnet's '18 %' net on CIFAR-10: the 19 % net with same-channel normalisation after pool1 and pool2.
 
   python -m alexnet_jax.main prepare --config=configs/cifar10.py --source=cifar10.tar.xz
   python -m alexnet_jax.main --config=configs/cifar10_18.py

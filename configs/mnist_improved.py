@@ -1,4 +1,4 @@
-"""The popular improved form of the small net: 784-100-10, weight decay, more epochs, a rate that falls.
+"""The small net as it is popularly improved: 784-100-10, weight decay, more epochs, a falling learning rate.
 
   python -m alexnet_jax.main prepare --config=configs/mnist.py --source=FOLDER_WITH_THE_IDX_FILES
   python -m alexnet_jax.main --config=configs/mnist_improved.py

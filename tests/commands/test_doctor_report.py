@@ -45,11 +45,11 @@ def test_memory_is_of_the_size_that_xla_says(digits_config: ConfigDict) -> None:
     )
     batch = sharding.to_device(next(iter(batches)), run.mesh)
     batches.close()
-    rates = optimizer.learning_rates(rules, config, optimizer.PlateauState(), 0.0)
+    learning_rates = optimizer.learning_rates(rules, config, optimizer.PlateauState(), 0.0)
     compiled = (
         step.compiled_train_step(program, state)
         .lower(  # type: ignore[attr-defined]
-            state, batch, mean, rates
+            state, batch, mean, learning_rates
         )
         .compile()
     )

@@ -15,13 +15,11 @@ from tests.helpers import epochs, small_digits
 
 TRAIN = "train --config=configs/digits.py --config.data.dir={data} --config.mesh.model=1 --workdir={new}"
 # fmt: off
-# (arguments, exit code, the line after "alexnet_jax: "); {places} are made by the fixture below.
+# (arguments, exit code, the line after "alexnet_jax: "); {paths} are made by the fixture below.
 WRONG: list[tuple[str, int, str]] = [
     ("", 2, "type a verb, such as: python -m alexnet_jax.main train --config=configs/digits.py --source=digits; python -m alexnet_jax.main --help lists them all"),
     ("--debug=false", 2, "train needs --config=configs/X.py"),
     ("evaluate --workdir={run} --source={tmp}", 2, "evaluate does not read --source, which is for train, prepare, similar, benchmark input, benchmark features, benchmark similar"),
-    ("predict --workdir={run} --split=train x.jpg", 2, "predict does not read --split, which is for evaluate"),
-    ("train --config=configs/digits.py --checkpoint=last", 2, "train does not read --checkpoint, which is for evaluate, predict, features, similar, compare, convert, export, report, report --explore, benchmark features, benchmark similar"),
     ("fly --config=configs/digits.py", 2, "'fly' is not a verb; there are train, prepare, evaluate, predict, features, similar, compare, convert, export, doctor, report, benchmark"),
     ("train --config=configs/nothing.py", 2, "--config=configs/nothing.py is not a config file: configs/ has some"),
     ("train --config=README.md", 2, "--config=README.md is not a config file: configs/ has some"),
@@ -47,7 +45,6 @@ WRONG: list[tuple[str, int, str]] = [
     ("train --config=configs/digits.py --config.model.compute_dtype=float64", 2, "config.model.compute_dtype='float64' needs JAX_ENABLE_X64=1 in the environment"),
     ("train --config=configs/digits.py --config.data.crop=8", 2, "config.data.crop=8 is too small for this net: nothing is left at pool1"),
     ("train --config=configs/digits.py --nonsense", 2, "Unknown command line flag 'nonsense'"),
-    ("train --config=configs/digits.py extra", 2, "train takes no argument 'extra'; flags are written --name=value"),
     ("train --config=configs/digits.py --profile=-1", 2, "flag --profile=-1: -1 is not a non-negative integer"),
     ("train --config=configs/imagenet.py --workdir={new}", 2, "/nowhere/imagenet2012_256/1.0.0 is not prepared; type: python -m alexnet_jax.main prepare --config=<this config> --source=<folder, archive, or digits>"),
     ("--config=configs/imagenet.py --workdir={new}", 2, "/nowhere/imagenet2012_256/1.0.0 is not prepared; type: python -m alexnet_jax.main prepare --config=<this config> --source=<folder, archive, or digits>"),
@@ -101,7 +98,6 @@ WRONG: list[tuple[str, int, str]] = [
     ("convert", 2, "type convert FILE --output=DIR for a new workdir, or convert DIR --output=FILE for a file .safetensors or .npz of the workdir DIR"),
     ("convert {tmp}/weights.pth --output={new} --checkpoint=last", 2, "convert does not read --checkpoint when a file is converted"),
     ("convert {run} --output={tmp}/a.npz --mean={tmp}/a.npy", 2, "convert does not read --mean when a workdir is converted"),
-    ("convert --workdir={run} --output={tmp}/a.npz", 2, "convert does not read --workdir, which is for train, prepare, evaluate, predict, features, similar, compare, export, doctor, report, report --explore, report --results, benchmark input, benchmark step, benchmark start, benchmark exchange, benchmark features, benchmark similar"),
     ("convert {tmp}/weights.pth --output={run}", 2, "--output={run} exists already: name a new folder"),
     ("convert {run} --output={tmp}/a.onnx", 2, "--output={tmp}/a.onnx: name a file that ends in .safetensors or .npz"),
     ("prepare --config=configs/digits.py --config.data.dir={new}", 2, "--source is missing: a folder of class folders, an archive of one (.tar, .tar.gz, .tar.xz, .zip), a folder with ImageNet's tars, a dataset that TFDS prepared, a folder with IDX files, or the word digits"),
@@ -122,7 +118,7 @@ WRONG: list[tuple[str, int, str]] = [
 
 
 @pytest.fixture(scope="module")
-def places(tmp_path_factory: pytest.TempPathFactory, digits_folder: str) -> dict[str, str]:
+def paths(tmp_path_factory: pytest.TempPathFactory, digits_folder: str) -> dict[str, str]:
     """Folders and files that wrong uses name."""
     folder = tmp_path_factory.mktemp("w")
     config = small_digits(digits_folder)
@@ -166,7 +162,7 @@ def places(tmp_path_factory: pytest.TempPathFactory, digits_folder: str) -> dict
 
 
 @pytest.fixture(autouse=True)
-def _in_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def _neutral_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(runtime, "retain_malloc_heap", lambda: False)
     monkeypatch.setenv("TFDS_DATA_DIR", "/nowhere")
     monkeypatch.delenv("JAX_ENABLE_X64", raising=False)
@@ -174,22 +170,22 @@ def _in_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("arguments", "code", "message"), WRONG, ids=[row[0][:60] for row in WRONG])
 def test_wrong_uses(
-    arguments: str, code: int, message: str, places: dict[str, str], capfd: pytest.CaptureFixture[str]
+    arguments: str, code: int, message: str, paths: dict[str, str], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    filled = [word.format(**places) for word in arguments.split()]
-    found = call(filled)
+    filled = [word.format(**paths) for word in arguments.split()]
+    returned = call(filled)
     lines = [line for line in capfd.readouterr().err.splitlines() if line.startswith("alexnet_jax: ")]
-    assert lines == ["alexnet_jax: " + message.format(**places)]
-    assert found == code
-    assert not os.path.exists(places["new"] + "/config.json")
+    assert lines == ["alexnet_jax: " + message.format(**paths)]
+    assert returned == code
+    assert not os.path.exists(paths["new"] + "/config.json")
 
 
 def test_the_table_is_long_enough() -> None:
     assert len({message for _, _, message in WRONG}) >= 40
 
 
-def test_debug_shows_the_traceback(places: dict[str, str], capfd: pytest.CaptureFixture[str]) -> None:
-    arguments = ["evaluate", f"--workdir={places['tmp']}/bare"]
+def test_debug_shows_the_traceback(paths: dict[str, str], capfd: pytest.CaptureFixture[str]) -> None:
+    arguments = ["evaluate", f"--workdir={paths['tmp']}/bare"]
     assert call(arguments) == 2
     assert "Traceback" not in capfd.readouterr().err
     assert call([*arguments, "--debug"]) == 2

@@ -24,9 +24,9 @@ def load(file):
 
 
 def test_the_configs_that_come_along():
-    found = find.config_files()
-    assert found == {path.stem: path for path in (ROOT / "configs").iterdir() if path.suffix == ".py"}
-    assert list(found) == sorted(found)
+    files = find.config_files()
+    assert files == {path.stem: path for path in (ROOT / "configs").iterdir() if path.suffix == ".py"}
+    assert list(files) == sorted(files)
 
 
 @pytest.mark.parametrize("name", find.config_files())
@@ -50,7 +50,7 @@ def test_a_path_is_relative_to_the_working_directory(tmp_path, monkeypatch):
 
 
 def write(path: Path, imports: str, change: str = "") -> Path:
-    """Writes a config file that starts from `base`."""
+    """Write a config file that starts from `base`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     lines = [imports, "def get_config():", "    config = base.get_config()", change and f"    {change}"]
     path.write_text("\n".join([*lines, "    return config", ""]))
@@ -78,7 +78,7 @@ def test_a_config_that_comes_along_is_found_from_elsewhere(outside):
 
 @pytest.mark.parametrize("folder", ["configs", "experiments"])
 def test_a_folder_of_ones_own_comes_first(folder, outside):
-    """The folder `configs` that holds the file, or stands beside its folder; then what comes along."""
+    """The folder `configs` that holds the file, or stands next to its folder; then what comes along."""
     write(outside / "configs" / "mnist.py", "from configs import digits as base", "config.seed = 8")
     file = write(outside / folder / "mine.py", "from configs import mnist as base")
     config = load(file)

@@ -14,7 +14,7 @@ SPLIT = (("a TFDS split such as 'train[:90%]'",), ("train[:90%]",), ("", 1, None
 FLAG = (("True or False",), (True, False), (1, 0, "True", None))
 POSITIVE = (("a whole number of at least 1",), (1, 10**6), (0, -1, 1.0, "1", True))
 COUNT = (("a whole number of at least 0",), (0, 5), (-1, 0.0, False))
-RATE = (("a number of at least 0",), (0, 0.0, 0.5, 3), (-0.1, math.inf, math.nan, "0", True))
+NOT_NEGATIVE = (("a number of at least 0",), (0, 0.0, 0.5, 3), (-0.1, math.inf, math.nan, "0", True))
 LENGTH = (("a number above 0",), (0.25, 1, 90.0), (0, 0.0, -1.0, math.inf, math.nan, True))
 PAIRS = (
     ("ascending",),
@@ -45,7 +45,7 @@ KEYS = {
     "data.batch_size": POSITIVE,
     "data.random_crop": FLAG,
     "data.flip": FLAG,
-    "data.lighting": RATE,
+    "data.lighting": NOT_NEGATIVE,
     "data.lighting_form": (("'standard_deviation', 'eigenvalue'",), ("eigenvalue",), ("", "std", 1)),
     "data.lighting_divisor": LENGTH,
     "data.lighting_off": PAIRS,
@@ -64,18 +64,18 @@ KEYS = {
     "optimizer.name": (("'momentum', 'lars'",), ("momentum", "lars"), ("adam", "")),
     "optimizer.trust_coefficient": LENGTH,
     "optimizer.momentum": (("a number from 0 to below 1",), (0, 0.0, 0.999), (1, 1.0, -0.1, math.nan)),
-    "optimizer.weight_decay": RATE,
-    "optimizer.bias_weight_decay": RATE,
-    "optimizer.bias_rate_factor": RATE,
+    "optimizer.weight_decay": NOT_NEGATIVE,
+    "optimizer.bias_weight_decay": NOT_NEGATIVE,
+    "optimizer.bias_rate_factor": NOT_NEGATIVE,
     "schedule.kind": (("'constant', 'steps'",), ("constant", "polynomial"), ("cosine", "")),
     "schedule.learning_rate": LENGTH,
     "schedule.bias_steps": PAIRS,
     "schedule.factor": (("a number between 0 and 1",), (0.1, 0.5), (0, 1, 1.5, math.nan)),
     "schedule.patience": POSITIVE,
-    "schedule.min_delta": RATE,
+    "schedule.min_delta": NOT_NEGATIVE,
     "schedule.divisions": COUNT,
     "schedule.power": LENGTH,
-    "schedule.warmup_epochs": RATE,
+    "schedule.warmup_epochs": NOT_NEGATIVE,
     "schedule.batch_scaling": (("'linear', 'square_root'",), ("none", "linear", "square_root"), ("root",)),
     "schedule.base_batch_size": POSITIVE,
     "train.init_from": TEXT,
@@ -100,10 +100,10 @@ def changed(changes):
     config = imagenet.get_config()
     for key, value in changes.items():
         section, _, name = key.rpartition(".")
-        place = config[section] if section else config
-        if name in place:
-            del place[name]  # else the new value would be cast to the old one's type
-        place[name] = value
+        part = config[section] if section else config
+        if name in part:
+            del part[name]  # else the new value would be cast to the old one's type
+        part[name] = value
     return config
 
 
@@ -118,7 +118,7 @@ CASES = [(key, value, words) for key, (words, good, bad) in KEYS.items() for val
 
 
 def test_the_table_has_every_key():
-    """Beside those of the model, which belong to the architecture, and two that the tests below are about."""
+    """All but those of the model, which belong to the architecture, and two that other tests are about."""
     keys = {key for key in compatibility.flatten(imagenet.get_config()) if not key.startswith("model.")}
     assert keys - set(KEYS) == {"optimizer.per_layer", "schedule.steps"}
     assert set(KEYS) <= keys
@@ -171,12 +171,12 @@ def test_the_model_is_a_section_with_an_architecture_and_its_arguments():
 
 
 RULES = {
-    "kernel_rate_factor": RATE,
-    "bias_rate_factor": RATE,
-    "kernel_weight_decay": RATE,
-    "bias_weight_decay": RATE,
+    "kernel_rate_factor": NOT_NEGATIVE,
+    "bias_rate_factor": NOT_NEGATIVE,
+    "kernel_weight_decay": NOT_NEGATIVE,
+    "bias_weight_decay": NOT_NEGATIVE,
     "kernel_steps": PAIRS,
-    "frozen_from": RATE,
+    "frozen_from": NOT_NEGATIVE,
     "trust_ratio": FLAG,
 }
 

@@ -146,8 +146,8 @@ def test_within_channel_lrn(size):
     x = random(2, 7, 7, 4, scale=3.0)
     y, g, (dx,) = gradients(lambda x: layers.within_channel_lrn(x, size, 0.3, 0.75, 1.0), x)
     options = {"size": size, "alpha": 0.3, "beta": 0.75, "k": 1.0}
-    assert_close(y, plain.same_map_lrn(x, **options), 1e-5)
-    assert_close(dx, plain.same_map_lrn_vjp(g, x, **options), 1e-5)
+    assert_close(y, plain.same_channel_lrn(x, **options), 1e-5)
+    assert_close(dx, plain.same_channel_lrn_vjp(g, x, **options), 1e-5)
 
 
 @pytest.mark.parametrize("pad", [0, 1])

@@ -33,12 +33,12 @@ def test_lines_and_events(tmp_path):
         ("learning_rate", 0.01),
     ]
     assert json.loads(second) == {"step": 8, "epoch": 2.0, "val/top1_error": 0.5, "train/loss": math.inf}
-    found = [
+    written = [
         (event.step, value.tag, value.simple_value)
         for event in events(tmp_path)
         for value in event.summary.value
     ]
-    assert found == [
+    assert written == [
         (4, "train/loss", 2.25),
         (4, "learning_rate", pytest.approx(0.01)),
         (8, "val/top1_error", 0.5),
@@ -66,7 +66,7 @@ def test_a_resumed_run_goes_back_to_its_step(tmp_path):
     assert [path.name for path in tmp_path.iterdir() if path.suffix == ".partial"] == []
 
 
-def test_damaged_lines_are_left_out(tmp_path):
+def test_corrupt_lines_are_left_out(tmp_path):
     path = tmp_path / "metrics.jsonl"
     good = ['{"step": 1, "epoch": 0.5, "train/loss": NaN}', '{"step": 2}', '{"step": 3.0, "x": "\u00e4"}']
     bad = ['{"step": 1, "epo', "[1, 2]", '"step"', "7", '{"epoch": 1}', '{"step": "1"}', "[" * 100_000, ""]
