@@ -19,7 +19,7 @@ from tensorflow_datasets.core.naming import DEFAULT_FILENAME_TEMPLATE, ShardedFi
 from tensorflow_datasets.core.splits import SplitDict, SplitInfo
 
 from alexnet_jax import files
-from alexnet_jax.errors import UsageError
+from alexnet_jax.errors import UnsafeFile, UsageError
 from alexnet_jax.progress import printable
 
 INFO, FEATURES, LABELS = "dataset_info.json", "features.json", "label.labels.txt"
@@ -85,7 +85,9 @@ def _read_features(path: Path) -> dict[str, Any]:
     tree = _read_json(path)
     for found in _named_classes(tree):
         if not _CLASS.fullmatch(found):
-            raise _refused(path, "pythonClassName", found, "a class of tensorflow_datasets.core.features")
+            raise _refused(
+                path, "pythonClassName", found, "a class of tensorflow_datasets.core.features", UnsafeFile
+            )
     features = tree.get("featuresDict")
     features = features.get("features") if isinstance(features, dict) else None
     if not isinstance(features, dict):
@@ -144,7 +146,7 @@ def _read_splits(folder: Path) -> SplitDict:
         raise _refused(path, "fileFormat", formats[0], "'array_record'")
     name = tree.get("name")
     if not isinstance(name, str) or not _WORD.fullmatch(name):
-        raise _refused(path, "name", name, "a word of letters, digits, _, . and -")
+        raise _refused(path, "name", name, "a word of letters, digits, _, . and -", UnsafeFile)
     splits, shards, records = [], 0, 0
     for row in _listed(path, tree, "splits"):
         split = _read_split(path, row, name)
@@ -162,12 +164,11 @@ def _read_splits(folder: Path) -> SplitDict:
 def _read_split(path: Path, row: Any, dataset: str) -> SplitInfo:
     split = row.get("name") if isinstance(row, dict) else None
     if not isinstance(split, str) or not _SPLIT.fullmatch(split):
-        raise _refused(path, "the name of a split", split, "a word of letters, digits, _ and -")
+        raise _refused(path, "the name of a split", split, "a word of letters, digits, _ and -", UnsafeFile)
     template = row.get("filepathTemplate", DEFAULT_FILENAME_TEMPLATE)
     if not isinstance(template, str) or not _TEMPLATE.fullmatch(template):
-        raise _refused(
-            path, "filepathTemplate", template, f"a file's name such as {DEFAULT_FILENAME_TEMPLATE}"
-        )
+        words = f"a file's name such as {DEFAULT_FILENAME_TEMPLATE}"
+        raise _refused(path, "filepathTemplate", template, words, UnsafeFile)
     lengths = []
     for given in _listed(path, row, "shardLengths"):
         length = _whole(given, MAX_RECORDS)
@@ -221,11 +222,13 @@ def _read_text(path: Path) -> str:
         raise UsageError(f"{path} cannot be read: {error}; prepare the dataset again") from None
 
 
-def _refused(path: Path, key: str, found: Any, wanted: str) -> UsageError:
+def _refused(
+    path: Path, key: str, found: Any, wanted: str, kind: type[UsageError] = UsageError
+) -> UsageError:
     """Return the error that says what stands in a file; texts are cut, for they are somebody else's."""
     plain = isinstance(found, str | int | float | None)
     shown = printable(repr(found[:80] if isinstance(found, str) else found)) if plain else "a table or list"
-    return UsageError(
+    return kind(
         f"{path}: {key} is {shown[:100]}, not {wanted}: this is no dataset that TFDS prepared as "
         "array_record; prepare from the images that it was made from"
     )

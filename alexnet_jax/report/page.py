@@ -15,7 +15,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
-from alexnet_jax import files
+from alexnet_jax import drawing, files
 from alexnet_jax.errors import UsageError
 from alexnet_jax.progress import printable
 from alexnet_jax.report import figures, published, runs
@@ -61,6 +61,7 @@ class Section:
     tables: Sequence[dict[str, Any]] = ()
 
 
+@drawing.default_style()
 def write(all_runs: Sequence[runs.RunFiles], data: ReportData) -> list[str]:
     """Write the page, its figures and its numbers into the first run's workdir.
 
