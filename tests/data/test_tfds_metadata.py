@@ -23,7 +23,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize(
     "split",
-    ["train", "test", "train[:90%]", "train[50%:]+test", "train[-7:]", "test[2:3]", "all", "train[:1shard]"],,
+    ["train", "test", "train[:90%]", "train[50%:]+test", "train[-7:]", "test[2:3]", "all", "train[:1shard]"],
 )
 def test_the_records_are_those_that_tfds_gives(folder: Path, split: str) -> None:
     raw = tfds.decode.DeserializeMethod.RAW_BYTES
