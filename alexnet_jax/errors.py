@@ -12,6 +12,10 @@ class UsageError(Exception):
     exit_code = 2
 
 
+class UnsafeFile(UsageError):
+    """Report a file that names code, or a file that is not its own: what works without it stops, too."""
+
+
 class RunFailure(Exception):
     """Report that work which was started rightly could not continue. Exit code 1."""
 

@@ -18,11 +18,13 @@ PACKAGE = Path(__file__).parents[1] / "alexnet_jax"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 # Each imports only what stands above it; training and inference are neighbours.
 ORDER = [
+    ["search_path"],
     ["errors"],
     ["files"],
     ["progress"],
     ["signals"],
     ["runtime"],
+    ["drawing"],
     ["distributed"],
     ["config"],
     ["data"],

@@ -8,8 +8,9 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from alexnet_jax.errors import UsageError
-from alexnet_jax.files import write_text
+from alexnet_jax.files import read_bounded, write_text
 
+MAX_BYTES = 4 * 2**20  # of a config.json; one with 21,841 class names has a quarter
 # Keys that runs saved by the first versions do not have, with what those did.
 _ADDED = {
     "optimizer": {"trust_coefficient": 0.001},
@@ -48,7 +49,7 @@ def load(path: Path) -> tuple[ConfigDict, dict[str, Any]]:
       UsageError: the file is missing, is not JSON or holds no config.
     """
     try:
-        tree = json.loads(path.read_text(encoding="utf-8"))
+        tree = json.loads(read_bounded(path, MAX_BYTES).decode())
         if not isinstance(tree, dict) or not isinstance(tree.get("config"), dict):
             raise ValueError("it holds no table of keys")
         config = tree.pop("config")

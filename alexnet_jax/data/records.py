@@ -4,18 +4,18 @@ import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import simplejpeg
-import tensorflow_datasets as tfds
 from ml_collections import ConfigDict
 from PIL import Image
 from tensorflow_datasets.proto import tf_example_pb2
 
-from alexnet_jax.data import shards, tfds_layout
+from alexnet_jax import files
+from alexnet_jax.data import shards, tfds_layout, tfds_metadata
 from alexnet_jax.data.statistics import Statistics
+from alexnet_jax.data.tfds_metadata import TfdsMetadata
 from alexnet_jax.errors import RunFailure, UsageError, first_line
 
 
@@ -90,21 +90,19 @@ class Dataset:
       class_names: by label.
       statistics: of its training split.
       record_format: what a record holds: size, channels, encoding.
+      metadata: which records stand in which shards.
     """
 
     folder: Path
     class_names: tuple[str, ...]
     statistics: Statistics
     record_format: shards.RecordFormat
-
-    @cached_property
-    def _builder(self) -> tfds.core.DatasetBuilder:
-        return tfds.builder_from_directory(self.folder)
+    metadata: TfdsMetadata
 
     @property
     def splits(self) -> list[str]:
         """Return the names of its splits."""
-        return list(self._builder.info.splits)
+        return list(self.metadata.splits)
 
     def records(self, split: str) -> Records:
         """Return the records of a TFDS split such as 'train[:90%]'.
@@ -114,10 +112,10 @@ class Dataset:
         """
         available = ", ".join(self.splits)
         try:
-            source = self._builder.as_data_source(
-                split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES
-            )
+            source = self.metadata.records(split)
             size = len(source)
+        except UsageError:
+            raise
         except Exception as error:  # TFDS raises whatever a name or a missing file leads it to
             raise UsageError(
                 f"split {split!r} of {self.folder}: {first_line(error)} (there are: {available})"
@@ -145,12 +143,11 @@ def open_dataset(data: ConfigDict) -> Dataset:
             "--config=<this config> --source=<folder, archive, or digits>"
         )
     try:
-        preparation = json.loads((folder / "preparation.json").read_text())
+        preparation = json.loads(files.read_bounded(folder / "preparation.json", tfds_metadata.MAX_BYTES))
         record_format = shards.RecordFormat(
             **{key: preparation.get(key) for key in shards.RECORD_FORMAT_KEYS}
         )
-        class_names = tuple(tfds.builder_from_directory(folder).info.features["label"].names)
-    except Exception as error:  # TFDS raises whatever a damaged file leads it to
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
         raise UsageError(
             f"{folder} is not a whole dataset: {first_line(error)}; remove it and prepare it again"
         ) from None
@@ -161,7 +158,9 @@ def open_dataset(data: ConfigDict) -> Dataset:
                 f"{folder} was prepared with {key}={found!r} and config.data.{key} is {data[key]!r}: "
                 "change the key, or prepare under another config.data.name"
             )
-    return Dataset(folder, class_names, Statistics.load(folder / "statistics.npz"), record_format)
+    metadata = tfds_metadata.read(folder)
+    statistics = Statistics.load(folder / "statistics.npz")
+    return Dataset(folder, metadata.class_names, statistics, record_format, metadata)
 
 
 def decode(record: bytes, encoding: str, buffer: np.ndarray, name: str) -> np.ndarray:

@@ -17,7 +17,7 @@ from alexnet_jax.data import images, pipeline
 from alexnet_jax.data.augment import views_of
 from alexnet_jax.data.records import open_dataset
 from alexnet_jax.data.sources.detect import open_source
-from alexnet_jax.errors import UsageError
+from alexnet_jax.errors import UnsafeFile, UsageError
 from alexnet_jax.inference import predict
 from alexnet_jax.model import architectures
 from alexnet_jax.model.shapes import layer_shapes
@@ -128,6 +128,8 @@ def _images(config: ConfigDict, class_names: Sequence[str]) -> list[tuple[str, b
             pipeline.evaluation_batches(dataset, data.test_split, data, rows, rows=(0, rows))
         ) as batches:
             batch = next(batches)
+    except UnsafeFile:
+        raise
     except UsageError:
         return _images_at_hand(data)
     # The first of each class, then more, as far as they go.

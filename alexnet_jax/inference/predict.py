@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from alexnet_jax import drawing
 from alexnet_jax.data import image_files
 from alexnet_jax.data.images import BadImage, decode
 from alexnet_jax.errors import UsageError
@@ -76,6 +77,7 @@ def as_text(answers: Sequence[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+@drawing.default_style()
 def draw(answers: Sequence[dict[str, Any]], path: Path) -> None:
     """Draw up to 24 images with their guesses as bars (after the paper's figure 4) into `path`.
 

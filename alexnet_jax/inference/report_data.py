@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 from alexnet_jax.data import pipeline
 from alexnet_jax.data.augment import center_offset
 from alexnet_jax.data.records import Dataset, open_dataset
-from alexnet_jax.errors import RunFailure, UsageError
+from alexnet_jax.errors import RunFailure, UnsafeFile, UsageError
 from alexnet_jax.evaluation import activations
 from alexnet_jax.inference import deconvnet, predict, similar
 from alexnet_jax.model.specs import Conv
@@ -151,6 +151,8 @@ def find(workdir: Path, config: ConfigDict, which: str, most: int = MAX_IMAGES) 
     _kernels(net, report)
     try:
         data = _Data(net, open_dataset(config.data), most)
+    except UnsafeFile:
+        raise
     except (UsageError, RunFailure) as error:
         report.missing |= dict.fromkeys(PARTS[1:], str(error))
         return report

@@ -27,7 +27,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from alexnet_jax import files
+from alexnet_jax import drawing, files
 from alexnet_jax.config import io as config_io
 from alexnet_jax.data import image_files
 from alexnet_jax.data.images import BadImage, resize_center_crop
@@ -376,6 +376,7 @@ def as_text(answer: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
+@drawing.default_style()
 def draw(answer: Mapping[str, Any], path: Path) -> None:
     """Draw the image asked with and the first results into `path`, a .png or .svg."""
     from matplotlib.figure import Figure

@@ -10,15 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import jinja2
 import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
-from alexnet_jax import files
+from alexnet_jax import drawing, files
 from alexnet_jax.errors import UsageError
 from alexnet_jax.progress import printable
-from alexnet_jax.report import figures, published, runs
+from alexnet_jax.report import figures, published, runs, template
 from alexnet_jax.workdir import layout
 
 if TYPE_CHECKING:
@@ -61,6 +60,7 @@ class Section:
     tables: Sequence[dict[str, Any]] = ()
 
 
+@drawing.default_style()
 def write(all_runs: Sequence[runs.RunFiles], data: ReportData) -> list[str]:
     """Write the page, its figures and its numbers into the first run's workdir.
 
@@ -91,7 +91,7 @@ def write(all_runs: Sequence[runs.RunFiles], data: ReportData) -> list[str]:
         vars(section) | {"figures": [_embed(drawings, figure) for figure in section.figures]}
         for section in _sections(all_runs, names, data)
     ]
-    page = _template().render(
+    page = template.load(Path(__file__).with_name("page.html.jinja")).render(
         title=_text(names[0]),
         subtitle=_text(_subtitle(run, data)),
         missing=missing_lines,
@@ -364,9 +364,3 @@ def _embed(folder: Path, shown: PageFigure) -> dict[str, Any]:
 def _text(text: Any) -> str:
     """Return a text for the page: without control and direction characters, and not endless."""
     return figures.shorten(str(text), MAX_NAME_LENGTH) if str(text) else ""
-
-
-def _template() -> jinja2.Template:
-    loader = jinja2.FileSystemLoader(Path(__file__).parent)
-    environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
-    return environment.get_template("page.html.jinja")

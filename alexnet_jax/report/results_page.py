@@ -9,7 +9,7 @@ from typing import Any
 
 from scipy import stats
 
-from alexnet_jax import files
+from alexnet_jax import drawing, files
 from alexnet_jax.errors import UsageError
 from alexnet_jax.progress import printable
 from alexnet_jax.report import figures, published, results, runs
@@ -31,6 +31,7 @@ VALUES = {
 }
 
 
+@drawing.default_style()
 def write(folder: Path = results.FOLDER, page: Path = PAGE) -> str:
     """Make the page of all rows in `folder`, and its figure in that folder; return a line that says so.
 

@@ -83,8 +83,9 @@ def test_runs_of_the_first_versions_get_the_keys_that_came_later(tmp_path):
         ('{"config": 1}', "it holds no table of keys"),
         ('{"config": {"optimizer": 1}}', "unsupported operand"),
         ('{"config": ' + "[" * 100_000, "recursion"),
+        ('{"config": {}, "class_names": [' + "[]," * 2_000_000, "is larger than 4,194,304 bytes"),
         (b"\xff\xfe", "codec can't decode"),
-        (None, "Is a directory"),
+        (None, "is not a regular file"),
     ],
 )
 def test_what_is_no_config_is_one_line(text, words, tmp_path):
