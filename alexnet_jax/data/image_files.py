@@ -11,7 +11,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from alexnet_jax import runtime
-from alexnet_jax.data.images import SUFFIXES, BadImage, resize_center_crop
+from alexnet_jax.data.images import SUFFIXES, BadImage, read_file, resize_center_crop
 from alexnet_jax.errors import UsageError
 
 PREFETCH_BATCHES = 2  # that are decoded while the device computes one
@@ -99,7 +99,7 @@ def _read(path: Path, target: np.ndarray) -> str | None:
     """Decode a file into `target`; return why it could not be."""
     size, _, channels = target.shape
     try:
-        target[:] = resize_center_crop(path.read_bytes(), size, channels, exif_rotation=True)
+        target[:] = resize_center_crop(read_file(path), size, channels, exif_rotation=True)
         return None
     except (BadImage, OSError) as error:
         return str(error)

@@ -1,6 +1,5 @@
 """A prepared dataset and its records: opening, random access, decoding."""
 
-import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,11 +8,10 @@ from pathlib import Path
 import numpy as np
 import simplejpeg
 from ml_collections import ConfigDict
-from PIL import Image
 from tensorflow_datasets.proto import tf_example_pb2
 
 from alexnet_jax import files
-from alexnet_jax.data import shards, tfds_layout, tfds_metadata
+from alexnet_jax.data import images, shards, tfds_layout, tfds_metadata
 from alexnet_jax.data.statistics import Statistics
 from alexnet_jax.data.tfds_metadata import TfdsMetadata
 from alexnet_jax.errors import RunFailure, UsageError, first_line
@@ -185,12 +183,14 @@ def decode(record: bytes, encoding: str, buffer: np.ndarray, name: str) -> np.nd
         try:
             pixels: np.ndarray = simplejpeg.decode_jpeg(record, colorspace, buffer=buffer)
         except ValueError:  # a JPEG that libjpeg-turbo does not convert, or none at all
-            with Image.open(io.BytesIO(record)) as image:
-                pixels = np.atleast_3d(np.asarray(image.convert("RGB" if colorspace == "RGB" else "L")))
+            width, height = images.read_size(record)
+            if (height, width) != buffer.shape[:2]:  # before anything is decoded
+                raise ValueError(f"it has {width} x {height} pixels") from None
+            pixels = np.atleast_3d(np.asarray(images.decode(record, buffer.shape[2], exif_rotation=False)))
         if pixels.shape != buffer.shape:
             raise ValueError(f"it has the shape {pixels.shape}, not {buffer.shape}")
         return pixels
-    except (OSError, ValueError, SyntaxError) as error:
+    except (images.BadImage, ValueError) as error:
         raise RunFailure(
             f"the record of {name} cannot be decoded: {error}; prepare the data again"
         ) from error

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from alexnet_jax.data.images import BadImage, decode
+from alexnet_jax.data.images import BadImage, decode, read_file, read_size
 from alexnet_jax.errors import RunFailure, UsageError, first_line
 from alexnet_jax.files import atomic_write
 from alexnet_jax.model.network import Network
@@ -24,6 +24,8 @@ from alexnet_jax.progress import printable
 from alexnet_jax.workdir import layout
 from alexnet_jax.workdir.trained import TrainedNet
 
+# Of an image that is compared: the activations of two take some 100 bytes a pixel.
+MAX_PIXELS = 2**24
 MAX_BYTES = 2**20  # bytes of the five heads; they have 1,152 numbers
 LAYERS = ("relu1", "relu2", "relu3", "relu4", "relu5")
 # The scaling layer of LPIPS: ImageNet's RGB mean and standard deviation as torchvision has them, on [-1, 1].
@@ -192,7 +194,11 @@ def compare(net: TrainedNet, first: Path, second: Path) -> dict[str, Any]:
     pixels = []
     for path in (first, second):
         try:
-            pixels.append(np.asarray(decode(path.read_bytes(), 3, exif_rotation=True), np.uint8))
+            data = read_file(path)
+            width, height = read_size(data)
+            if width * height > MAX_PIXELS:
+                raise BadImage(f"{width:,} x {height:,} pixels are more than LPIPS is computed of: scale it")
+            pixels.append(np.asarray(decode(data, 3, exif_rotation=True), np.uint8))
         except (BadImage, OSError) as error:
             raise RunFailure(f"{printable(str(path))} cannot be read: {printable(str(error))}") from None
     if pixels[0].shape != pixels[1].shape:

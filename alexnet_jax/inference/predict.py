@@ -9,7 +9,7 @@ import numpy as np
 
 from alexnet_jax import drawing
 from alexnet_jax.data import image_files
-from alexnet_jax.data.images import BadImage, decode
+from alexnet_jax.data.images import BadImage, decode, read_file
 from alexnet_jax.errors import UsageError
 from alexnet_jax.evaluation import activations
 from alexnet_jax.files import check_parent
@@ -113,7 +113,7 @@ def draw(answers: Sequence[dict[str, Any]], path: Path) -> None:
 def draw_image(axis: Any, file: str, title: str) -> None:
     """Draw an image file, turned as its EXIF entry says, into a matplotlib axis; none where it is gone."""
     with contextlib.suppress(BadImage, OSError):
-        image = decode(Path(file).read_bytes(), 3, exif_rotation=True)
+        image = decode(read_file(Path(file)), 3, exif_rotation=True)
         image.thumbnail((400, 400))
         axis.imshow(np.asarray(image))
     axis.set_title(title, fontsize=8, parse_math=False)

@@ -30,7 +30,7 @@ import numpy as np
 from alexnet_jax import drawing, files
 from alexnet_jax.config import io as config_io
 from alexnet_jax.data import image_files
-from alexnet_jax.data.images import BadImage, resize_center_crop
+from alexnet_jax.data.images import BadImage, read_file, resize_center_crop
 from alexnet_jax.errors import RunFailure, UsageError
 from alexnet_jax.evaluation import activations
 from alexnet_jax.inference import features, predict
@@ -302,7 +302,7 @@ def similar(
     else:
         data = net.config.data
         try:
-            pixels = resize_center_crop(image.read_bytes(), data.size, data.channels, exif_rotation=True)
+            pixels = resize_center_crop(read_file(image), data.size, data.channels, exif_rotation=True)
         except (BadImage, OSError) as error:
             raise RunFailure(f"{printable(str(image))} cannot be read: {printable(str(error))}") from None
         table, left_out = index(net, folder)

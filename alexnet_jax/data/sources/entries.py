@@ -13,11 +13,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from alexnet_jax.data.images import SUFFIXES
+from alexnet_jax.data.images import MAX_IMAGE_BYTES, SUFFIXES
 from alexnet_jax.errors import UsageError
 from alexnet_jax.progress import printable
-
-MAX_IMAGE_BYTES = 256 * 2**20  # of one encoded image
 
 
 class Unreadable(Exception):

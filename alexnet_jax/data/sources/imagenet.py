@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 import tensorflow_datasets as tfds
 
+from alexnet_jax.data.images import MAX_IMAGE_BYTES
 from alexnet_jax.data.sources import tar
-from alexnet_jax.data.sources.entries import MAX_IMAGE_BYTES, Entries, Entry, Source, split_path
+from alexnet_jax.data.sources.entries import Entries, Entry, Source, split_path
 from alexnet_jax.errors import UsageError
 from alexnet_jax.progress import Progress, printable
 
