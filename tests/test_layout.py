@@ -19,6 +19,8 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # Each imports only what stands above it; training and inference are neighbours.
 ORDER = [
     ["errors"],
+    ["program"],
+    ["extras"],
     ["files"],
     ["progress"],
     ["signals"],
@@ -214,6 +216,7 @@ OF_MANY = {
     "test_configs.py",
     "test_layout.py",
     "test_old_run.py",
+    "test_package.py",
     "test_real_data.py",
     "training/test_processes.py",
 }

@@ -39,7 +39,7 @@ def _pairs(value: Any) -> bool:
     ) and all(first[0] < second[0] for first, second in itertools.pairwise(value))
 
 
-_TEXT = Key(str, lambda v: True, "a text")
+_PATH = Key(str, lambda v: True, "a path")
 _NAME = Key(str, lambda v: v.isidentifier() and v.islower(), "a name of small letters, digits and _")
 _SPLIT = Key(str, lambda v: v != "", "a TFDS split such as 'train[:90%]'")
 _FLAG = Key(bool, lambda v: True, "True or False")
@@ -65,7 +65,7 @@ SCHEMA: dict[str, Any] = {
     "seed": Key(int, lambda v: 0 <= v < 2**32, "a whole number from 0 to 2**32 - 1"),
     "data": {
         "name": _NAME,
-        "dir": _TEXT,
+        "dir": _PATH,
         "size": _POSITIVE,
         "crop": _POSITIVE,
         "channels": Key(int, lambda v: v in (1, 3), "1 or 3"),
@@ -115,7 +115,7 @@ SCHEMA: dict[str, Any] = {
         "base_batch_size": _POSITIVE,
     },
     "train": {
-        "init_from": _TEXT,
+        "init_from": _PATH,
         "epochs": _LENGTH,
         "accumulate_steps": _POSITIVE,
         "log_every_steps": _POSITIVE,
@@ -130,6 +130,15 @@ SCHEMA: dict[str, Any] = {
     "mesh": {"data": _COUNT, "model": Key(int, lambda v: v in (0, 1, 2), "0, 1 or 2")},
     "checkpoint": {"every_epochs": _LENGTH, "keep": _POSITIVE},
 }
+
+# The keys that name a file or a folder, 'section.key'; empty: none.
+PATHS = tuple(
+    f"{section}.{key}"
+    for section, keys in SCHEMA.items()
+    if isinstance(keys, dict)
+    for key in keys
+    if keys[key] is _PATH
+)
 
 
 def check(config: ConfigDict) -> None:

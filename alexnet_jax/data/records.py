@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 from PIL import Image
 from tensorflow_datasets.proto import tf_example_pb2
 
+from alexnet_jax import program
 from alexnet_jax.data import shards, tfds_layout
 from alexnet_jax.data.statistics import Statistics
 from alexnet_jax.errors import RunFailure, UsageError
@@ -141,7 +142,7 @@ def open_dataset(data: ConfigDict) -> Dataset:
     folder = tfds_layout.dataset_folder(data)
     if not folder.is_dir():
         raise UsageError(
-            f"{folder} is not prepared; type: python -m alexnet_jax.main prepare "
+            f"{folder} is not prepared; type: {program.command()} prepare "
             "--config=<this config> --source=<folder, archive, or digits>"
         )
     try:

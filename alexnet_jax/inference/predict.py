@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from alexnet_jax import extras
 from alexnet_jax.data import image_files
 from alexnet_jax.data.images import BadImage, decode
 from alexnet_jax.errors import UsageError
@@ -122,3 +123,4 @@ def check_figure(path: Path) -> None:
         raise UsageError(f"--output={path}: the name of a figure ends in .png or .svg")
     if not path.parent.is_dir():
         raise UsageError(f"--output={path}: the folder {path.parent} does not exist")
+    extras.require("pages", f"--output={path}")
