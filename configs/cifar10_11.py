@@ -9,11 +9,11 @@ length by this project yet. `--config.model.lrn=False` is the same net without t
 
 from ml_collections import ConfigDict
 
-from configs import cifar10_13
+from alexnet_jax.config import find
 
 
 def get_config() -> ConfigDict:
-    config = cifar10_13.get_config()
+    config = find.base(__file__, "cifar10_13")
     config.model.architecture = "cifar10_11"
     config.model.lrn = True
     config.optimizer.per_layer["fc5"].kernel_weight_decay = 0.01

@@ -8,11 +8,11 @@ Decay and schedule by its layer-params-18pct.cfg. Published: 18 % test error. No
 
 from ml_collections import ConfigDict
 
-from configs import cifar10_19
+from alexnet_jax.config import find
 
 
 def get_config() -> ConfigDict:
-    config = cifar10_19.get_config()
+    config = find.base(__file__, "cifar10_19")
     config.model.architecture = "cifar10_18"
     config.optimizer.per_layer = ConfigDict({"fc4": {"kernel_weight_decay": 1.0}})
     return config

@@ -13,11 +13,11 @@ Expected: 35.3 % test error from the centre view (3 seeds), in 5 minutes of step
 
 from ml_collections import ConfigDict
 
-from configs import imagenet
+from alexnet_jax.config import find
 
 
 def get_config() -> ConfigDict:
-    config = imagenet.get_config()
+    config = find.base(__file__, "imagenet")
     config.data.name = "cifar10"
     config.data.size = 72
     config.data.crop = 64

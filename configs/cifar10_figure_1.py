@@ -13,11 +13,11 @@ are those that gave the least training error after three epochs, of 0.0005, 0.00
 
 from ml_collections import ConfigDict
 
-from configs import cifar10_19
+from alexnet_jax.config import find
 
 
 def get_config() -> ConfigDict:
-    config = cifar10_19.get_config()
+    config = find.base(__file__, "cifar10_19")
     config.optimizer.weight_decay = 0.0
     config.optimizer.per_layer = ConfigDict()
     config.schedule.kind = "constant"

@@ -15,11 +15,11 @@ Caltech-101, see README.md.
 
 from ml_collections import ConfigDict
 
-from configs import imagenet_torchvision
+from alexnet_jax.config import find
 
 
 def get_config() -> ConfigDict:
-    config = imagenet_torchvision.get_config()
+    config = find.base(__file__, "imagenet_torchvision")
     config.data.name = "photos"
     config.data.test_split = "test"
     config.data.batch_size = 128

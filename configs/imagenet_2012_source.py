@@ -13,11 +13,11 @@ source_132, source_145_half, source_146 (a sixth convolution), source_147, sourc
 
 from ml_collections import ConfigDict
 
-from configs import imagenet
+from alexnet_jax.config import find
 
 
 def get_config() -> ConfigDict:
-    config = imagenet.get_config()
+    config = find.base(__file__, "imagenet")
     config.data.lighting_divisor = 1.1
     config.data.lighting_off = ((67, 91), (124, 135))
     config.data.crop_sharing = 32

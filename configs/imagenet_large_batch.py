@@ -14,11 +14,11 @@ config.train.accumulate_steps=N computes a batch in N parts.
 
 from ml_collections import ConfigDict
 
-from configs import imagenet
+from alexnet_jax.config import find
 
 
 def get_config() -> ConfigDict:
-    config = imagenet.get_config()
+    config = find.base(__file__, "imagenet")
     config.data.batch_size = 8192
 
     config.optimizer.name = "lars"

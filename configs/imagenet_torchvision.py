@@ -12,11 +12,11 @@ drops. The popular teaching variant, one channel and ten classes, is this net wi
 
 from ml_collections import ConfigDict
 
-from configs import imagenet
+from alexnet_jax.config import find
 
 
 def get_config() -> ConfigDict:
-    config = imagenet.get_config()
+    config = find.base(__file__, "imagenet")
     config.data.batch_size = 256
     config.data.lighting = 0.0
     config.data.mean = "rgb"

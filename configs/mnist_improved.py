@@ -8,11 +8,11 @@
 
 from ml_collections import ConfigDict
 
-from configs import mnist
+from alexnet_jax.config import find
 
 
 def get_config() -> ConfigDict:
-    config = mnist.get_config()
+    config = find.base(__file__, "mnist")
     config.model.hidden = (100,)
     config.optimizer.weight_decay = 1e-4  # of the kernels alone
     config.schedule.kind = "steps"

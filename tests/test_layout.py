@@ -20,6 +20,8 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 ORDER = [
     ["search_path"],
     ["errors"],
+    ["program"],
+    ["extras"],
     ["files"],
     ["progress"],
     ["signals"],
@@ -216,6 +218,7 @@ OF_MANY = {
     "test_configs.py",
     "test_layout.py",
     "test_old_run.py",
+    "test_package.py",
     "test_real_data.py",
     "training/test_processes.py",
 }

@@ -13,6 +13,7 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 import alexnet_jax
+from alexnet_jax import program
 from alexnet_jax.commands import manual, table
 from alexnet_jax.commands.command import Command, Request
 from alexnet_jax.config import find, io, resolve
@@ -54,8 +55,8 @@ def parse(argv: Sequence[str]) -> Request:
         raise UsageError(_one_line(error)) from None
     if not words:
         raise UsageError(
-            "type a verb, such as: python -m alexnet_jax.main train --config=configs/digits.py "
-            "--source=digits; python -m alexnet_jax.main --help lists them all"
+            f"type a verb, such as: {program.command()} train --config=configs/digits.py --source=digits; "
+            f"{program.command()} --help lists them all"
         )
     _answer_questions(words)
     arguments = [word.value for word in words if not word.name]
@@ -103,7 +104,7 @@ def _switched_on(words: Sequence[Word]) -> set[str]:
 def _answer_questions(words: Sequence[Word]) -> None:
     names = {word.name for word in words}
     if VERSION in names:
-        print(f"alexnet_jax {alexnet_jax.__version__}")
+        print(f"{program.name()} {alexnet_jax.__version__}")
         raise SystemExit(0)
     if names & set(HELP):
         print(manual.text([word.value for word in words if not word.name], _switched_on(words)))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ml_collections import ConfigDict
 
-from alexnet_jax import runtime
+from alexnet_jax import program, runtime
 from alexnet_jax.commands.command import Request
 from alexnet_jax.errors import UsageError
 
@@ -37,7 +37,7 @@ def _keep_compiled_programs() -> None:
     try:
         folder = runtime.compilation_cache()
     except UsageError as error:
-        print(f"alexnet_jax: {error}", file=sys.stderr)
+        print(f"{program.name()}: {error}", file=sys.stderr)
         return
     if folder:
         os.environ["JAX_COMPILATION_CACHE_DIR"] = folder

@@ -7,6 +7,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from alexnet_jax.config import resolve
 from alexnet_jax.errors import UsageError
 from alexnet_jax.files import read_bounded, write_text
 
@@ -45,6 +46,8 @@ def save(path: Path, config: ConfigDict, **metadata: Any) -> None:
 def load(path: Path) -> tuple[ConfigDict, dict[str, Any]]:
     """Read what `save` wrote: the config, and its metadata.
 
+    Relative paths, which the first versions saved, are taken from the current folder, as those did.
+
     Raises:
       UsageError: the file is missing, is not JSON or holds no config.
     """
@@ -56,7 +59,7 @@ def load(path: Path) -> tuple[ConfigDict, dict[str, Any]]:
         for section, added in _ADDED.items():
             if section in config:
                 config[section] = added | config[section]
-        return from_json(config), tree
+        return resolve.absolute_paths(from_json(config)), tree
     except FileNotFoundError:
         raise UsageError(f"{path} does not exist: {path.parent} is not the workdir of a run") from None
     except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:

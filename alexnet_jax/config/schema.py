@@ -57,7 +57,7 @@ def _whole(least: int, most: int) -> Key:
     return Key(int, lambda v: least <= v <= most, f"a whole number from {least} to {most}")
 
 
-_TEXT = Key(str, lambda v: len(v) <= MAX_TEXT, f"a string of at most {MAX_TEXT} letters")
+_PATH = Key(str, lambda v: len(v) <= MAX_TEXT, f"a path of at most {MAX_TEXT} letters")
 _NAME = Key(
     str,
     lambda v: v.isidentifier() and v.islower() and len(v) <= 100,
@@ -89,7 +89,7 @@ SCHEMA: dict[str, Any] = {
     "seed": _whole(0, 2**32 - 1),
     "data": {
         "name": _NAME,
-        "dir": _TEXT,
+        "dir": _PATH,
         "size": _SIDE,
         "crop": _SIDE,
         "channels": Key(int, lambda v: v in (1, 3), "1 or 3"),
@@ -143,7 +143,7 @@ SCHEMA: dict[str, Any] = {
         "base_batch_size": _BATCH,
     },
     "train": {
-        "init_from": _TEXT,
+        "init_from": _PATH,
         "epochs": _LENGTH,
         "accumulate_steps": _BATCH,
         "log_every_steps": _POSITIVE,
@@ -158,6 +158,15 @@ SCHEMA: dict[str, Any] = {
     "mesh": {"data": _COUNT, "model": Key(int, lambda v: v in (0, 1, 2), "0, 1 or 2")},
     "checkpoint": {"every_epochs": _LENGTH, "keep": _POSITIVE},
 }
+
+# The keys that name a file or a folder, 'section.key'; empty: none.
+PATHS = tuple(
+    f"{section}.{key}"
+    for section, keys in SCHEMA.items()
+    if isinstance(keys, dict)
+    for key in keys
+    if keys[key] is _PATH
+)
 
 
 def check(config: ConfigDict) -> None:

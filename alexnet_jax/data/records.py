@@ -10,7 +10,7 @@ import simplejpeg
 from ml_collections import ConfigDict
 from tensorflow_datasets.proto import tf_example_pb2
 
-from alexnet_jax import files
+from alexnet_jax import files, program
 from alexnet_jax.data import images, shards, tfds_layout, tfds_metadata
 from alexnet_jax.data.statistics import Statistics
 from alexnet_jax.data.tfds_metadata import TfdsMetadata
@@ -137,7 +137,7 @@ def open_dataset(data: ConfigDict) -> Dataset:
     folder = tfds_layout.dataset_folder(data)
     if not folder.is_dir():
         raise UsageError(
-            f"{folder} is not prepared; type: python -m alexnet_jax.main prepare "
+            f"{folder} is not prepared; type: {program.command()} prepare "
             "--config=<this config> --source=<folder, archive, or digits>"
         )
     try:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from alexnet_jax import drawing
+from alexnet_jax import drawing, extras
 from alexnet_jax.data import image_files
 from alexnet_jax.data.images import BadImage, decode, read_file
 from alexnet_jax.errors import UsageError
@@ -124,3 +124,4 @@ def check_figure(path: Path) -> None:
     if path.suffix.lower() not in (".png", ".svg"):
         raise UsageError(f"--output={path}: the name of a figure ends in .png or .svg")
     check_parent(path)
+    extras.require("pages", f"--output={path}")

@@ -140,18 +140,19 @@ def nearest_config(config: ConfigDict) -> tuple[str, dict[str, Any]]:
             if key not in _WITHOUT_EFFECT and (key not in known or known[key] != value)
         }
     nearest, changes = min(differences.items(), key=lambda item: len(item[1]))
-    if changes.get("train.init_from"):
-        changes["train.init_from"] = f"runs/{Path(changes['train.init_from']).name}"
     return nearest, changes
 
 
 def _flatten(config: ConfigDict) -> dict[str, Any]:
     """Return {'section.key': value} of the keys that the command line can change, in order of names.
 
-    The layers' rules are one of them.
+    The layers' rules are one of them. Of the net that a run starts from there is the name alone: where it
+    lies changes nothing.
     """
     rules = "optimizer.per_layer"
     flat = {key: value for key, value in compatibility.flatten(config).items() if not key.startswith(rules)}
+    if flat["train.init_from"]:
+        flat["train.init_from"] = f"runs/{Path(flat['train.init_from']).name}"
     return dict(sorted((flat | {rules: config.optimizer.per_layer.to_dict()}).items()))
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from alexnet_jax import program
 from alexnet_jax.config import io as config_io
 from alexnet_jax.data.statistics import Statistics
 from alexnet_jax.errors import UsageError
@@ -53,7 +54,7 @@ def open_initial(config: ConfigDict, architecture: Architecture) -> Initial:
     if not (workdir / layout.CONFIG).is_file():
         raise UsageError(
             f"config.train.init_from={config.train.init_from!r} is not the workdir of a trained net; weights "
-            "become one by: python -m alexnet_jax.main convert FILE --output=DIR"
+            f"become one by: {program.command()} convert FILE --output=DIR"
         )
     saved, metadata = config_io.load(workdir / layout.CONFIG)
     for key in ("channels", "mean", "input_std"):

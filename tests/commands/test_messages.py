@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from alexnet_jax import runtime
+from alexnet_jax.config import find
 from alexnet_jax.training import loop
 from tests.commands.helpers import call
 from tests.helpers import epochs, small_digits
@@ -21,8 +22,8 @@ WRONG: list[tuple[str, int, str]] = [
     ("--debug=false", 2, "train needs --config=configs/X.py"),
     ("evaluate --workdir={run} --source={tmp}", 2, "evaluate does not read --source, which is for train, prepare, similar, benchmark input, benchmark features, benchmark similar"),
     ("fly --config=configs/digits.py", 2, "'fly' is not a verb; there are train, prepare, evaluate, predict, features, similar, compare, convert, export, doctor, report, benchmark"),
-    ("train --config=configs/nothing.py", 2, "--config=configs/nothing.py is not a config file: configs/ has some"),
-    ("train --config=README.md", 2, "--config=README.md is not a config file: configs/ has some"),
+    ("train --config=configs/nothing.py", 2, "--config=configs/nothing.py is not a config file, nor the name of one that comes along: {configs}"),
+    ("train --config=README.md", 2, "--config=README.md is not a config file, nor the name of one that comes along: {configs}"),
     ("train --config={tmp}/broken.py", 2, "--config={tmp}/broken.py: division by zero"),
     ("train --config=configs/digits.py --config.data.colour=red", 2, "config.data.colour is not a key of this config"),
     ("train --config=configs/digits.py --config.train.epochs=many", 2, "flag --config.train.epochs=many: could not convert string to float: 'many'"),
@@ -158,7 +159,13 @@ def paths(tmp_path_factory: pytest.TempPathFactory, digits_folder: str) -> dict[
     (folder / "mnist").mkdir()
     (folder / "mnist/train-images-idx3-ubyte").write_bytes(b"\0\0\x08\x03\0\0\0\x09")
     (folder / "mnist/train-labels-idx1-ubyte").write_bytes(b"\0\0\x08\x01\0\0\0\0")
-    return {"tmp": str(folder), "data": digits_folder, "run": str(folder / "run"), "new": str(folder / "new")}
+    return {
+        "tmp": str(folder),
+        "data": digits_folder,
+        "run": str(folder / "run"),
+        "new": str(folder / "new"),
+        "configs": ", ".join(find.config_files()),
+    }
 
 
 @pytest.fixture(autouse=True)

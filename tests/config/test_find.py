@@ -86,6 +86,33 @@ def test_a_folder_of_ones_own_comes_first(folder, outside):
     assert load("mnist_30").data.name == "mnist"  # that starts from the one that comes along
 
 
+def test_a_config_is_found_as_it_is_named_in_the_documentation(outside):
+    """`configs/X.py` is the user's own where there is one, else the config that comes along."""
+    assert load("configs/digits.py").data.name == "digits"
+    write(outside / "configs" / "digits.py", "from configs import mnist as base")
+    assert load("configs/digits.py").data.name == "mnist"
+    assert load("digits").data.name == "digits"
+
+
+def test_a_base_is_beside_the_file_or_comes_along(outside):
+    write(outside / "mine" / "mnist.py", "from configs import digits as base", "config.seed = 8")
+    file = outside / "mine" / "experiment.py"
+    lines = [
+        "from alexnet_jax.config import find",
+        "def get_config():",
+        "    return find.base(__file__, 'NAME')",
+    ]
+    for name, seed, dataset in (("mnist", 8, "digits"), ("cifar10", 2012, "cifar10")):
+        file.write_text("\n".join(lines).replace("NAME", name))
+        assert (load(file).seed, load(file).data.name) == (seed, dataset)
+    # One that has the name of its own base starts from the one that comes along.
+    file = file.rename(file.with_name("cifar10.py"))
+    assert load(file).data.name == "cifar10"
+    file.write_text(file.read_text().replace("'cifar10'", "'nothing'"))
+    with pytest.raises(UsageError, match=r"mine/cifar10\.py: .*mine/nothing\.py is not a config file"):
+        load(file)
+
+
 def test_a_folder_in_the_working_directory_comes_before_what_comes_along(outside):
     sys.path.insert(0, str(outside / "project"))  # the fixture's own list
     write(outside / "project" / "configs" / "mnist.py", "from configs import digits as base")
@@ -101,7 +128,11 @@ def test_what_a_file_does_to_the_path_is_undone(outside):
 @pytest.mark.parametrize(
     ("name", "text", "words"),
     [
-        ("mine.py", None, "mine.py is not a config file: configs/ has some"),
+        (
+            "mine.py",
+            None,
+            "mine.py is not a config file, nor the name of one that comes along: cifar10, .*mnist",
+        ),
         ("folder.py", "", "folder.py is not a config file"),
         ("mine.txt", "def get_config(): pass", "mine.txt is not a config file"),
         ("mine.py", "x = 1", r"mine.py has no function get_config\(\) that returns a ConfigDict"),

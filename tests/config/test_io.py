@@ -46,6 +46,14 @@ def test_every_config_survives_json_with_its_types(name):
     assert repr(io.from_json(json.loads(json.dumps(io.to_json(config))))) == repr(config)
 
 
+def test_relative_paths_of_older_files_are_taken_from_the_current_folder(tmp_path, monkeypatch):
+    path = tmp_path / "config.json"
+    io.save(path, ConfigDict({"data": {"dir": "runs/data"}, "train": {"init_from": ""}}))
+    monkeypatch.chdir(tmp_path)
+    assert io.load(path)[0].data.dir == f"{tmp_path}/runs/data"
+    assert io.load(path)[0].train.init_from == ""
+
+
 def test_the_file_is_readable_and_whole(tmp_path):
     path = tmp_path / "config.json"
     config = ConfigDict({"seed": 3, "data": {"input_std": (1.0,), "flip": True}})

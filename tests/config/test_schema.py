@@ -9,7 +9,7 @@ from alexnet_jax.config import compatibility, schema
 from alexnet_jax.errors import UsageError
 from configs import imagenet
 
-TEXT = (("a string of at most 4096",), ("", "any text"), (1, None, "a" * 4097))
+TEXT = (("a path of at most 4096",), ("", "any text"), (1, None, "a" * 4097))
 SPLIT = (("a TFDS split such as 'train[:90%]'",), ("train[:90%]",), ("", 1, None, "+train" * 1000))
 FLAG = (("True or False",), (True, False), (1, 0, "True", None))
 POSITIVE = (("a whole number from 1 to 1000000000",), (1, 10**6), (0, -1, 10**10, 1.0, "1", True))

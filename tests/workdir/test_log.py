@@ -3,10 +3,12 @@
 import json
 import math
 import struct
+import sys
 
 import pytest
 from tensorboardX.proto import event_pb2
 
+from alexnet_jax import extras
 from alexnet_jax.workdir import log
 
 
@@ -18,6 +20,21 @@ def events(workdir):
             (length,) = struct.unpack("<Q", data[:8])
             yield event_pb2.Event.FromString(data[12 : 12 + length])
             data = data[16 + length :]
+
+
+def test_without_tensorboard_there_is_a_line_and_all_the_metrics(tmp_path, monkeypatch, capfd):
+    monkeypatch.setitem(sys.modules, "tensorboardX", None)
+    metrics = log.MetricsLog(tmp_path, 0)
+    metrics.write(4, 1.0, {"train/loss": 2.25})
+    metrics.close()
+    assert json.loads((tmp_path / "metrics.jsonl").read_text()) == {
+        "step": 4,
+        "epoch": 1.0,
+        "train/loss": 2.25,
+    }
+    assert [path.name for path in tmp_path.iterdir()] == ["metrics.jsonl"]
+    errors = capfd.readouterr().err
+    assert errors == f"no events for TensorBoard, which need tensorboardX: {extras.install('tensorboard')}\n"
 
 
 def test_lines_and_events(tmp_path):
