@@ -12,7 +12,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from alexnet_jax.config import io
-from alexnet_jax.workdir import layout
+from alexnet_jax.workdir import layout, provenance
 
 TARGET_ERROR = 0.25  # training error up to which the paper's figure 1 counts epochs
 
@@ -47,8 +47,9 @@ def read(workdir: Path) -> RunFiles:
     """Read the files of a run that there are.
 
     Raises:
-      UsageError: the folder holds no run's config.
+      UsageError: the folder holds no run's config, or another one than its checkpoints were made with.
     """
+    provenance.check_workdir(workdir)
     config, metadata = io.load(workdir / layout.CONFIG)
     lines: list[dict[str, Any]] = []
     with contextlib.suppress(OSError):
