@@ -12,6 +12,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from alexnet_jax.config import io
+from alexnet_jax.errors import UsageError
 from alexnet_jax.workdir import layout, provenance
 
 TARGET_ERROR = 0.25  # training error up to which the paper's figure 1 counts epochs
@@ -47,7 +48,8 @@ def read(workdir: Path) -> RunFiles:
     """Read the files of a run that there are.
 
     Raises:
-      UsageError: the folder holds no run's config, or another one than its checkpoints were made with.
+      UsageError: the folder holds no run's config, or another one than its checkpoints were made with, or an
+        `evaluation.json` that is not as it was written.
     """
     provenance.check_workdir(workdir)
     config, metadata = io.load(workdir / layout.CONFIG)
@@ -56,7 +58,17 @@ def read(workdir: Path) -> RunFiles:
         text = (workdir / layout.METRICS).read_text(encoding="utf-8", errors="replace")
         objects = map(_json_object, text.splitlines())
         lines = [line for line in objects if finite_number(line.get("epoch")) is not None]
-    return RunFiles(workdir, config, metadata, lines, read_object(workdir / layout.EVALUATION))
+    return RunFiles(workdir, config, metadata, lines, _read_evaluation(workdir / layout.EVALUATION))
+
+
+def _read_evaluation(path: Path) -> dict[str, Any]:
+    """Return an answer of `evaluate` whose checksum holds; those of earlier versions have none."""
+    evaluation = read_object(path)
+    written = evaluation.get("sha256")
+    answer = {key: value for key, value in evaluation.items() if key != "sha256"}
+    if written is not None and written != provenance.digest_of_json(answer):
+        raise UsageError(f"{path} is not as `evaluate` wrote it: remove it, or evaluate again")
+    return evaluation
 
 
 def read_object(path: Path) -> dict[str, Any]:

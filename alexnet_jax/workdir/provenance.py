@@ -142,7 +142,8 @@ def check_lpips_heads(heads: Mapping[str, np.ndarray], workdir: Path, step: int)
     Raises:
       UsageError, RunFailure: as `check`.
     """
-    recorded = _recorded(workdir, step)
+    known = step in manifest.steps(workdir / layout.CHECKPOINTS)  # not of a net that was never saved
+    recorded = _recorded(workdir, step) if known else None
     if recorded is not None:
         _check_part(recorded, "lpips_heads", digest_of_arrays(heads), workdir, step)
 

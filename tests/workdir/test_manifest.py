@@ -62,7 +62,7 @@ def test_what_is_written(folder):
 )
 def test_an_edit_is_found(change, folder):
     rewrite(folder, change)
-    with pytest.raises(RunFailure, match="/manifest.json (is not as it was written|cannot be read)"):
+    with pytest.raises(RunFailure, match=r"/manifest.json (is not as it was written|cannot be read)"):
         manifest.read(folder)
     assert manifest.find_corruption(folder).startswith(f"{folder}/manifest.json ")
 
