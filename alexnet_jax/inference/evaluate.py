@@ -13,7 +13,7 @@ from alexnet_jax.evaluation import metrics
 from alexnet_jax.evaluation.split import evaluate_split
 from alexnet_jax.progress import printable
 from alexnet_jax.workdir import layout
-from alexnet_jax.workdir.provenance import digest_of_json
+from alexnet_jax.workdir.provenance import sealed
 from alexnet_jax.workdir.trained import TrainedNet, read_config
 
 MAX_CLASSES_SHOWN = 10
@@ -67,7 +67,7 @@ def evaluate(nets: Sequence[TrainedNet], split: str, views: int) -> dict[str, An
             {"checkpoint": checkpoint, **_errors(member)}
             for checkpoint, member in zip(checkpoints, averages, strict=False)
         ]
-    answer["sha256"] = digest_of_json(answer)
+    answer = sealed(answer)
     files.write_text(first.workdir / _file_name(answer), json.dumps(answer, indent=1) + "\n")
     return answer
 

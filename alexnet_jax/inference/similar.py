@@ -37,6 +37,7 @@ from alexnet_jax.inference import features, predict
 from alexnet_jax.model.specs import Architecture
 from alexnet_jax.progress import Progress, printable
 from alexnet_jax.workdir import layout
+from alexnet_jax.workdir.provenance import sealed, unsealed
 from alexnet_jax.workdir.trained import TrainedNet
 
 CHUNK = 1 << 25  # numbers of the index that are compared at once
@@ -218,7 +219,7 @@ def _update(
         if changed:
             named = [(name, stamps[name]) for name in indexed]
             written = {"key": key, "layer": layer, "number": number, "files": named}
-            files.write_text(index_folder / layout.SIMILAR_INDEX, json.dumps(written) + "\n")
+            files.write_text(index_folder / layout.SIMILAR_INDEX, json.dumps(sealed(written)) + "\n")
         for path in index_folder.glob("*-*.npy"):
             if path.stem.endswith(f"-{number}") != changed:
                 path.unlink()
@@ -248,7 +249,7 @@ def _append(
 def _read(index_folder: Path) -> dict[str, Any]:
     """Return what `index.json` says, and the arrays that it names; {} when there is none or it is damaged."""
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        tree: dict[str, Any] = json.loads((index_folder / layout.SIMILAR_INDEX).read_text())
+        tree = unsealed(json.loads((index_folder / layout.SIMILAR_INDEX).read_text()))
         tree["files"] = [(str(name), [int(x) for x in stamp]) for name, stamp in tree["files"]]
         for what in DTYPES:
             path = index_folder / f"{what}-{tree['number']}.npy"
@@ -298,7 +299,9 @@ def similar(
         values = np.asarray(table.probabilities[:, column])
         order = np.argsort(-values, kind="stable")[:count]
         answer |= {"label": net.class_names[column]}
-        results = [{"file": table.files[row], "probability": float(values[row])} for row in order]
+        results = [
+            {"file": str(folder / table.files[row]), "probability": float(values[row])} for row in order
+        ]
     else:
         data = net.config.data
         try:
@@ -312,12 +315,10 @@ def similar(
         distances, rows = nearest(table.vectors, query.reshape(1, -1).astype(np.float16), count + 1, distance)
         answer |= {"query": str(image), "layer": table.layer, "distance": distance}
         results = [
-            {"file": table.files[row], "distance": float(far)}
+            {"file": str(folder / table.files[row]), "distance": float(far)}
             for far, row in zip(distances[0], rows[0], strict=True)
             if (folder / table.files[row]).resolve() != image.resolve()
         ][:count]
-    for result in results:
-        result["file"] = str(folder / result["file"])
     return answer | {"indexed": len(table.files), "results": results, "left_out": left_out}
 
 

@@ -63,12 +63,10 @@ def read(workdir: Path) -> RunFiles:
 
 def _read_evaluation(path: Path) -> dict[str, Any]:
     """Return an answer of `evaluate` whose checksum holds; those of earlier versions have none."""
-    evaluation = read_object(path)
-    written = evaluation.get("sha256")
-    answer = {key: value for key, value in evaluation.items() if key != "sha256"}
-    if written is not None and written != provenance.digest_of_json(answer):
-        raise UsageError(f"{path} is not as `evaluate` wrote it: remove it, or evaluate again")
-    return evaluation
+    try:
+        return provenance.unsealed(read_object(path))
+    except ValueError:
+        raise UsageError(f"{path} is not as `evaluate` wrote it: remove it, or evaluate again") from None
 
 
 def read_object(path: Path) -> dict[str, Any]:

@@ -204,6 +204,23 @@ def digest_of_arrays(arrays: Mapping[str, Any]) -> str:
     return digest.hexdigest()
 
 
+def sealed(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a JSON object with the key `sha256`, the digest of all others."""
+    return {**tree, "sha256": digest_of_json(tree)}
+
+
+def unsealed(tree: dict[str, Any]) -> dict[str, Any]:
+    """Return what `sealed` was given; of earlier versions, whose files have no digest, the object itself.
+
+    Raises:
+      ValueError: the digest does not hold.
+    """
+    content = {key: value for key, value in tree.items() if key != "sha256"}
+    if "sha256" in tree and tree["sha256"] != digest_of_json(content):
+        raise ValueError("it is not as it was written")
+    return content
+
+
 def digest_of_json(value: Any) -> str:
     """Return the SHA-256 of a value as JSON."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
