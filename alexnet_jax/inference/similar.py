@@ -8,7 +8,7 @@ the values themselves, which are kept in half precision, 8 KB an image for fc7 a
 
 The index lies in the workdir, `similar/<digest of the folder's path>/`: `index.json` names the files, with
 size and time of change, and `vectors-<n>.npy` and `probabilities-<n>.npy` have a row for each. It is written
-last: what it does not name is not part of it.
+last and has a checksum of its own: what it does not name is not part of it.
 """
 
 import contextlib
@@ -155,7 +155,8 @@ def index(net: TrainedNet, folder: Path) -> tuple[Index, list[dict[str, str]]]:
             f"{printable(str(folder))} was indexed with other weights: it is indexed again", file=sys.stderr
         )
         old = {}
-    stamps = {name: _stamp(path) for name, path in paths.items()}
+    states = {name: path.stat() for name, path in paths.items()}
+    stamps = {name: [state.st_size, state.st_mtime_ns] for name, state in states.items()}
     known = old.get("files", ())
     kept = {name: row for row, (name, stamp) in enumerate(known) if stamps.get(name) == stamp}
     left_out: list[dict[str, str]] = []
@@ -257,11 +258,6 @@ def _read(index_folder: Path) -> dict[str, Any]:
         if tree["key"] and len(tree["vectors"]) == len(tree["files"]) > 0:
             return tree
     return {}
-
-
-def _stamp(path: Path) -> list[int]:
-    state = path.stat()
-    return [state.st_size, state.st_mtime_ns]
 
 
 def weights_key(net: TrainedNet) -> str:
