@@ -96,6 +96,7 @@ def load(workdir: Path, config: ConfigDict, which: str = "best") -> TrainedNet:
       UsageError: not a run, no such checkpoint, or a config that does not fit it.
       RunFailure: the checkpoint is corrupt.
     """
+    layout.check_files(workdir, written=False)
     config = resolve.freeze(config)
     metadata = config_io.load(workdir / layout.CONFIG)[1]
     try:
