@@ -161,6 +161,7 @@ def index(net: TrainedNet, folder: Path) -> tuple[Index, list[dict[str, str]]]:
     kept = {name: row for row, (name, stamp) in enumerate(known) if stamps.get(name) == stamp}
     left_out: list[dict[str, str]] = []
     if not len(kept) == len(paths) == len(known):
+        layout.check_files(net.workdir, written=True)
         index_folder.mkdir(parents=True, exist_ok=True)
         left_out = _update(net, folder, index_folder, layer, key, old, kept, stamps)
     now = _read(index_folder)

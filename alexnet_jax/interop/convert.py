@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 from alexnet_jax.config import io as config_io
 from alexnet_jax.errors import RunFailure, UsageError
-from alexnet_jax.files import atomic_directory, check_parent
+from alexnet_jax.files import atomic_directory, check_parent, read_bounded
 from alexnet_jax.inference import lpips
 from alexnet_jax.interop import formats
 from alexnet_jax.interop.identify import IdentifiedNet, identify_weights, with_mean
@@ -27,6 +27,7 @@ from alexnet_jax.workdir.checkpoints import Checkpoints
 from alexnet_jax.workdir.provenance import RunInputs
 
 LAYOUTS = {".safetensors": "torch", ".npz": "plain"}  # the layout that is written, by suffix
+MAX_NAMES_BYTES = 4 * 2**20  # of a file of class names; ImageNet's 21,841 need a quarter
 
 
 def to_workdir(
@@ -150,8 +151,8 @@ def _usual_names(classes: int) -> tuple[str, ...]:
 
 def _read_names(path: Path) -> tuple[str, ...]:
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        lines = read_bounded(path, MAX_NAMES_BYTES).decode().splitlines()
+    except (OSError, ValueError) as error:
         raise UsageError(f"--class_names={path} cannot be read: {error}") from None
     return tuple(line.strip() for line in lines if line.strip())
 

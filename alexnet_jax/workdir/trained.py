@@ -103,6 +103,7 @@ def load(workdir: Path, config: ConfigDict, which: str = "best") -> TrainedNet:
         with another config.json, class names or statistics than lie beside it.
       RunFailure: the checkpoint is corrupt.
     """
+    layout.check_files(workdir, written=False)
     config = resolve.freeze(config)
     run = provenance.read(workdir)
     checkpoints = Checkpoints(workdir)
