@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from alexnet_jax.arrays import load_npz
 from alexnet_jax.data.images import BadImage, decode
 from alexnet_jax.errors import RunFailure, UsageError
 from alexnet_jax.files import atomic_write
@@ -155,10 +156,8 @@ def load_heads(workdir: Path) -> tuple[np.ndarray, ...]:
             "convert weights that have lpips/lin0 to lin4"
         )
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            if sum(member.file_size for member in arrays.zip.infolist()) > MAX_BYTES:
-                raise ValueError(f"it unpacks to more than {MAX_BYTES:,} bytes")
-            heads = tuple(arrays[f"lin{number}"] for number in range(len(LAYERS)))
+        found = load_npz(path, MAX_BYTES, [f"lin{number}" for number in range(len(LAYERS))])
+        heads = tuple(found.values())
     except Exception as error:  # damage leads zipfile, zlib and numpy's parser anywhere
         first = (str(error) or type(error).__name__).splitlines()[0]
         raise UsageError(f"{path} cannot be read: {printable(first)[:200]}") from None
