@@ -150,9 +150,7 @@ def index(net: TrainedNet, folder: Path) -> tuple[Index, list[dict[str, str]]]:
     index_folder = net.workdir / layout.SIMILAR / digest
     old = _read(index_folder)
     if old and old["key"] != key:
-        print(
-            f"{printable(str(folder))} was indexed with other weights: it is indexed again", file=sys.stderr
-        )
+        print(f"{printable(str(folder))} is indexed again: its index is of other weights", file=sys.stderr)
         old = {}
     stamps = {name: _stamp(path) for name, path in paths.items()}
     known = old.get("files", ())
