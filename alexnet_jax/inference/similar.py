@@ -152,9 +152,7 @@ def index(net: TrainedNet, folder: Path) -> tuple[Index, list[dict[str, str]]]:
     index_folder = net.workdir / layout.SIMILAR / digest
     old = _read(index_folder)
     if old and old["key"] != key:
-        print(
-            f"{printable(str(folder))} was indexed with other weights: it is indexed again", file=sys.stderr
-        )
+        print(f"{printable(str(folder))} is indexed again: its index is of other weights", file=sys.stderr)
         old = {}
     states = {name: path.stat() for name, path in paths.items()}
     stamps = {name: [state.st_size, state.st_mtime_ns] for name, state in states.items()}
