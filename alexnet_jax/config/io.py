@@ -55,6 +55,9 @@ def load(path: Path) -> tuple[ConfigDict, dict[str, Any]]:
         tree = json.loads(read_bounded(path, MAX_BYTES).decode())
         if not isinstance(tree, dict) or not isinstance(tree.get("config"), dict):
             raise ValueError("it holds no table of keys")
+        named = tree.get("statistics", "")
+        if not isinstance(named, str) or "/" in named or named.startswith("."):
+            raise ValueError("its statistics are no file beside it")
         config = tree.pop("config")
         for section, added in _ADDED.items():
             if section in config:

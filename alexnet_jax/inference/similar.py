@@ -253,7 +253,7 @@ def _read(index_folder: Path) -> dict[str, Any]:
         tree["files"] = [(str(name), [int(x) for x in stamp]) for name, stamp in tree["files"]]
         for what in DTYPES:
             path = index_folder / f"{what}-{tree['number']}.npy"
-            tree[what] = np.load(path, mmap_mode="r") if path.exists() else None
+            tree[what] = np.load(path, mmap_mode="r", allow_pickle=False) if path.exists() else None
         if tree["key"] and len(tree["vectors"]) == len(tree["files"]) > 0:
             return tree
     return {}
