@@ -1,7 +1,7 @@
-"""The wheel and the sdist, each installed outside the checkout, do what the checkout does, from another folder.
+"""The wheel and the sdist, installed outside the checkout, do what the checkout does, from another folder.
 
-The first environment is empty and takes its packages from the index; the second adds the sdist to them. By hand,
-once with another Python and once with the lowest versions that pyproject.toml allows:
+The first environment is empty and takes its packages from the index; the second adds the sdist to them.
+By hand, once with another Python and once with the lowest versions that pyproject.toml allows:
 
   PYTHON=python3.13 .venv/bin/python -m pytest -m slow tests/test_package.py
   LOWEST_VERSIONS=1 .venv/bin/python -m pytest -m slow tests/test_package.py
