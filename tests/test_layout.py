@@ -23,6 +23,7 @@ ORDER = [
     ["program"],
     ["extras"],
     ["files"],
+    ["arrays"],
     ["progress"],
     ["signals"],
     ["runtime"],

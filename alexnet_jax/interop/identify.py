@@ -86,7 +86,7 @@ def identify_weights(weights: Weights, recipes: Mapping[str, ConfigDict]) -> Ide
         more = f" and {len(others) - MAX_NAMED:,} more" if len(others) > MAX_NAMED else ""
         notices.append(printable(f"not read: {', '.join(others[:MAX_NAMED])}{more}"))
     elif others:
-        strange = printable(others[0])
+        strange = printable(others[0][:80])
         raise UsageError(f"it has {strange}, which {architecture.name} has not: it is of another net")
     params = from_arrays(architecture, weights)
     return IdentifiedNet(config, architecture, params, statistics, class_names, heads, tuple(notices))
@@ -116,7 +116,7 @@ def _foreign_config(weights: Weights, recipes: Mapping[str, ConfigDict]) -> Froz
     }.get(weights.layout, ("conv1.0", "conv2.0", "fc8.1"))
     kernel = weights.arrays.get(first)
     if kernel is None or kernel.ndim != 4 or 0 in kernel.shape:
-        held = ", ".join(sorted(weights.arrays)[:4]) or "nothing"
+        held = printable(", ".join(name[:80] for name in sorted(weights.arrays)[:4])) or "nothing"
         raise UsageError(f"it has no {first} of a convolution, but {held}: it is not of an AlexNet")
     channels, features = kernel.shape[1::-1] if weights.layout in ("torch", "caffe") else kernel.shape[2:]
     if channels not in (1, 3):

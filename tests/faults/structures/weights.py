@@ -37,7 +37,7 @@ def _some(draw: Draw, share: float) -> bool:
 
 
 _TORCH = makers.state_dict(makers.torchvision(1 / 64))
-_CAFFE = makers.caffe(1 / 32)
+_CAFFE = makers.caffe(1 / 16)
 
 
 def _plain() -> Arrays:
