@@ -13,7 +13,6 @@ EXTRAS = {
     "pages": ("matplotlib", "jinja2", "scipy"),
     "tensorboard": ("tensorboardX",),
     "digits": ("sklearn",),
-    "ilsvrc2010": ("scipy",),
 }
 _CHECKOUT = Path(__file__).parents[1]
 

@@ -10,7 +10,7 @@ import pytest
 from packaging.requirements import Requirement
 
 from alexnet_jax import extras
-from alexnet_jax.data.sources import detect, imagenet
+from alexnet_jax.data.sources import detect
 from alexnet_jax.errors import UsageError
 from alexnet_jax.workdir import trained
 from tests.commands.helpers import ROOT, call
@@ -121,16 +121,10 @@ def test_what_is_missing_is_named_before_any_work(
     assert capfd.readouterr().err == expected.format(tmp_path)
 
 
-def test_sources_name_what_they_lack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sources_name_what_they_lack(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "sklearn", None)
     with pytest.raises(UsageError, match=r"^--source=digits needs sklearn: pip install "):
         detect.open_source("digits")
-    monkeypatch.setitem(sys.modules, "scipy", None)
-    (tmp_path / "ILSVRC2010_validation_ground_truth.txt").write_text("1\n2\n")
-    with pytest.raises(
-        UsageError, match=r"^meta.mat of ILSVRC-2010's development kit needs scipy: pip install "
-    ):
-        imagenet.read_labels(tmp_path, "2010", "val")
 
 
 def test_a_checkout_that_was_not_installed_has_its_own_way(monkeypatch: pytest.MonkeyPatch) -> None:

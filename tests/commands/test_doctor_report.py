@@ -103,7 +103,7 @@ def test_what_it_reports_beforehand(
     assert "another" not in text
     assert "chips" not in text
     assert (
-        "extras: tensorboard, digits, ilsvrc2010\nextra pages, which needs jinja2, is not installed: " in text
+        "extras: tensorboard, digits\nextra pages, which needs jinja2, is not installed: " in text
     )
     assert not healthy
 

@@ -19,8 +19,8 @@ from alexnet_jax.progress import printable
 
 # What a compressed archive, or a member of one, may inflate to: photographs do not compress, flat drawings
 # 30 times. The first bytes are free, so that a small archive of drawings is read.
-MAX_RATIO, FREE_BYTES = 100, 2**27
-MAX_NAME = 4096  # characters of a path, as Linux has it
+MAX_RATIO, FREE_BYTES = 50, 2**27
+MAX_NAME = 1000  # characters of a member's path, of which a message shows all
 
 
 class Unreadable(Exception):

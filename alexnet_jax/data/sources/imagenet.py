@@ -1,17 +1,13 @@
 """ImageNet's challenges of 2010 and 2012: their tars, their labels, and what the whole of each has."""
 
-import io
 import re
-import struct
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import tensorflow_datasets as tfds
 
-from alexnet_jax import extras
-from alexnet_jax.data.sources import tar
+from alexnet_jax.data.sources import matlab, tar
 from alexnet_jax.data.sources.entries import Entries, Entry, Source, split_path
 from alexnet_jax.errors import UsageError
 from alexnet_jax.progress import Progress, printable
@@ -173,7 +169,7 @@ def read_labels(folder: Path, year: str, part: str) -> list[str]:
       part: 'val' or 'test'.
 
     Raises:
-      UsageError: the development kit is missing or damaged, or SciPy is not installed.
+      UsageError: the development kit is missing or damaged.
     """
     if (year, part) == ("2012", "val"):
         return _shipped("validation_labels.txt")
@@ -181,36 +177,15 @@ def read_labels(folder: Path, year: str, part: str) -> list[str]:
     words = _read_kit(folder, year, name).decode("ascii", "replace").split()
     if words and all(SYNSET.fullmatch(word) for word in words):
         return words
-    extras.require("ilsvrc2010", f"meta.mat of ILSVRC-{year}'s development kit")
-    from scipy.io import loadmat  # takes a second, and few need it
-
     meta = _read_kit(folder, year, "meta.mat")
     try:
-        _check_inflated(meta)
-        synsets = loadmat(io.BytesIO(meta), squeeze_me=True)["synsets"]
+        synsets = matlab.read_table(meta, "synsets", _MAX_KIT_BYTES)
         by_number = {int(row[f"ILSVRC{year}_ID"]): str(row["WNID"]) for row in synsets}
         return [by_number[int(word)] for word in words]
-    except Exception as error:  # a foreign format: loadmat raises whatever damage leads it to
+    except (KeyError, ValueError, OverflowError) as error:
         raise UsageError(
             f"{name} and meta.mat of ILSVRC-{year}'s development kit do not fit: {error}"
         ) from None
-
-
-def _check_inflated(meta: bytes) -> None:
-    """Check that the compressed parts of a MATLAB file (its format 5) inflate to what a kit has.
-
-    Raises:
-      ValueError: they inflate to more. zlib.error: one is damaged.
-    """
-    order = ">" if meta[126:128] == b"MI" else "<"
-    at, left = 128, _MAX_KIT_BYTES
-    while at + 8 <= len(meta):
-        kind, size = struct.unpack_from(f"{order}II", meta, at)
-        if kind == 15:  # miCOMPRESSED
-            left -= len(zlib.decompressobj().decompress(meta[at + 8 : at + 8 + size], left + 1))
-            if left < 0:
-                raise ValueError(f"it inflates to more than {_MAX_KIT_BYTES:,} bytes")
-        at += 8 + size
 
 
 def _read_kit(folder: Path, year: str, name: str) -> bytes:

@@ -168,7 +168,9 @@ def _size(header: bytes, extension: dict[bytes, bytes], at: int) -> int:
         size = int(large[:_MAX_DIGITS]) if large.isdigit() else _number(header[124:136])
     except ValueError:
         checksum, size = -1, 0
-    if checksum != sum(header) - sum(header[148:156]) + 8 * 32 or size < 0:
+    # The sum of all bytes, its own counted as spaces. Adler-32's lower half is one more, modulo 65521.
+    total = zlib.adler32(header[:148] + b" " * 8 + header[156:]) & 0xFFFF
+    if total != (1 + checksum) % 65521 or size < 0:
         raise EOFError(f"damaged at byte {at:,}")
     return size
 
