@@ -57,8 +57,8 @@ def measure(
     """
     if not source:
         raise UsageError("benchmark features needs --source=FOLDER with images")
-    files = image_files.find_images([source], "benchmark features")
-    files = list(itertools.islice(itertools.cycle(files), images))
+    distinct = image_files.find_images([source], "benchmark features")
+    files = list(itertools.islice(itertools.cycle(distinct), images))
     layers = layers or [activations.embedding_layer(net.architecture)]
     activations.shapes_of(net.architecture, layers)
 
@@ -88,4 +88,4 @@ def measure(
     device = f"{jax.devices()[0].device_kind}, {runtime.host()}"
     where = timing.measured_on(device, "jax", "jaxlib", "flax", "numpy", "pillow")
     row = timing.row(where, "features.vs_forward", UNIT, rates["features"], peer, rates["forward"])
-    return [row | {"images": images, "files": len(files), "layers": layers, "peak_memory": peaks}]
+    return [row | {"images": images, "files": len(distinct), "layers": layers, "peak_memory": peaks}]
