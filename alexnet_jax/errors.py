@@ -1,10 +1,14 @@
 """The failures that a user can act on, each reported in one line."""
 
 
-class UsageError(Exception):
+class UsageError(ValueError):
     """Report a wrong use: flags, config, data or files that do not fit together. Exit code 2."""
 
     exit_code = 2
+
+
+class WrongTypeError(UsageError, TypeError):
+    """Report a wrong use by the type of an argument."""
 
 
 class RunFailure(Exception):

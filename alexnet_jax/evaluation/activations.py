@@ -17,7 +17,7 @@ from jax.sharding import Mesh
 from alexnet_jax.data.augment import center_offset
 from alexnet_jax.errors import UsageError
 from alexnet_jax.evaluation.views import PlacedNet
-from alexnet_jax.model import inputs, sharding
+from alexnet_jax.model import inputs, network, sharding
 from alexnet_jax.model.inputs import Normalization
 from alexnet_jax.model.shapes import layer_shapes
 from alexnet_jax.model.specs import Architecture, Dropout
@@ -190,7 +190,7 @@ def _values(
     x = inputs.normalise(batch, mean, normalization)
     parsed = {name: _parse(architecture, name) for name in layers}
     sources = {architecture.logits if layer == PROBABILITIES else layer for layer, _ in parsed.values()}
-    values = sharding.forward(architecture, mesh, params, x, wanted=tuple(sorted(sources)))
+    values = network.forward(architecture, mesh, params, x, wanted=tuple(sorted(sources)))
     found = {}
     for name, (layer, tower) in parsed.items():
         if layer == PROBABILITIES:

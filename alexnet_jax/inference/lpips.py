@@ -17,7 +17,7 @@ import numpy as np
 from alexnet_jax.data.images import BadImage, decode
 from alexnet_jax.errors import RunFailure, UsageError
 from alexnet_jax.files import atomic_write
-from alexnet_jax.model.network import Network
+from alexnet_jax.model import network
 from alexnet_jax.model.shapes import layer_shapes
 from alexnet_jax.model.specs import Architecture
 from alexnet_jax.progress import printable
@@ -82,10 +82,10 @@ def distance(net: LpipsNet, a: jax.Array, b: jax.Array) -> jax.Array:
     if not isinstance(inside, jax.core.Tracer) and not bool(jnp.all(inside)):
         raise UsageError("LPIPS takes images from -1 to 1, and these have values outside, or not a number")
 
-    network = Network(dataclasses.replace(net.architecture, compute_dtype=dtype.name), 1)
+    trunk = dataclasses.replace(net.architecture, compute_dtype=dtype.name)
     both = (jnp.concatenate([a, b]).astype(dtype) - jnp.asarray(SHIFT, dtype)) / jnp.asarray(SCALE, dtype)
     with jax.default_matmul_precision("float32"):
-        values: Any = network.apply({"params": net.params}, both, None, LAYERS)
+        values = network.forward(trunk, None, net.params, both, None, LAYERS)
     total = jnp.zeros(len(a), dtype)
     for layer, head in zip(LAYERS, net.heads, strict=True):
         first, second = jnp.split(_unit(values[layer]), 2)

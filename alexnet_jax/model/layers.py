@@ -20,7 +20,12 @@ MAX_FOLD_CHANNELS = 4  # up to which a strided convolution is folded, see `_corr
 
 
 def convolution(
-    x_BxHxWxC: jax.Array, kernel_TxKxKxIxO: jax.Array, bias_TxO: jax.Array, stride: int, pad: tuple[int, int]
+    x_BxHxWxC: jax.Array,
+    kernel_TxKxKxIxO: jax.Array,
+    bias_TxO: jax.Array,
+    stride: int,
+    pad: tuple[int, int],
+    forward_mode: bool = False,
 ) -> jax.Array:
     """Convolve once for each tower and stack the results on channels (section 3.5).
 
@@ -34,16 +39,18 @@ def convolution(
       bias_TxO: its bias.
       stride: in both directions.
       pad: zeros (before, after) the rows and the columns.
+      forward_mode: take JAX's own derivatives, so that `jax.jvp` works.
 
     Returns:
       (B, H', W', T * O).
     """
+    convolve = _correlate if forward_mode else _convolve
     towers, _, _, seen, _ = kernel_TxKxKxIxO.shape
     if seen == x_BxHxWxC.shape[-1]:
         wide = jnp.moveaxis(kernel_TxKxKxIxO, 0, -2)
-        return _convolve(x_BxHxWxC, wide.reshape(*wide.shape[:3], -1), stride, pad) + bias_TxO.reshape(-1)
+        return convolve(x_BxHxWxC, wide.reshape(*wide.shape[:3], -1), stride, pad) + bias_TxO.reshape(-1)
     parts = [
-        _convolve(x_BxHxWxC[..., t * seen : (t + 1) * seen], kernel_TxKxKxIxO[t], stride, pad) + bias_TxO[t]
+        convolve(x_BxHxWxC[..., t * seen : (t + 1) * seen], kernel_TxKxKxIxO[t], stride, pad) + bias_TxO[t]
         for t in range(towers)
     ]
     return jnp.concatenate(parts, axis=-1)
@@ -148,11 +155,11 @@ def _inputs(x: jax.Array, kernel_TxIxO: jax.Array) -> jax.Array:
     return jnp.moveaxis(apart, -2, 0).reshape(towers, batch, seen)
 
 
-def activation(x: jax.Array, kind: str) -> jax.Array:
-    """Apply 'relu' (section 3.1), 'tanh' or 'sigmoid'."""
-    if kind == "relu":
-        return jax.nn.relu(x)
-    return jnp.tanh(x) if kind == "tanh" else jax.nn.sigmoid(x)
+ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
+    "relu": jax.nn.relu,  # section 3.1
+    "tanh": jnp.tanh,
+    "sigmoid": jax.nn.sigmoid,
+}
 
 
 def locally_connected(
@@ -172,28 +179,42 @@ def locally_connected(
     return jnp.einsum("brsi,rsio->brso", patches, flat) + bias_TxRxSxO[0]
 
 
-def lrn(x_BxHxWxC: jax.Array, size: int, alpha: float, beta: float, k: float, towers: int) -> jax.Array:
+def lrn(
+    x_BxHxWxC: jax.Array,
+    size: int,
+    alpha: float,
+    beta: float,
+    k: float,
+    towers: int,
+    forward_mode: bool = False,
+) -> jax.Array:
     """Apply local response normalisation, y = x / (k + alpha * sum_j x_j^2)^beta (section 3.3).
 
     The sum runs over the `size` channels around a channel; the window ends at the edge of a tower, `towers`
     of which stand side by side on the channel axis. It is computed in 32 bits at least.
     """
-    return _normalised(x_BxHxWxC, partial(_sum_over_channels, size=size, towers=towers), alpha, beta, k)
+    normalise = _normalise if forward_mode else _normalised
+    return normalise(x_BxHxWxC, partial(_sum_over_channels, size=size, towers=towers), alpha, beta, k)
 
 
-def within_channel_lrn(x_BxHxWxC: jax.Array, size: int, alpha: float, beta: float, k: float) -> jax.Array:
+def within_channel_lrn(
+    x_BxHxWxC: jax.Array, size: int, alpha: float, beta: float, k: float, forward_mode: bool = False
+) -> jax.Array:
     """Apply y = x / (k + alpha * sum_j x_j^2)^beta, j in `size` x `size` positions of one channel.
 
     `size` is odd; beyond the edge are zeros. It is computed in 32 bits at least.
     """
-    return _normalised(x_BxHxWxC, partial(_sum_over_positions, size=size), alpha, beta, k)
+    normalise = _normalise if forward_mode else _normalised
+    return normalise(x_BxHxWxC, partial(_sum_over_positions, size=size), alpha, beta, k)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3, 4))
-def _normalised(
+def _normalise(
     x: jax.Array, window_sum: Callable[[jax.Array], jax.Array], alpha: float, beta: float, k: float
 ) -> jax.Array:
     return _normalised_forward(x, window_sum, alpha, beta, k)[0]
+
+
+_normalised = jax.custom_vjp(_normalise, nondiff_argnums=(1, 2, 3, 4))
 
 
 def _normalised_forward(
@@ -245,20 +266,29 @@ def _negative_power(base: jax.Array, beta: float) -> jax.Array:
     return base**-beta
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3))
-def max_pool(x_BxHxWxC: jax.Array, size: int, stride: int, ceil: bool) -> jax.Array:
+def max_pool(
+    x_BxHxWxC: jax.Array, size: int, stride: int, ceil: bool, forward_mode: bool = False
+) -> jax.Array:
     """Return the largest value of each window of `size` x `size`, every `stride` (section 3.4).
 
     With `ceil` the last window may run over the edge. The gradient goes to a window's first maximum in
     row order.
     """
-    return _reduce_windows(x_BxHxWxC, -np.inf, lax.max, size, stride, ceil)
+    pool = _max_windows if forward_mode else _max_pool
+    return pool(x_BxHxWxC, size, stride, ceil)
+
+
+def _max_windows(x: jax.Array, size: int, stride: int, ceil: bool) -> jax.Array:
+    return _reduce_windows(x, -np.inf, lax.max, size, stride, ceil)
+
+
+_max_pool = jax.custom_vjp(_max_windows, nondiff_argnums=(1, 2, 3))
 
 
 def _max_pool_forward(
     x: jax.Array, size: int, stride: int, ceil: bool
 ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    y = max_pool(x, size, stride, ceil)
+    y = _max_windows(x, size, stride, ceil)
     return y, (x, y)
 
 
@@ -278,21 +308,30 @@ def _max_pool_backward(
     return (_scatter_windows(given, x.shape, stride),)
 
 
-max_pool.defvjp(_max_pool_forward, _max_pool_backward)
+_max_pool.defvjp(_max_pool_forward, _max_pool_backward)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3))
-def average_pool(x_BxHxWxC: jax.Array, size: int, stride: int, ceil: bool) -> jax.Array:
+def average_pool(
+    x_BxHxWxC: jax.Array, size: int, stride: int, ceil: bool, forward_mode: bool = False
+) -> jax.Array:
     """Return the mean of each window of `size` x `size`, every `stride`.
 
     One that runs over the edge (`ceil`) divides by the elements present.
     """
-    sums = _reduce_windows(x_BxHxWxC, 0.0, lax.add, size, stride, ceil)
-    return sums / _elements(x_BxHxWxC, sums, size, stride)
+    pool = _average_windows if forward_mode else _average_pool
+    return pool(x_BxHxWxC, size, stride, ceil)
+
+
+def _average_windows(x: jax.Array, size: int, stride: int, ceil: bool) -> jax.Array:
+    sums = _reduce_windows(x, 0.0, lax.add, size, stride, ceil)
+    return sums / _elements(x, sums, size, stride)
+
+
+_average_pool = jax.custom_vjp(_average_windows, nondiff_argnums=(1, 2, 3))
 
 
 def _average_pool_forward(x: jax.Array, size: int, stride: int, ceil: bool) -> tuple[jax.Array, jax.Array]:
-    return average_pool(x, size, stride, ceil), x
+    return _average_windows(x, size, stride, ceil), x
 
 
 def _average_pool_backward(
@@ -303,7 +342,8 @@ def _average_pool_backward(
     return (_scatter_windows(given, x.shape, stride),)
 
 
-average_pool.defvjp(_average_pool_forward, _average_pool_backward)
+_average_pool.defvjp(_average_pool_forward, _average_pool_backward)
+POOLS: dict[str, Callable[..., jax.Array]] = {"max": max_pool, "average": average_pool}
 
 
 def _elements(x: jax.Array, y: jax.Array, size: int, stride: int) -> jax.Array:

@@ -15,7 +15,7 @@ from alexnet_jax.config import io as config_io
 from alexnet_jax.data.statistics import Statistics
 from alexnet_jax.errors import UsageError
 from alexnet_jax.evaluation import views
-from alexnet_jax.model import architectures, inputs, sharding
+from alexnet_jax.model import architectures, inputs, network, sharding
 from alexnet_jax.model.specs import Architecture
 from alexnet_jax.workdir import layout
 from alexnet_jax.workdir.checkpoints import Checkpoints
@@ -113,7 +113,7 @@ def load(workdir: Path, config: ConfigDict, which: str = "best") -> TrainedNet:
     mean = inputs.mean_array(normalization, statistics.mean, statistics.rgb_mean, architecture.crop)
     checkpoints = Checkpoints(workdir)
     step = checkpoints.resolve_step(which)
-    target = {"params": sharding.abstract_params(architecture, mesh)}
+    target = {"params": network.abstract_params(architecture, mesh)}
     return TrainedNet(
         architecture=architecture,
         mesh=mesh,

@@ -88,7 +88,7 @@ def alive(group: int) -> list[int]:
 
 
 def stopped_while_it_writes(parent: int) -> int | None:
-    """A worker process of `parent` that has a file of records open; it is stopped, so that it cannot end first."""
+    """A worker process of `parent` that has a file of records open; stopped, so that it cannot end first."""
     try:
         children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
     except (FileNotFoundError, ProcessLookupError):

@@ -12,6 +12,7 @@ from PIL import Image, ImageFilter
 from alexnet_jax.data.images import resize_center_crop
 from alexnet_jax.errors import RunFailure, UsageError
 from alexnet_jax.inference import lpips
+from alexnet_jax.model import network
 from alexnet_jax.model.shapes import layer_shapes
 from alexnet_jax.model.specs import Activation, Architecture, Conv, Pool
 from tests.inference.helpers import random_run
@@ -104,8 +105,8 @@ def test_gradient_against_finite_differences(small):
                 ends = [(a + sign * step, b) if side == 0 else (a, b + sign * step) for sign in (1, -1)]
                 slope = (by_hand(small, *ends[0]) - by_hand(small, *ends[1]))[0] / 2e-6
                 assert float((np.asarray(gradient) * direction).sum()) == pytest.approx(slope, rel=1e-5)
-        network = lpips.Network(dataclasses.replace(small.architecture, compute_dtype="float64"), 1)
-        relu5 = network.apply({"params": small.params}, jnp.asarray(a), None, ("relu5",))["relu5"]
+        trunk = dataclasses.replace(small.architecture, compute_dtype="float64")
+        relu5 = network.forward(trunk, None, small.params, jnp.asarray(a), wanted=("relu5",))["relu5"]
         silent = (np.asarray(relu5) == 0).all(-1).mean()
         assert 0 < silent < 1
         assert np.abs(compiled(b, b)[0]).max() < 1e-12 * np.abs(gradients[0]).max()
