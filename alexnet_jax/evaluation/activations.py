@@ -134,11 +134,7 @@ def activations(
     """
     architecture = net.architecture
     table = shapes_of(architecture, layers)
-    sides = dict.fromkeys((net.size, architecture.crop))
-    allowed = [(side, side, architecture.channels) for side in sides]
-    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] not in allowed:
-        forms = " or ".join(f"(N, {', '.join(map(str, form))})" for form in allowed)
-        raise UsageError(f"images are uint8 {forms}, not {images.dtype} {images.shape}")
+    inputs.check_images(images, (net.size, architecture.crop), architecture.channels)
     compute = program(net, layers)
     rows = rows_at_once(net, batch_size, len(images))
     found = {

@@ -130,6 +130,9 @@ def forward(
     return jax.shard_map(towers, mesh=mesh, in_specs=in_specs, out_specs=out_specs)(params, x_BxHxWxC, masks)
 
 
+_compiled_forward = jax.jit(forward, static_argnums=(0, 1, 5, 6))
+
+
 class LayerModule(nn.Module):
     """One row as a Flax module: its parameters, float32, and the place where its values can be captured.
 
@@ -229,7 +232,8 @@ class AlexNet(nn.Module):
         if self.mesh is not None:
             shardings = sharding.param_shardings(net, self.mesh)
             params = jax.tree.map(jax.device_put, params, shardings)
-        values = forward(net, self.mesh, params, x, masks, wanted, self.forward_mode)
+        run_on = forward if self.mesh is None else _compiled_forward  # layer by layer, devices would wait
+        values = run_on(net, self.mesh, params, x, masks, wanted, self.forward_mode)
         for name, value in values.items():
             if captured:
                 modules[name](value)

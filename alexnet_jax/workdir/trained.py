@@ -53,10 +53,15 @@ class TrainedNet(views.PlacedNet):
                 f"the weights in {self.workdir} reach {self.architecture.logits} only, and classes need the "
                 "layers after it: features and fine-tuning can use these weights"
             )
-        predict: Callable[[Any, jax.Array], jax.Array] = views.predictor(
+        probabilities = views.predictor(
             self.architecture, self.mesh, self.normalization, self.mean, self.size, views_per_image
         )
-        return partial(predict, self.params)
+
+        def predict(image: jax.Array) -> jax.Array:
+            inputs.check_images(image, (self.size,), self.architecture.channels)
+            return probabilities(self.params, image)
+
+        return predict
 
     def changed(self) -> dict[str, Any]:
         """Return what makes an answer of this net another than the run's own, {} where nothing does.

@@ -1,7 +1,7 @@
 """The networks by name: each a function of its arguments to a table of layers."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -36,8 +36,10 @@ TABLES: dict[str, Callable[..., Table]] = {
 }
 
 _DTYPES = ("float32", "bfloat16", "float64")
-# What the values of `config.model` must be: their type, what more they must fulfil, and both in words.
+# What the arguments must be: their type, what more they must fulfil, and both in words.
 _ARGUMENTS: dict[str, tuple[Any, Callable[[Any], bool], str]] = {
+    "crop": (int, lambda v: v > 0, "a whole number above 0"),
+    "channels": (int, lambda v: v > 0, "a whole number above 0"),
     "classes": (int, lambda v: v == 0 or v >= 2, "a whole number of at least 2, or 0: the data's"),
     "width": (int | float, lambda v: v > 0, "a number above 0"),
     "towers": (int, lambda v: v in (1, 2), "1 or 2"),
@@ -63,17 +65,43 @@ def build(model: ConfigDict, crop: int, channels: int) -> Architecture:
     arguments = dict(model)
     name = arguments.pop("architecture")
     require(name in TABLES, f"config.model.architecture={name!r}: there are {', '.join(TABLES)}")
-    wanted = {*inspect.signature(TABLES[name]).parameters, "compute_dtype"} - {"crop", "channels"}
-    for key in sorted(wanted - arguments.keys()):
-        raise UsageError(f"config.model.{key} is missing: {name} takes {', '.join(sorted(wanted))}")
-    for key in sorted(arguments.keys() - wanted):
-        raise UsageError(f"config.model.{key} is not an argument of {name}: {', '.join(sorted(wanted))}")
+    for key in sorted(arguments_of(name) - {"crop", "channels"} - arguments.keys()):
+        raise UsageError(f"config.model.{key} is missing: {name} takes {_listed(name)}")
+    return create(name, {"crop": crop, "channels": channels} | arguments, "config.model.")
+
+
+def create(name: str, arguments: Mapping[str, Any], prefix: str = "") -> Architecture:
+    """Return an architecture by name; arguments that are left away are the published net's.
+
+    Args:
+      name: one of `TABLES`.
+      arguments: of its function, and `compute_dtype`.
+      prefix: what stands before an argument's name in a message.
+
+    Raises:
+      UsageError: an unknown name, an unknown or wrong argument, an image too small.
+    """
+    require(name in TABLES, f"{prefix}architecture={name!r}: there are {', '.join(TABLES)}")
     for key, value in arguments.items():
+        require(key in arguments_of(name), f"{prefix}{key} is not an argument of {name}: {_listed(name)}")
         kind, allowed, words = _ARGUMENTS[key]
         fits = isinstance(value, kind) and (kind is bool or not isinstance(value, bool)) and allowed(value)
-        require(fits, f"config.model.{key}={value!r}: it must be {words}")
-    classes, dtype = arguments.pop("classes") or 2, arguments.pop("compute_dtype")
-    table = TABLES[name](crop=crop, channels=channels, classes=classes, **arguments)
-    architecture = Architecture(name, crop, channels, classes, table.towers, table.layers, dtype)
+        require(fits, f"{prefix}{key}={value!r}: it must be {words}")
+    defaults = {key: each.default for key, each in inspect.signature(TABLES[name]).parameters.items()}
+    used = defaults | {"compute_dtype": "float32"} | dict(arguments)
+    used["classes"] = used["classes"] or 2
+    dtype = used.pop("compute_dtype")
+    table = TABLES[name](**used)
+    shape = (used["crop"], used["channels"], used["classes"])
+    architecture = Architecture(name, *shape, table.towers, table.layers, dtype)
     layer_shapes(architecture)  # raises where the image is too small
     return architecture
+
+
+def arguments_of(name: str) -> set[str]:
+    """Return the names of the arguments that the architecture `name` takes."""
+    return {*inspect.signature(TABLES[name]).parameters, "compute_dtype"}
+
+
+def _listed(name: str) -> str:
+    return ", ".join(sorted(arguments_of(name) - {"crop", "channels"}))
