@@ -1,11 +1,20 @@
-"""`python -m alexnet_jax`: the same program as `python -m alexnet_jax.main`."""
+"""The console script `alexnet-jax` and `python -m alexnet_jax`: the program of `main.py`."""
+
+from alexnet_jax import search_path
+
+if __name__ == "__main__":
+    search_path.drop_current_folder()
 
 from alexnet_jax import signals
 
-if __name__ == "__main__":
+
+def run() -> None:
+    """Do what `alexnet-jax` does."""
     signals.catch()  # the import below takes a while
+    from alexnet_jax import main
 
-from alexnet_jax import main
+    main.entry()
+
 
 if __name__ == "__main__":
-    main.entry()
+    run()

@@ -15,7 +15,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from alexnet_jax.errors import RunFailure, UsageError
+from alexnet_jax import program
+from alexnet_jax.errors import RunFailure, UsageError, first_line
 
 HEARTBEAT_SECONDS = 30  # a process that is silent for so long counts as dead, and with it the job
 START_SECONDS = 300  # how long the first processes wait for the last
@@ -62,9 +63,9 @@ def resolve_process(
     Raises:
       UsageError: some of the flags are missing or out of range.
     """
-    given = (coordinator != "", processes != 0, process != -1)
-    if any(given):
-        if not all(given):
+    present = (coordinator != "", processes != 0, process != -1)
+    if any(present):
+        if not all(present):
             raise UsageError("several processes need --coordinator=HOST:PORT, --processes=N and --process=I")
         return _checked(coordinator, processes, process, "--coordinator, --processes and --process")
     try:
@@ -88,7 +89,7 @@ def resolve_process(
             )
     except (KeyError, ValueError, AssertionError) as error:
         raise UsageError(
-            f"the environment says that there are several processes, and not which: {error}"
+            f"the environment says that there are several processes, and not which one this is: {error}"
         ) from None
     return ProcessSpec() if on_tpu else None
 
@@ -138,9 +139,10 @@ def start(spec: ProcessSpec) -> None:
         print(f"no other machine of this TPU is known: it trains alone ({error})", file=sys.stderr)
         return
     except RuntimeError as error:
-        first = (str(error) or "no message").splitlines()[0]
         at = f" at {spec.coordinator}" if spec.coordinator else ""
-        raise RunFailure(f"the processes of this run have not found each other{at}: {first}") from error
+        raise RunFailure(
+            f"the processes of this run have not found each other{at}: {first_line(error)}"
+        ) from error
     _end_with_the_others()
 
 
@@ -150,8 +152,8 @@ def _end_with_the_others() -> None:
 
     def end(number: int) -> None:
         text = (
-            f"alexnet_jax: {prefix()}another process of this run has died, and with it the run (its own last "
-            "lines say why); the same command resumes from the last checkpoint\n"
+            f"{program.name()}: {prefix()}another process of this run has died, and with it the run (its own "
+            "last lines say why); the same command resumes from the last checkpoint\n"
         )
         os.write(sys.stderr.fileno(), text.encode())
         os._exit(1)
@@ -241,10 +243,10 @@ class Group:
         self._shared += 1
         key = f"alexnet/shared/{self._shared}"
         if not self.is_primary:
-            found = json.loads(self._client.blocking_key_value_get(key, WAIT_SECONDS * 1000))
-            if "error" in found:
-                raise {2: UsageError, 1: RunFailure}[found["code"]](found["error"])
-            return found["value"]
+            answer = json.loads(self._client.blocking_key_value_get(key, WAIT_SECONDS * 1000))
+            if "error" in answer:
+                raise {2: UsageError, 1: RunFailure}[answer["code"]](answer["error"])
+            return answer["value"]
         try:
             value = find()
         except (UsageError, RunFailure) as error:
@@ -275,7 +277,7 @@ class Group:
                 if "ALREADY_EXISTS" not in str(error):
                     raise
         if self._stop is None:
-            found = self._client.key_value_dir_get("alexnet/stop/")
-            if found:
-                self._stop = tuple(json.loads(found[0][1]))
+            announcements = self._client.key_value_dir_get("alexnet/stop/")
+            if announcements:
+                self._stop = tuple(json.loads(announcements[0][1]))
         return self._stop[1] if self._stop is not None and self._ticks >= self._stop[0] else 0

@@ -1,6 +1,11 @@
 """The failures that a user can act on, each reported in one line."""
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's text, or the name of its type where it has none."""
+    return (str(error) or type(error).__name__).splitlines()[0]
+
+
 class UsageError(ValueError):
     """Report a wrong use: flags, config, data or files that do not fit together. Exit code 2."""
 
@@ -9,6 +14,10 @@ class UsageError(ValueError):
 
 class WrongTypeError(UsageError, TypeError):
     """Report a wrong use by the type of an argument."""
+
+
+class UnsafeFile(UsageError):
+    """Report a file that names code, or a file that is not its own: what works without it stops, too."""
 
 
 class RunFailure(Exception):

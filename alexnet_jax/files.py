@@ -1,12 +1,15 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, and reading with a bound."""
 
 import contextlib
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
+
+from alexnet_jax.errors import UsageError
 
 
 @contextlib.contextmanager
@@ -50,6 +53,12 @@ def atomic_directory(path: str | os.PathLike[str]) -> Iterator[Path]:
     synchronise_folder(path.parent)
 
 
+def check_parent(output: Path) -> None:
+    """Raise UsageError when the folder in which `--output` would lie does not exist."""
+    if not output.absolute().parent.is_dir():
+        raise UsageError(f"--output={output}: the folder {output.parent} does not exist")
+
+
 def remove_partial(folder: Path) -> None:
     """Remove what a killed process left of `atomic_write` in `folder`; no other may be writing there."""
     for path in folder.glob(".*.partial"):
@@ -61,6 +70,23 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
     """Write `text` as UTF-8 through `atomic_write`."""
     with atomic_write(path) as file:
         file.write(text.encode())
+
+
+def read_bounded(path: str | os.PathLike[str], most: int) -> bytes:
+    """Return the content of a regular file of at most `most` bytes.
+
+    For files that somebody else may have written: nothing is read of a pipe or a device, which never end.
+
+    Raises:
+      OSError: it cannot be read. ValueError: it is no regular file, or larger.
+    """
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise ValueError(f"{path} is not a regular file")
+    with open(path, "rb") as file:
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise ValueError(f"{path} is larger than {most:,} bytes, more than such a file needs")
+    return content
 
 
 def synchronise(path: str | os.PathLike[str]) -> None:

@@ -2,6 +2,11 @@
 
 import sys
 
+from alexnet_jax import search_path
+
+if __name__ == "__main__":
+    search_path.drop_current_folder()
+
 from alexnet_jax import signals
 
 if __name__ == "__main__":

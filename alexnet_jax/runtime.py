@@ -35,15 +35,15 @@ def compilation_cache() -> str | None:
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         folder.mkdir(mode=0o700, exist_ok=True)
-        found = folder.lstat()
+        status = folder.lstat()
     except OSError as error:
         raise UsageError(f"compiled programs are not kept: {folder}: {error.strerror}") from None
     wrong = ""
-    if not stat.S_ISDIR(found.st_mode):
+    if not stat.S_ISDIR(status.st_mode):
         wrong = "is not a folder"
-    elif found.st_uid != os.geteuid():
+    elif status.st_uid != os.geteuid():
         wrong = "belongs to another user"
-    elif found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+    elif status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         wrong = "may be written by others: chmod 700 makes it private"
     if wrong:
         raise UsageError(f"compiled programs are not kept: {folder} {wrong}")
@@ -106,10 +106,10 @@ def cores() -> int:
 
 def versions(*packages: str) -> dict[str, str]:
     """Return the versions of Python and of those `packages` that are installed."""
-    found = {"python": platform.python_version()}
+    installed = {"python": platform.python_version()}
     for package in packages:
         try:
-            found[package] = metadata.version(package)
+            installed[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             continue
-    return found
+    return installed

@@ -5,6 +5,8 @@ import signal
 import sys
 from types import FrameType
 
+from alexnet_jax import program
+
 RESEND_SECONDS = 2.0  # seconds after which a signal that did not end the program comes again
 
 
@@ -35,7 +37,7 @@ def _end(number: int, frame: FrameType | None) -> None:
     """
     while frame is not None:
         if frame.f_code.co_filename == "<frozen importlib._bootstrap>":
-            os.write(sys.stderr.fileno(), b"alexnet_jax: interrupted\n")
+            os.write(sys.stderr.fileno(), f"{program.name()}: interrupted\n".encode())
             os._exit(128 + number)
         frame = frame.f_back
     signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(number))

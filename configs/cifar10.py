@@ -10,11 +10,11 @@ error after 80 seconds on a GTX 580.
 
 from ml_collections import ConfigDict
 
-from configs import imagenet
+from alexnet_jax.config import find
 
 
 def get_config() -> ConfigDict:
-    config = imagenet.get_config()
+    config = find.base(__file__, "imagenet")
     config.data.name = "cifar10"
     config.data.size = 32
     config.data.crop = 32

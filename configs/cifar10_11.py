@@ -1,4 +1,4 @@
-"""cuda-convnet's '11 %' net on CIFAR-10: the 13 % net, wider, with normalisation across 9 maps.
+"""cuda-convnet's '11 %' net on CIFAR-10: the 13 % net, wider, with normalisation across 9 channels.
 
   python -m alexnet_jax.main prepare --config=configs/cifar10.py --source=cifar10.tar.xz
   python -m alexnet_jax.main --config=configs/cifar10_11.py
@@ -9,11 +9,11 @@ length by this project yet. `--config.model.lrn=False` is the same net without t
 
 from ml_collections import ConfigDict
 
-from configs import cifar10_13
+from alexnet_jax.config import find
 
 
 def get_config() -> ConfigDict:
-    config = cifar10_13.get_config()
+    config = find.base(__file__, "cifar10_13")
     config.model.architecture = "cifar10_11"
     config.model.lrn = True
     config.optimizer.per_layer["fc5"].kernel_weight_decay = 0.01

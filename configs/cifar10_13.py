@@ -9,11 +9,11 @@
 
 from ml_collections import ConfigDict
 
-from configs import cifar10_14
+from alexnet_jax.config import find
 
 
 def get_config() -> ConfigDict:
-    config = cifar10_14.get_config()
+    config = find.base(__file__, "cifar10_14")
     config.model.architecture = "cifar10_13"
     config.optimizer.weight_decay = 0.0
     config.optimizer.per_layer = ConfigDict(

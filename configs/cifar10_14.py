@@ -9,11 +9,11 @@ this project yet.
 
 from ml_collections import ConfigDict
 
-from configs import cifar10_19
+from alexnet_jax.config import find
 
 
 def get_config() -> ConfigDict:
-    config = cifar10_19.get_config()
+    config = find.base(__file__, "cifar10_19")
     config.data.crop = 24
     config.data.random_crop = True
     config.data.flip = True

@@ -10,11 +10,11 @@ Published: 19 % test error. Not run by this project yet.
 
 from ml_collections import ConfigDict
 
-from configs import cifar10
+from alexnet_jax.config import find
 
 
 def get_config() -> ConfigDict:
-    config = cifar10.get_config()
+    config = find.base(__file__, "cifar10")
     config.model.architecture = "cifar10_19"
     config.optimizer.per_layer = ConfigDict({"fc4": {"kernel_weight_decay": 3.0}})
     config.schedule.steps = ((120, 1e-4), (130, 1e-5))

@@ -6,18 +6,18 @@
     --config.model.activation=tanh --config.schedule.learning_rate=0.016 --config.train.epochs=47
   python -m alexnet_jax.main report --results --workdir=runs/relu --workdir=runs/tanh
 
-The paper names neither the net nor the rates; it chose the rate of each "to make training as fast as
-possible". This is cuda-convnet's net of three convolutions and one fully connected layer. The rates are those
-that gave the least training error after three epochs, of 0.0005, 0.001, 0.002, and so on by doubling.
+The paper names neither the net nor the learning rates; it chose each "to make training as fast as
+possible". This is cuda-convnet's net of three convolutions and one fully connected layer. The learning rates
+are those that gave the least training error after three epochs, of 0.0005, 0.001, and so on by doubling.
 """
 
 from ml_collections import ConfigDict
 
-from configs import cifar10_19
+from alexnet_jax.config import find
 
 
 def get_config() -> ConfigDict:
-    config = cifar10_19.get_config()
+    config = find.base(__file__, "cifar10_19")
     config.optimizer.weight_decay = 0.0
     config.optimizer.per_layer = ConfigDict()
     config.schedule.kind = "constant"

@@ -15,11 +15,11 @@ Expected: 28.7 % test error with ten views (1 seed), where its peer has 27.9 % (
 
 from ml_collections import ConfigDict
 
-from configs import cifar10_11
+from alexnet_jax.config import find
 
 
 def get_config() -> ConfigDict:
-    config = cifar10_11.get_config()
+    config = find.base(__file__, "cifar10_11")
     config.model.width = 0.25
     config.data.batch_size = 1024
 

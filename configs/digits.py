@@ -10,11 +10,11 @@ Expected: under 3 % test error with ten views, in a minute and a half on two cor
 
 from ml_collections import ConfigDict
 
-from configs import imagenet
+from alexnet_jax.config import find
 
 
 def get_config() -> ConfigDict:
-    config = imagenet.get_config()
+    config = find.base(__file__, "imagenet")
     config.data.name = "digits"
     config.data.size = 72
     config.data.crop = 64

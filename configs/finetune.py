@@ -9,16 +9,17 @@ Another net's weights: config.train.init_from, and its architecture, crop, mean 
 
 The convolutions stay as they are, and no gradient is computed for them. To let the last one learn slowly:
 --config.optimizer.per_layer="{'conv5': {'kernel_rate_factor': 0.1, 'bias_rate_factor': 0.1}}". With fewer
-than 128 images make data.batch_size smaller and the rates with it. Measured on Caltech-101, see README.md.
+than 128 images make data.batch_size smaller and the learning rates with it. Measured on
+Caltech-101, see README.md.
 """
 
 from ml_collections import ConfigDict
 
-from configs import imagenet_torchvision
+from alexnet_jax.config import find
 
 
 def get_config() -> ConfigDict:
-    config = imagenet_torchvision.get_config()
+    config = find.base(__file__, "imagenet_torchvision")
     config.data.name = "photos"
     config.data.test_split = "test"
     config.data.batch_size = 128

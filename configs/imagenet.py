@@ -40,7 +40,7 @@ def get_config() -> ConfigDict:
     config.data.format = "jpeg"  # or 'raw'
     config.data.quality = 95
     config.data.threads = 0  # of the input, and processes of prepare; 0: one for each core
-    # Processes that read beside this one; 0: threads alone; -1: none on a CPU, else one for four cores.
+    # Worker processes that read; 0: threads alone; -1: none on a CPU, else one for four cores.
     config.data.workers = -1
 
     config.model = ConfigDict()
@@ -64,7 +64,7 @@ def get_config() -> ConfigDict:
     config.optimizer.bias_weight_decay = 0.0005  # the paper's formula has w for all; the 2012 source: 0
     config.optimizer.bias_rate_factor = 1.0  # the 2012 source: 2
     # {layer: {any of kernel_rate_factor, bias_rate_factor, kernel_weight_decay, bias_weight_decay;
-    #   kernel_steps: pairs (epoch, the kernel's own rate from there on); frozen_from: an epoch;
+    #   kernel_steps: pairs (epoch, the kernel's own learning rate from there on); frozen_from: an epoch;
     #   trust_ratio: whether LARS scales the kernel's steps by its norm}}
     config.optimizer.per_layer = ConfigDict()
 
@@ -72,14 +72,14 @@ def get_config() -> ConfigDict:
     config.schedule.kind = "plateau"  # section 5; or 'steps', 'constant', 'polynomial'
     config.schedule.learning_rate = 0.01
     config.schedule.steps = ()  # kind 'steps': pairs (epoch, learning rate from there on)
-    config.schedule.bias_steps = ()  # pairs (epoch, rate): biases go by these, not by the learning rate
+    config.schedule.bias_steps = ()  # pairs (epoch, learning rate) of the biases, instead of the weights' own
     config.schedule.factor = 0.1  # kind 'plateau', and the four below
     config.schedule.patience = 5  # epochs
     config.schedule.min_delta = 0.001  # top-1 error, as a fraction
     config.schedule.divisions = 3  # the wait after the last one ends the run
     config.schedule.power = 2.0  # kind 'polynomial': falls with (1 - epoch / train.epochs) ** power
-    config.schedule.warmup_epochs = 0.0  # in which the rate rises from 0
-    # 'linear' or 'square_root': rates belong to batches of base_batch_size and grow so with data.batch_size
+    config.schedule.warmup_epochs = 0.0  # in which the learning rate rises from 0
+    # 'linear' or 'square_root': learning rates are for batches of base_batch_size; they grow with batch_size
     config.schedule.batch_scaling = "none"
     config.schedule.base_batch_size = 128
 
@@ -102,5 +102,5 @@ def get_config() -> ConfigDict:
 
     config.checkpoint = ConfigDict()
     config.checkpoint.every_epochs = 1.0
-    config.checkpoint.keep = 3  # the last ones; the best by validation error is kept beside them
+    config.checkpoint.keep = 3  # the last ones; the best by validation error is kept too
     return config

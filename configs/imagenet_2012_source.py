@@ -4,8 +4,8 @@
   python -m alexnet_jax.main --config=configs/imagenet_2012_source.py
 
 Expected, by its authors' log: 40.66 / 18.21 % top-1 / top-5 error on the validation set with ten views at
-epoch 91, and 40.25 / 17.99 % at epoch 135, after the rate was pushed up again; --config.train.epochs=91
-leaves that out. Not run by this project.
+epoch 91, and 40.25 / 17.99 % at epoch 135, after the learning rate was pushed up again;
+--config.train.epochs=91 leaves that out. Not run by this project.
 
 The nets that its authors compared it with take the same recipe: --config.model.architecture= one of
 source_132, source_145_half, source_146 (a sixth convolution), source_147, source_148, source_150.
@@ -13,11 +13,11 @@ source_132, source_145_half, source_146 (a sixth convolution), source_147, sourc
 
 from ml_collections import ConfigDict
 
-from configs import imagenet
+from alexnet_jax.config import find
 
 
 def get_config() -> ConfigDict:
-    config = imagenet.get_config()
+    config = find.base(__file__, "imagenet")
     config.data.lighting_divisor = 1.1
     config.data.lighting_off = ((67, 91), (124, 135))
     config.data.crop_sharing = 32

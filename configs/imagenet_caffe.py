@@ -12,7 +12,7 @@ matters to converted weights.
 
 from ml_collections import ConfigDict
 
-from configs import imagenet
+from alexnet_jax.config import find
 
 
 def epochs(iterations: int) -> float:
@@ -21,7 +21,7 @@ def epochs(iterations: int) -> float:
 
 
 def get_config() -> ConfigDict:
-    config = imagenet.get_config()
+    config = find.base(__file__, "imagenet")
     config.data.crop = 227
     config.data.batch_size = 256
     config.data.lighting = 0.0

@@ -5,18 +5,18 @@
 
 Expected, by its authors: 56.522 % top-1 and 79.066 % top-5 accuracy on the validation set with the centre
 view. Not run by this project. Two differences stay: its crops were of random size and shape, here they are
-224 x 224 of 256 x 256; and the rate stands inside the velocity, as in the paper, which acts at its drops.
-The popular teaching form, one channel and ten classes, is this net with --config.data.channels=1
+224 x 224 of 256 x 256; and the learning rate stands inside the velocity, as in the paper, which acts at its
+drops. The popular teaching variant, one channel and ten classes, is this net with --config.data.channels=1
 --config.data.input_std=(127.5,) --config.model.classes=10 on a dataset of such images.
 """
 
 from ml_collections import ConfigDict
 
-from configs import imagenet
+from alexnet_jax.config import find
 
 
 def get_config() -> ConfigDict:
-    config = imagenet.get_config()
+    config = find.base(__file__, "imagenet")
     config.data.batch_size = 256
     config.data.lighting = 0.0
     config.data.mean = "rgb"

@@ -8,11 +8,11 @@
 
 from ml_collections import ConfigDict
 
-from configs import imagenet
+from alexnet_jax.config import find
 
 
 def get_config() -> ConfigDict:
-    config = imagenet.get_config()
+    config = find.base(__file__, "imagenet")
     config.data.name = "mnist"
     config.data.size = 28
     config.data.crop = 28

@@ -6,10 +6,10 @@ python -m alexnet_jax.main --config=configs/mnist_30.py
 
 from ml_collections import ConfigDict
 
-from configs import mnist
+from alexnet_jax.config import find
 
 
 def get_config() -> ConfigDict:
-    config = mnist.get_config()
+    config = find.base(__file__, "mnist")
     config.model.hidden = (30,)
     return config

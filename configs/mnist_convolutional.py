@@ -6,12 +6,12 @@ python -m alexnet_jax.main --config=configs/mnist_convolutional.py
 
 from ml_collections import ConfigDict
 
-from configs import cifar10, mnist
+from alexnet_jax.config import find
 
 
 def get_config() -> ConfigDict:
-    config = cifar10.get_config()
-    config.data = mnist.get_config().data
+    config = find.base(__file__, "cifar10")
+    config.data = find.base(__file__, "mnist").data
     config.data.batch_size = 128
     config.data.mean = "centre"
     config.data.input_std = (1.0,)

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Everything that is measured on one GPU, in about a quarter of an hour once the data lies prepared (most of it
-# goes into torch.compile, a minute a form):
+# goes into torch.compile, a minute a variant):
 #
 #   bash launch/benchmark_gpu.sh [NAME]
 #

@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Sourced by the scripts beside it: goes to the project's folder and makes its .venv ready.
+# Sourced by the scripts of this folder: goes to the project's folder and makes its .venv ready.
 # PYTHON names another interpreter than python3; it must be 3.11 or newer.
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1

@@ -47,8 +47,8 @@ def main(arguments: list[str]) -> int:
     commands = []
     for process in range(count):
         own = {"CUDA_VISIBLE_DEVICES": shares[process]} if shares else {}
-        place = [f"--coordinator=localhost:{port}", f"--processes={count}", f"--process={process}"]
-        commands.append((own, [sys.executable, "-m", "alexnet_jax.main", *rest, *place]))
+        spec = [f"--coordinator=localhost:{port}", f"--processes={count}", f"--process={process}"]
+        commands.append((own, [sys.executable, "-m", "alexnet_jax.main", *rest, *spec]))
     if os.environ.get("DRY_RUN"):
         for own, command in commands:
             print("would start:", *[f"{k}={v}" for k, v in own.items()], shlex.join(command))

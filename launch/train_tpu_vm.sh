@@ -6,8 +6,8 @@
 #
 # It copies this folder to every machine, installs what is needed there, and starts one process on each: they
 # find each other by the TPU's metadata. WORKDIR must lie on a file system that all machines see (Filestore);
-# DATA there too, or a copy on each. When a process dies the others end within a minute; the same command goes
-# on from the last checkpoint. DRY_RUN=1 prints what would run.
+# DATA there too, or a copy on each. When a process dies the others end within a minute; the same command
+# resumes from the last checkpoint. DRY_RUN=1 prints what would run.
 #
 # Make the TPU first, such as: gcloud compute tpus tpu-vm create my-tpu --zone=us-west4-a \
 #   --accelerator-type=v5litepod-16 --version=v2-alpha-tpuv5-lite

@@ -57,32 +57,32 @@ class Browser:
         self.driver = driver
 
     def open(self, page: Path, width: int = 1440, height: int = 900) -> None:
-        """Opens a file in a window `width` pixels wide, narrower than a desktop allows too."""
+        """Open a file in a window `width` pixels wide, narrower than a desktop allows too."""
         self.resize(width, height)
         self.driver.get(page.absolute().as_uri())
 
     def resize(self, width: int, height: int = 900) -> None:
-        """Gives the page another size."""
+        """Give the page another size."""
         size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 700}
         self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
 
     def console(self) -> list[str]:
-        """What was written to the console since the last call: errors, warnings and messages."""
+        """Return what was written to the console since the last call: errors, warnings and messages."""
         return [f"{entry['level']}: {entry['message']}" for entry in self.driver.get_log("browser")]
 
     def requests(self) -> list[str]:
-        """Addresses that were asked for since the last call, without those inside the page (data:, blob:)."""
+        """Return the addresses asked for since the last call, but those inside the page (data:, blob:)."""
         messages = [json.loads(entry["message"])["message"] for entry in self.driver.get_log("performance")]
         sent = [m["params"] for m in messages if m["method"] == "Network.requestWillBeSent"]
-        found = [each["request"]["url"] for each in sent]
-        return [address for address in found if not address.startswith(("data:", "blob:"))]
+        addresses = [each["request"]["url"] for each in sent]
+        return [address for address in addresses if not address.startswith(("data:", "blob:"))]
 
     def run(self, script: str, *arguments: Any) -> Any:
-        """What a script returns."""
+        """Run a script in the page and return its answer."""
         return self.driver.execute_script(script, *arguments)
 
     def screenshot(self, path: Path, whole: bool = True) -> None:
-        """Writes a PNG of the window, or of the whole page."""
+        """Write a PNG of the window, or of the whole page."""
         if whole:
             width, height = self.run("return [innerWidth, document.documentElement.scrollHeight]")
             self.resize(width, height)

@@ -39,5 +39,5 @@ def saved_params(workdir: Path, step: int) -> Any:
 
 def logged(workdir: Path, tag: str) -> list[dict[str, Any]]:
     """Return the lines of a run's metrics that have a tag."""
-    found = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
-    return [line for line in found if tag in line]
+    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    return [line for line in lines if tag in line]

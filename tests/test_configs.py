@@ -78,9 +78,9 @@ def test_an_ablation_changes_one_line(name):
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory):
-    """A data folder with 40 coloured pictures of two classes."""
-    source = tmp_path_factory.mktemp("pictures")
+def images(tmp_path_factory):
+    """A data folder with 40 coloured images of two classes."""
+    source = tmp_path_factory.mktemp("images")
     draw = np.random.default_rng(0)
     for index in range(40):
         folder = source / "train" / ("light", "dark")[index % 2]
@@ -93,7 +93,7 @@ def pictures(tmp_path_factory):
 
 
 def small(folder) -> ConfigDict:
-    """The paper's config, shrunk in width, pictures and length alone."""
+    """The paper's config, shrunk in width, data and length alone."""
     config = imagenet.get_config()
     config.data.update(dir=str(folder), name="two", size=72, crop=64, batch_size=8, format="raw")
     config.data.train_split = "train[:80%]"
@@ -111,6 +111,6 @@ TRAINED = [name for name in ABLATIONS if not name.startswith("without") or name[
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", TRAINED)
-def test_an_ablation_trains(name, pictures, tmp_path):
-    assert loop.train(ablate(small(pictures), name), tmp_path) == 0
+def test_an_ablation_trains(name, images, tmp_path):
+    assert loop.train(ablate(small(images), name), tmp_path) == 0
     assert (tmp_path / "checkpoints" / "4" / "manifest.json").is_file()

@@ -1,4 +1,4 @@
-"""Which process this is, what the processes tell each other, and how they stop together."""
+"""Which process this is, what the processes send each other, and how they stop together."""
 
 import json
 
@@ -12,7 +12,7 @@ SLURM = {"SLURM_JOB_ID": "5000", "SLURM_STEP_NUM_TASKS": "6", "SLURM_PROCID": "3
 
 
 @pytest.mark.parametrize(
-    ("flags", "environment", "place"),
+    ("flags", "environment", "spec"),
     [
         (("", 0, -1), {}, None),
         (("host:1234", 4, 0), {}, ProcessSpec("host:1234", 4, 0)),
@@ -30,11 +30,11 @@ SLURM = {"SLURM_JOB_ID": "5000", "SLURM_STEP_NUM_TASKS": "6", "SLURM_PROCID": "3
         ),
     ],
 )
-def test_places(flags, environment, place):
-    assert resolve_process(*flags, environment, False) == place  # type: ignore[call-arg]
+def test_process_specs(flags, environment, spec):
+    assert resolve_process(*flags, environment, False) == spec  # type: ignore[call-arg]
 
 
-def test_on_a_tpu_jax_finds_the_place():
+def test_on_a_tpu_jax_finds_the_process():
     assert resolve_process("", 0, -1, {}, True) == ProcessSpec()
 
 
@@ -45,12 +45,12 @@ def test_on_a_tpu_jax_finds_the_place():
         (("", 4, 0), {}, "need --coordinator=HOST:PORT"),
         (("host", 4, 0), {}, "'host', it must be HOST:PORT"),
         (("host:1", 4, 4), {}, "process 4 of 4"),
-        (("", 0, -1), SLURM, "and not which: 'SLURM_STEP_NODELIST'"),
-        (("", 0, -1), {"JAX_NUM_PROCESSES": "two"}, "and not which"),
+        (("", 0, -1), SLURM, "and not which one this is: 'SLURM_STEP_NODELIST'"),
+        (("", 0, -1), {"JAX_NUM_PROCESSES": "two"}, "and not which one this is"),
         (("", 0, -1), {"JAX_NUM_PROCESSES": "2"}, "it must be HOST:PORT"),
     ],
 )
-def test_places_that_are_none(flags, environment, words):
+def test_process_specs_that_are_refused(flags, environment, words):
     with pytest.raises(UsageError, match=words.replace("(", r"\(")):
         resolve_process(*flags, environment, False)  # type: ignore[call-arg]
 
@@ -74,12 +74,12 @@ class Service:
 
 
 def members(count):
-    service, found = Service(), []
+    service, groups = Service(), []
     for process in range(count):
         group = Group()
         group.process, group.processes, group._client = process, count, service
-        found.append(group)
-    return found
+        groups.append(group)
+    return groups
 
 
 def test_what_the_first_finds_the_others_get():
@@ -103,7 +103,7 @@ def test_what_the_first_finds_the_others_get():
 @pytest.mark.parametrize("behind", range(distributed.STOP_LOOKAHEAD))
 def test_all_stop_at_one_tick_however_far_apart_they_are(behind):
     groups = members(3)
-    ahead = [behind, 0, behind // 2]  # ticks that a process has made before the one that is told to stop
+    ahead = [behind, 0, behind // 2]  # ticks that a process has made before the one that gets the signal
     stopped = [0, 0, 0]
     for process, group in enumerate(groups):
         for _ in range(5 + ahead[process]):
@@ -113,18 +113,18 @@ def test_all_stop_at_one_tick_however_far_apart_they_are(behind):
             number = 6 + tick + ahead[process]
             wanted = {1: 15 if tick >= 0 else 0, 0: 2 if tick >= 3 else 0, 2: 0}[process]
             if not stopped[process]:
-                # the one that is told asks first in its round
+                # the one that gets the signal asks first in its round
                 order = groups[1].agreed_stop_signal(15) if process == 0 and tick == 0 else 0
                 assert order == 0
                 if process == 1 and tick == 0:
                     continue
-                found = group.agreed_stop_signal(wanted)
-                if found:
-                    assert found == 15
+                agreed = group.agreed_stop_signal(wanted)
+                if agreed:
+                    assert agreed == 15
                     stopped[process] = number
     assert len(set(stopped)) == 1
-    told = [json.loads(v) for k, v in groups[0]._client.values.items() if k.startswith("alexnet/stop")]
-    assert told == [[6 + distributed.STOP_LOOKAHEAD, 15]]
+    published = [json.loads(v) for k, v in groups[0]._client.values.items() if k.startswith("alexnet/stop")]
+    assert published == [[6 + distributed.STOP_LOOKAHEAD, 15]]
 
 
 def test_alone_a_stop_is_at_once():

@@ -172,7 +172,7 @@ def test_to_synchronise_what_is_not_there_is_an_error(tmp_path: Path) -> None:
 
 
 def kill_amid(tmp_path: Path, body: str) -> None:
-    """Runs `body` in a child, which prints a line where it is to be killed and would then wait for long."""
+    """Run `body` in a child, which prints a line where it is to be killed and would then wait for long."""
     code = f"import sys, time\nfrom alexnet_jax.files import atomic_directory, atomic_write\n{body}"
     process = subprocess.Popen(
         [sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, stdout=subprocess.PIPE, text=True

@@ -18,11 +18,15 @@ PACKAGE = Path(__file__).parents[1] / "alexnet_jax"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 # Each imports only what stands above it; training and inference are neighbours.
 ORDER = [
+    ["search_path"],
     ["errors"],
+    ["program"],
+    ["extras"],
     ["files"],
     ["progress"],
     ["signals"],
     ["runtime"],
+    ["drawing"],
     ["distributed"],
     ["config"],
     ["data"],
@@ -148,7 +152,7 @@ def test_flags_are_read_by_the_commands_alone():
         assert "FLAGS" not in names, path
 
 
-def test_one_place_finds_a_config():
+def test_one_module_finds_a_config():
     for path in MODULES:
         assert not any(name.split(".")[0] == "configs" for name in imported(path)), path
         if path != PACKAGE / "config" / "find.py":
@@ -192,8 +196,8 @@ def test_functions_are_short_and_plain():
                 large.add(f"{path.relative_to(PACKAGE)}: {node.name}")
     command = [sys.executable, "-m", "ruff", "check", "--isolated", "--ignore-noqa", "--select=C901"]
     options = ["--config=lint.mccabe.max-complexity=12", "--output-format=json", "--exit-zero", str(PACKAGE)]
-    found = subprocess.run([*command, *options], capture_output=True, text=True, check=True).stdout
-    for row in json.loads(found):
+    output = subprocess.run([*command, *options], capture_output=True, text=True, check=True).stdout
+    for row in json.loads(output):
         name = re.search("`(.*?)`", row["message"])[1]
         large.add(f"{Path(row['filename']).relative_to(PACKAGE)}: {name}")
     assert large == LARGE_FUNCTIONS.keys()
@@ -214,6 +218,7 @@ OF_MANY = {
     "test_configs.py",
     "test_layout.py",
     "test_old_run.py",
+    "test_package.py",
     "test_real_data.py",
     "training/test_processes.py",
 }
@@ -227,7 +232,7 @@ ELSEWHERE = {
 }
 
 
-def test_each_test_file_stands_beside_its_module_s_name():
+def test_each_test_file_has_its_module_s_name():
     for path in TESTS.rglob("test_*.py"):
         name = path.relative_to(TESTS)
         if name.parts[0] in ("faults", "launch", "reference") or name.as_posix() in OF_MANY:

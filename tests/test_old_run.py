@@ -84,13 +84,13 @@ def test_records_of_class_folders_are_byte_for_byte_the_same(record_format: str,
 
 @pytest.mark.parametrize("views", [1, 10])
 def test_an_old_checkpoint_is_evaluated_to_the_same_numbers(views: int, workdir: Path, data: Path) -> None:
-    found, expected = (
+    evaluation, expected = (
         flatten(evaluated(ROOT, workdir, data, views)),
         flatten(EXPECTED["evaluations"][str(views)]),
     )
-    assert found.keys() == expected.keys()
+    assert evaluation.keys() == expected.keys()
     for key, value in expected.items():
-        assert found[key] == (value if isinstance(value, str) else pytest.approx(value, rel=1e-6)), key
+        assert evaluation[key] == (value if isinstance(value, str) else pytest.approx(value, rel=1e-6)), key
 
 
 def test_an_old_run_is_resumed_as_it_was_then(
@@ -119,12 +119,12 @@ def test_an_old_run_is_resumed_as_it_was_then(
         ".config.train.epochs",
     }
 
-    found, expected = progress(workdir, end["step"]), end["progress"]
-    assert found.keys() == expected.keys()
-    assert found.pop("validation_top1_error") == pytest.approx(
+    reached, expected = progress(workdir, end["step"]), end["progress"]
+    assert reached.keys() == expected.keys()
+    assert reached.pop("validation_top1_error") == pytest.approx(
         expected["validation_top1_error"], abs=ONE_IMAGE
     )
-    assert found == {key: expected[key] for key in found}
+    assert reached == {key: expected[key] for key in reached}
 
     start, last = state(FOLDER / "workdir", first), state(workdir, end["step"])
     assert {key: leaf.shape for key, leaf in last.items()} == {key: leaf.shape for key, leaf in start.items()}

@@ -18,7 +18,7 @@ from alexnet_jax.progress import SECONDS_BETWEEN_LINES, Progress, printable
 
 
 class Clock:
-    """What `time.monotonic` says, as far as the test has turned it."""
+    """A clock instead of `time.monotonic`, which the test sets."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -35,52 +35,52 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 @pytest.fixture
-def told(capsys: pytest.CaptureFixture[str]) -> Callable[[], list[str]]:
-    """The lines on standard error since the last call; it is no terminal."""
+def printed(capsys: pytest.CaptureFixture[str]) -> Callable[[], list[str]]:
+    """Return a function that gives the lines on standard error since its last call; it is no terminal."""
 
     def lines() -> list[str]:
-        found = capsys.readouterr().err
-        assert found == "" or found.endswith("\n")
-        return found.splitlines()
+        text = capsys.readouterr().err
+        assert text == "" or text.endswith("\n")
+        return text.splitlines()
 
     return lines
 
 
 def test_a_line_at_most_every_fifteen_seconds_and_one_at_the_end(
-    clock: Clock, told: Callable[[], list[str]]
+    clock: Clock, printed: Callable[[], list[str]]
 ) -> None:
     assert SECONDS_BETWEEN_LINES == 15
     with Progress("evaluate", 1000, "images") as progress:
-        assert told() == []
+        assert printed() == []
         clock.wait(10)
         progress.update(100)
         clock.wait(5)
         progress.update(50)
-        assert told() == []  # fifteen seconds, and not more
+        assert printed() == []  # fifteen seconds, and not more
         clock.wait(5)
         progress.update(150)  # 300 in 20 s: 15 a second, and 700 to go
-        assert told() == ["evaluate: 300/1000 images, 15/s, 47 s to go"]
+        assert printed() == ["evaluate: 300/1000 images, 15/s, 47 s to go"]
         clock.wait(14)
         progress.update(300)
-        assert told() == []
+        assert printed() == []
         clock.wait(6)
         progress.update(200, "loss 1.5")  # 800 in 40 s
-        assert told() == ["evaluate: 800/1000 images, 20/s, 10 s to go, loss 1.5"]
+        assert printed() == ["evaluate: 800/1000 images, 20/s, 10 s to go, loss 1.5"]
         clock.wait(10)
         progress.update(200)
-        assert told() == []
-    assert told() == ["evaluate: 1000/1000 images, 20/s"]
+        assert printed() == []
+    assert printed() == ["evaluate: 1000/1000 images, 20/s"]
 
 
 def test_the_rate_is_that_of_this_process_and_the_count_that_of_all_work(
-    clock: Clock, told: Callable[[], list[str]]
+    clock: Clock, printed: Callable[[], list[str]]
 ) -> None:
     with Progress("train", 500, "steps", initial=400) as progress:
         clock.wait(20)
         progress.update(50)  # in 20 s; the 400 before took their time elsewhere
-        assert told() == ["train: 450/500 steps, 2.50/s, 20 s to go"]
+        assert printed() == ["train: 450/500 steps, 2.50/s, 20 s to go"]
         progress.update(50)
-    assert told() == ["train: 500/500 steps, 5.00/s"]
+    assert printed() == ["train: 500/500 steps, 5.00/s"]
 
 
 @pytest.mark.parametrize(
@@ -88,35 +88,35 @@ def test_the_rate_is_that_of_this_process_and_the_count_that_of_all_work(
     [(1, 100, "0.01"), (99, 10, "9.90"), (995, 100, "9.95"), (100, 10, "10"), (12_345, 10, "1234")],
 )
 def test_a_slow_rate_has_decimals(
-    clock: Clock, told: Callable[[], list[str]], items: int, seconds: float, rate: str
+    clock: Clock, printed: Callable[[], list[str]], items: int, seconds: float, rate: str
 ) -> None:
     with Progress("prepare", items, "images") as progress:
         progress.update(items)
         clock.wait(seconds)
-    assert told() == [f"prepare: {items}/{items} images, {rate}/s"]
+    assert printed() == [f"prepare: {items}/{items} images, {rate}/s"]
 
 
 def test_without_a_total_there_is_no_time_to_go_until_one_is_known(
-    clock: Clock, told: Callable[[], list[str]]
+    clock: Clock, printed: Callable[[], list[str]]
 ) -> None:
     with Progress("index", None, "files") as progress:
         clock.wait(16)
         progress.update(32)
-        assert told() == ["index: 32 files, 2.00/s"]
+        assert printed() == ["index: 32 files, 2.00/s"]
         progress.expect(64)
         clock.wait(16)
         progress.update(8)
-        assert told() == ["index: 40/64 files, 1.25/s, 19 s to go"]
+        assert printed() == ["index: 40/64 files, 1.25/s, 19 s to go"]
 
 
-def test_nothing_done_has_no_time_to_go(clock: Clock, told: Callable[[], list[str]]) -> None:
+def test_nothing_done_has_no_time_to_go(clock: Clock, printed: Callable[[], list[str]]) -> None:
     with Progress("train", 10, "steps", initial=3) as progress:
         clock.wait(16)
         progress.update(0)
-    assert told() == ["train: 3/10 steps, 0.00/s"] * 2
+    assert printed() == ["train: 3/10 steps, 0.00/s"] * 2
     with Progress("train", 10, "steps", initial=10):
         pass  # no time has passed
-    assert told() == ["train: 10/10 steps, 0.00/s"]
+    assert printed() == ["train: 10/10 steps, 0.00/s"]
 
 
 def fail() -> None:
@@ -125,25 +125,25 @@ def fail() -> None:
         raise ValueError("here")
 
 
-def test_work_that_failed_has_no_line_at_the_end(clock: Clock, told: Callable[[], list[str]]) -> None:
+def test_work_that_failed_has_no_line_at_the_end(clock: Clock, printed: Callable[[], list[str]]) -> None:
     with pytest.raises(ValueError, match="here"):
         fail()
-    assert told() == []
+    assert printed() == []
 
 
-def test_say_prints_a_line_of_its_own(clock: Clock, told: Callable[[], list[str]]) -> None:
+def test_say_prints_a_line_of_its_own(clock: Clock, printed: Callable[[], list[str]]) -> None:
     with Progress("train", 10, "steps") as progress:
         progress.say("epoch 1: error 50 %")
-        assert told() == ["epoch 1: error 50 %"]
+        assert printed() == ["epoch 1: error 50 %"]
 
 
-def test_what_is_not_shown_is_silent(clock: Clock, told: Callable[[], list[str]]) -> None:
+def test_what_is_not_shown_is_silent(clock: Clock, printed: Callable[[], list[str]]) -> None:
     with Progress("train", 10, "steps", shown=False) as progress:
         clock.wait(100)
         progress.update(5, "note")
         progress.expect(20)
         progress.say("epoch 1")
-    assert told() == []
+    assert printed() == []
     assert progress.done == 5
 
 
@@ -191,7 +191,7 @@ def test_on_a_terminal_there_is_a_bar() -> None:
     assert "225/300" in drawn[-1]
     assert re.search(r"\[\d\d:\d\d<\d\d:\d\d, +[\d.]+ steps/s, loss 1\.001\]", drawn[-1])
     assert max(map(len, drawn)) <= 100
-    assert "train: 225/300 steps" not in text  # no plain line beside the bar
+    assert "train: 225/300 steps" not in text  # no plain line with the bar
 
 
 def test_a_terminal_of_a_process_that_is_not_shown_stays_empty() -> None:

@@ -1,4 +1,4 @@
-"""The whole way on real pictures: CIFAR-10 shortened, and the ordered ImageNet command at full width."""
+"""The whole way on real images: CIFAR-10 shortened, and the ordered ImageNet command at full width."""
 
 import json
 import math
@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def alexnet(*arguments, devices=2, timeout=1200):
-    """Runs the program on simulated devices; it must succeed. Returns its standard output."""
+    """Run the program on simulated devices, which must succeed; return its standard output."""
     done = subprocess.run(
         command(*arguments),
         cwd=ROOT,
@@ -80,10 +80,10 @@ def test_the_ordered_command_at_full_width(photographs, tmp_path):
     """configs/imagenet.py as it stands on a 1x2 mesh: three steps, ten views, and predict on one device."""
     run = tmp_path / "run"
     data = [f"--config.data.dir={tmp_path}", "--config.data.batch_size=16", "--config.evaluate.batch_size=8"]
-    pictures = len(list((photographs / "train").rglob("*.jpg")))
-    assert pictures == 72
+    images = len(list((photographs / "train").rglob("*.jpg")))
+    assert images == 72
     flags = ["--config=configs/imagenet.py", f"--workdir={run}", *data]
-    flags += [f"--config.train.epochs={3 * 16 / pictures}", "--config.train.log_every_steps=1"]
+    flags += [f"--config.train.epochs={3 * 16 / images}", "--config.train.log_every_steps=1"]
     alexnet("prepare", "--config=configs/imagenet.py", f"--source={photographs}", *data)
     alexnet(*flags)
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]

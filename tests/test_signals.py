@@ -41,7 +41,7 @@ finally:
 def run(
     body: str, name: str = "SIGTERM", before: str = "", after: str = "", path: Path | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Runs `body` as the program's work."""
+    """Run `body` as the program's work, in a process of its own."""
     script = PROGRAM.format(name=name, before=before, after=after, body=textwrap.indent(body, "    "))
     return subprocess.run(
         [sys.executable, "-c", script],

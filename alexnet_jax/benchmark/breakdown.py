@@ -105,12 +105,12 @@ def layers(
         values = draw.standard_normal((batch_size, *shape), np.float32)
         return jax.device_put(jnp.asarray(values, dtype), device)
 
-    seen: tuple[int, ...] = (architecture.crop, architecture.crop, architecture.channels)
+    input_shape: tuple[int, ...] = (architecture.crop, architecture.crop, architecture.channels)
     first = True
     for layer in architecture.layers:
         shape = table[layer.name]
         weights = params.get(layer.name)
-        x, g = random(seen), random(shape.output)
+        x, g = random(input_shape), random(shape.output)
         mask = random(shape.output) > 0 if isinstance(layer, specs.Dropout) else None
 
         def forward(weights: Any, x: jax.Array, layer: Any = layer, mask: Any = mask) -> jax.Array:
@@ -128,7 +128,7 @@ def layers(
         apply, gradient = jit(forward), jit(lambda back, g: back(g))
         yield layer.name, "forward", _seconds(partial(apply, weights, x), seconds, runs)
         yield layer.name, "gradient", _seconds(partial(gradient, back, g), seconds, runs)
-        seen, first = shape.output, first and not shape.kernel
+        input_shape, first = shape.output, first and not shape.kernel
 
 
 def _seconds(call: Callable[[], Any], seconds: float, runs: int) -> list[float]:

@@ -19,6 +19,7 @@ from ml_collections import ConfigDict
 
 from alexnet_jax.benchmark import timing
 from alexnet_jax.benchmark.step import random_batch, training_program
+from alexnet_jax.files import check_parent
 from alexnet_jax.model import architectures, inputs, sharding
 from alexnet_jax.model.shapes import layer_shapes
 from alexnet_jax.model.specs import Architecture, Weighted
@@ -57,7 +58,7 @@ class Exchange:
 
 def exchanges(text: str) -> list[Exchange]:
     """Return the exchanges in a compiled program's HLO between two devices or more, in its order."""
-    found = []
+    listed_exchanges = []
     for line in text.splitlines():
         match = _LINE.search(line)
         if match is None:
@@ -76,8 +77,8 @@ def exchanges(text: str) -> list[Exchange]:
             "all-to-all": size * share,
             "collective-permute": size,
         }[kind]
-        found.append(Exchange(kind, devices, sent, tuple(count for _, count in arrays)))
-    return found
+        listed_exchanges.append(Exchange(kind, devices, sent, tuple(count for _, count in arrays)))
+    return listed_exchanges
 
 
 def _group_size(kind: str, rest: str) -> int:
@@ -108,19 +109,19 @@ def minimum(architecture: Architecture) -> list[tuple[str, int]]:
     """
     table = layer_shapes(architecture)
     rows: list[tuple[str, int]] = []
-    before: tuple[int, ...] = (architecture.crop, architecture.crop, architecture.channels)
+    input_shape: tuple[int, ...] = (architecture.crop, architecture.crop, architecture.channels)
     is_image = True
     for layer in architecture.layers:
         if isinstance(layer, Weighted):
             if layer.reads == "both" and not is_image:
                 rows += [
-                    (f"what enters {layer.name}", math.prod(before) // 2),
-                    (f"its gradient at {layer.name}", math.prod(before) // 2),
+                    (f"what enters {layer.name}", math.prod(input_shape) // 2),
+                    (f"its gradient at {layer.name}", math.prod(input_shape) // 2),
                 ]
             elif layer.reads == "sum":
                 rows.append((f"the sum of {layer.name}", architecture.classes))
             is_image = False
-        before = table[layer.name].output
+        input_shape = table[layer.name].output
     return rows
 
 
@@ -205,7 +206,7 @@ def run(config: ConfigDict, output: Path) -> None:
     Raises:
       UsageError: a net of one tower, fewer than two devices, a folder that is not there.
     """
-    timing.check_output(output)
+    check_parent(output)
     text, architecture, images = compiled_step(config, 1, 2)
     towers = exchanges(text)
     least = sum(4 * count for _, count in minimum(architecture))
@@ -224,8 +225,8 @@ def run(config: ConfigDict, output: Path) -> None:
     lines += ["", f"batch from which on the devices compute for {WANTED:.0%} of their time (docs/SCALING.md)"]
     lines.append(f"  {'devices':>8}{'both towers on one':>22}{'a tower each':>16}")
     for devices in DEVICES:
-        found = [smallest_batch(devices, model, counted, replicas) for model in (1, 2)]
-        one, two = (f"{batch:,}" if batch else "none" for batch in found)
+        batches = [smallest_batch(devices, model, counted, replicas) for model in (1, 2)]
+        one, two = (f"{batch:,}" if batch else "none" for batch in batches)
         lines.append(f"  {devices:>8}{one:>22}{two:>16}")
     print("\n".join(lines))
     row = partial(timing.row, {"device": jax.devices()[0].device_kind, "versions": {}})

@@ -30,7 +30,7 @@ def run(net: TrainedNet, source: str, layers: list[str], output: Path) -> None:
     rows = measure(net, source, layers, output.parent)
     notes = []
     for row in rows:
-        peaks = (f"{peak['mb']:,.0f} MB at {peak['pictures']:,}" for peak in row["peak_memory"])
+        peaks = (f"{peak['mb']:,.0f} MB at {peak['images']:,}" for peak in row["peak_memory"])
         notes.append(f"peak memory: {', '.join(peaks)} images")
     timing.report(output, rows, notes)
 
@@ -57,8 +57,8 @@ def measure(
     """
     if not source:
         raise UsageError("benchmark features needs --source=FOLDER with images")
-    found = image_files.find_images([source], "benchmark features")
-    files = list(itertools.islice(itertools.cycle(found), images))
+    files = image_files.find_images([source], "benchmark features")
+    files = list(itertools.islice(itertools.cycle(files), images))
     layers = layers or [activations.embedding_layer(net.architecture)]
     activations.shapes_of(net.architecture, layers)
 
@@ -71,7 +71,7 @@ def measure(
     peaks = []
     for count in (images // 10, images // 2, images):
         verb(count)
-        peaks.append({"pictures": count, "mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024})
+        peaks.append({"images": count, "mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024})
     size = activations.rows_at_once(net, net.config.evaluate.batch_size, images)
     first = next(image_files.decode_batches(files[:size], net.config.data, size))
     batch = activations.on_mesh(net, first.images)
@@ -88,4 +88,4 @@ def measure(
     device = f"{jax.devices()[0].device_kind}, {runtime.host()}"
     where = timing.measured_on(device, "jax", "jaxlib", "flax", "numpy", "pillow")
     row = timing.row(where, "features.vs_forward", UNIT, rates["features"], peer, rates["forward"])
-    return [row | {"pictures": images, "files": len(found), "layers": layers, "peak_memory": peaks}]
+    return [row | {"images": images, "files": len(files), "layers": layers, "peak_memory": peaks}]

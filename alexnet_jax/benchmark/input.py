@@ -117,9 +117,9 @@ def _ours(
     batch_size = config.data.batch_size
     contestants = {"decode": _decoder(stack, dataset.records(config.data.train_split), config.data, threads)}
     in_processes = resolve.replace(config, {"data.workers": workers})
-    for name, given in (("ours", config), ("ours, processes", in_processes)):
+    for name, settings in (("ours", config), ("ours, processes", in_processes)):
         batches = pipeline.training_batches(
-            dataset, given.data, given.seed, first_batch=0, last_batch=ENDLESS, rows=(0, batch_size)
+            dataset, settings.data, settings.seed, first_batch=0, last_batch=ENDLESS, rows=(0, batch_size)
         )
         stack.callback(batches.close)
         contestants[name] = _timed(batches, batch_size)
@@ -134,8 +134,8 @@ def _peers(stack: contextlib.ExitStack, records: Records, data: ConfigDict, thre
         folder = stack.enter_context(tempfile.TemporaryDirectory())
         path = _write_tfrecords(records, Path(folder))
         for name, partly, flip in (("", False, False), (", flip", False, True), (", partial", True, False)):
-            given = path, data, threads, partly, flip
-            pipe = stack.enter_context(timing.child_process(_serve_tf_data, *given))
+            arguments = path, data, threads, partly, flip
+            pipe = stack.enter_context(timing.child_process(_serve_tf_data, *arguments))
             contestants[f"tf.data{name}"] = partial(_ask, pipe)
     if importlib.util.find_spec("torch"):
         for name, pillow, flip in (("", True, False), (", flip", True, True), (", simplejpeg", False, False)):
@@ -146,24 +146,24 @@ def _peers(stack: contextlib.ExitStack, records: Records, data: ConfigDict, thre
 
 def measure_prepare(config: ConfigDict, source: str, runs: int = 5) -> list[Row]:
     """Measure prepare.vs_parts: preparing `source` against decoding, scaling and encoding, on all cores."""
-    found = [data for _, data in open_source(source).images()]
+    images = [data for _, data in open_source(source).images()]
     cores = runtime.cores()
     record_format = RecordFormat(*(config.data[key] for key in RECORD_FORMAT_KEYS))
-    chunks = [(found[start : start + 64], record_format) for start in range(0, len(found), 64)]
+    chunks = [(images[start : start + 64], record_format) for start in range(0, len(images), 64)]
     with (
         tempfile.TemporaryDirectory() as folder,
         ProcessPoolExecutor(cores, get_context("spawn")) as pool,
     ):
-        given = resolve.replace(config, {"data.dir": folder})
+        elsewhere = resolve.replace(config, {"data.dir": folder})
 
         def whole() -> float:
-            shutil.rmtree(dataset_folder(given.data), ignore_errors=True)
+            shutil.rmtree(dataset_folder(elsewhere.data), ignore_errors=True)
             started = time.perf_counter()
-            prepare.prepare(given, source)
-            return len(found) / (time.perf_counter() - started)
+            prepare.prepare(elsewhere, source)
+            return len(images) / (time.perf_counter() - started)
 
         def parts() -> float:
-            return len(found) * cores / sum(pool.map(_parts, chunks))
+            return len(images) * cores / sum(pool.map(_parts, chunks))
 
         rates = timing.alternate("benchmark prepare", {"prepare": whole, "parts": parts}, runs)
     peer = f"decode, scale and encode alone, {cores} processes"
@@ -174,9 +174,9 @@ def measure_prepare(config: ConfigDict, source: str, runs: int = 5) -> list[Row]
 
 def _parts(chunk: tuple[list[bytes], RecordFormat]) -> float:
     """Return the seconds that decoding, scaling and encoding some images take: one process's share."""
-    found, record_format = chunk
+    images, record_format = chunk
     started = time.perf_counter()
-    for data in found:
+    for data in images:
         with contextlib.suppress(BadImage):
             record_format.encode(data)
     return time.perf_counter() - started
@@ -205,15 +205,15 @@ def _decoder(
 
     In random order too: images read one after the other would be in the processor's caches.
     """
-    found = [records.read(index)[0] for index in range(len(records))]
-    shuffled = np.random.RandomState(1).permutation(len(found)).tolist()
+    images = [records.read(index)[0] for index in range(len(records))]
+    shuffled = np.random.RandomState(1).permutation(len(images)).tolist()
     pool = stack.enter_context(ThreadPoolExecutor(threads))
     total: int = TIMED * data.batch_size
 
     def part(first: int) -> None:
         buffer = records.new_buffer()
         for number in range(first, min(first + data.batch_size, total)):
-            decode(found[shuffled[number % len(found)]], "jpeg", buffer, "")
+            decode(images[shuffled[number % len(images)]], "jpeg", buffer, "")
 
     def once() -> float:
         started = time.perf_counter()
@@ -240,9 +240,9 @@ def _ask(pipe: Any) -> float:
     return rate
 
 
-def _serve_tf_data(pipe: Any, path: Path, data: ConfigDict, *given: Any) -> None:
+def _serve_tf_data(pipe: Any, path: Path, data: ConfigDict, *arguments: Any) -> None:
     """Measure `_tf_data` in a process of its own: in the parent its iterator hung when it was freed."""
-    once = _timed(_tf_data(path, data, *given), data.batch_size)
+    once = _timed(_tf_data(path, data, *arguments), data.batch_size)
     while True:
         pipe.recv()
         pipe.send(once())

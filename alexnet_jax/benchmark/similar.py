@@ -65,20 +65,20 @@ def measure(
     device = f"{jax.devices()[0].device_kind}, {runtime.host()}"
     row = partial(timing.row, timing.measured_on(device, "jax", "numpy"))
     with tempfile.TemporaryDirectory(dir=folder) as temporary:
-        here = dataclasses.replace(net, workdir=Path(temporary) / "trained")
+        trained = dataclasses.replace(net, workdir=Path(temporary) / "trained")
         started = time.perf_counter()
-        index = similar.index(here, train)[0]
+        index = similar.index(trained, train)[0]
         seconds = time.perf_counter() - started
         started = time.perf_counter()
-        similar.index(here, train)
+        similar.index(trained, train)
         again = time.perf_counter() - started
-        questions = similar.index(here, test)[0]
+        questions = similar.index(trained, test)[0]
         shuffled = dataclasses.replace(_shuffled(net), workdir=Path(temporary) / "shuffled")
         control = similar.index(shuffled, train)[0], similar.index(shuffled, test)[0]
         rows = []
         for distance in similar.DISTANCES:
-            found, chance = accuracy(index, questions, distance), accuracy(*control, distance)
-            rows.append(row(f"similar.accuracy.{distance}", "1-NN", [found], "weights shuffled", [chance]))
+            accurate, chance = accuracy(index, questions, distance), accuracy(*control, distance)
+            rows.append(row(f"similar.accuracy.{distance}", "1-NN", [accurate], "weights shuffled", [chance]))
             rows[-1] |= {"train": len(index.files), "test": len(questions.files), "layer": index.layer}
         named, by_chance = (precision(each, net.class_names) for each in (questions, control[1]))
         if named:
@@ -87,7 +87,7 @@ def measure(
             rows[-1] |= {"first": FIRST, "classes": len(named)}
         size = len(index.files)
         rows.append(row("similar.index", UNIT, [size / seconds], "nothing changed", [size / again]))
-        rows[-1] |= {"pictures": size, "seconds": seconds, "seconds_again": again}
+        rows[-1] |= {"images": size, "seconds": seconds, "seconds_again": again}
         rates = _ask(index, questions.vectors[:1], Path(temporary) / "vectors.npy", vectors, runs)
     stored = f"{index.layer}, {index.vectors.shape[1]} values in half precision"
     for name, asked, count in (("", "folder", size), (".synthetic", "synthetic", vectors)):
@@ -102,25 +102,25 @@ def _ask(index: similar.Index, query: np.ndarray, path: Path, vectors: int, runs
     """Return questions a second of the index and of as many synthetic vectors in a file, and numpy's."""
     planted = _synthetic(path, vectors, index.vectors.shape[1])
     mapped = np.load(path, mmap_mode="r")
-    wanted = mapped[planted][None]
+    query_of_planted = mapped[planted][None]
     contestants = {
         "folder": _timed(lambda: similar.nearest(index.vectors, query, 20, "euclidean")),
         "folder, numpy": _timed(lambda: _by_numpy(index.vectors, query)),
-        "synthetic": _timed(lambda: _found(similar.nearest(mapped, wanted, 20)[1][0, 0], planted)),
-        "synthetic, numpy": _timed(lambda: _found(_by_numpy(mapped, wanted), planted)),
+        "synthetic": _timed(lambda: _found(similar.nearest(mapped, query_of_planted, 20)[1][0, 0], planted)),
+        "synthetic, numpy": _timed(lambda: _found(_by_numpy(mapped, query_of_planted), planted)),
     }
     return timing.alternate("benchmark similar", contestants, runs)
 
 
 def accuracy(index: similar.Index, questions: similar.Index, distance: str) -> float:
     """Return how often the nearest image in `index` is of the question's class (its folder), over classes."""
-    found: dict[str, list[bool]] = defaultdict(list)
+    hits: dict[str, list[bool]] = defaultdict(list)
     for start in range(0, len(questions.files), 64):
         rows = similar.nearest(index.vectors, questions.vectors[start : start + 64], 1, distance)[1][:, 0]
         for name, row in zip(questions.files[start : start + 64], rows, strict=True):
             label = name.split("/")[0]
-            found[label].append(index.files[row].split("/")[0] == label)
-    return statistics.mean(statistics.mean(row) for row in found.values())
+            hits[label].append(index.files[row].split("/")[0] == label)
+    return statistics.mean(statistics.mean(row) for row in hits.values())
 
 
 def precision(index: similar.Index, class_names: Sequence[str], first: int = FIRST) -> dict[str, float]:
@@ -129,12 +129,12 @@ def precision(index: similar.Index, class_names: Sequence[str], first: int = FIR
     Classes with fewer images are left out; {} for a net without classes.
     """
     labels = np.asarray([name.split("/")[0] for name in index.files])
-    found = {}
+    precisions = {}
     for column, name in enumerate(class_names):
         if index.probabilities is not None and np.count_nonzero(labels == name) >= first:
             likeliest = np.argsort(-index.probabilities[:, column], kind="stable")[:first]
-            found[name] = float(np.mean(labels[likeliest] == name))
-    return found
+            precisions[name] = float(np.mean(labels[likeliest] == name))
+    return precisions
 
 
 def _shuffled(net: TrainedNet) -> TrainedNet:

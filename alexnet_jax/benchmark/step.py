@@ -21,10 +21,11 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from alexnet_jax import runtime
+from alexnet_jax import extras, runtime
 from alexnet_jax.benchmark import breakdown, timing
 from alexnet_jax.benchmark.timing import UNIT, Rates, Row
 from alexnet_jax.errors import UsageError
+from alexnet_jax.files import check_parent
 from alexnet_jax.model import architectures, inputs, network, sharding
 from alexnet_jax.model.shapes import layer_shapes
 from alexnet_jax.model.specs import Architecture
@@ -46,11 +47,13 @@ def run(config: ConfigDict, peer: str, output: Path) -> None:
     An `output` that ends in .png or .svg is a figure; the JSON lies next to it.
 
     Raises:
-      UsageError: an unknown or missing peer, a folder that is not there.
+      UsageError: an unknown or missing peer, a folder that is not there, or a figure without matplotlib.
     """
     figure = output if output.suffix.lower() in (".png", ".svg") else None
     output = output.with_suffix(".json") if figure else output
-    timing.check_output(output)
+    check_parent(output)
+    if figure is not None:
+        extras.require("pages", f"--output={figure}")
     if peer not in ("", "torch"):
         raise UsageError(f"--peer={peer}: benchmark step compares with torch")
     if peer and importlib.util.find_spec("torch") is None:

@@ -6,9 +6,11 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
+from alexnet_jax import drawing
 from alexnet_jax.benchmark.timing import UNIT, Row
 
 
+@drawing.default_style()
 def draw(rows: Sequence[Row], path: Path) -> None:
     """Draw images a second and the peers', and where a step's layers spend their time.
 

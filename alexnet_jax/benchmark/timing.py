@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from alexnet_jax import runtime
-from alexnet_jax.errors import UsageError
 from alexnet_jax.files import write_text
 from alexnet_jax.progress import Progress
 
@@ -146,24 +145,18 @@ def _spread(entry: Row, side: str) -> str:
 
 
 @contextlib.contextmanager
-def child_process(serve: Callable[..., None], *given: Any) -> Iterator[Any]:
-    """Run `serve(pipe, *given)` in a spawned process until the block ends; give this end of the pipe."""
+def child_process(serve: Callable[..., None], *arguments: Any) -> Iterator[Any]:
+    """Run `serve(pipe, *arguments)` in a spawned process until the block ends; give this end of the pipe."""
     context = get_context("spawn")
-    here, there = context.Pipe()
-    process = context.Process(target=serve, args=(there, *given), daemon=True)
+    ours, theirs = context.Pipe()
+    process = context.Process(target=serve, args=(theirs, *arguments), daemon=True)
     process.start()
-    there.close()
+    theirs.close()
     try:
-        yield here
+        yield ours
     finally:
         process.kill()
         process.join()
-
-
-def check_output(path: Path) -> None:
-    """Raise UsageError when the folder of benchmark.json is not there."""
-    if not path.parent.is_dir():
-        raise UsageError(f"--output={path}: the folder {path.parent} does not exist")
 
 
 def write(path: Path, rows: Sequence[Row]) -> None:

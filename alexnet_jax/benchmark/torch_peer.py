@@ -132,9 +132,9 @@ class LocallyConnected(nn.Module):
 
     def __init__(self, layer: specs.Local, shape: Shapes):
         super().__init__()
-        _, rows, columns, size, _, seen, features = shape.kernel
+        _, rows, columns, size, _, in_channels, features = shape.kernel
         self.size, self.pad, self.output = size, layer.pad, (features, rows, columns)
-        self.weight = nn.Parameter(torch.empty(rows * columns, seen * size * size, features))
+        self.weight = nn.Parameter(torch.empty(rows * columns, in_channels * size * size, features))
         self.bias = nn.Parameter(torch.empty(rows * columns, features))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -164,20 +164,20 @@ class TorchNet(nn.Sequential):
 
     def __init__(self, architecture: Architecture, band: bool = False):
         super().__init__()
-        seen: tuple[int, ...] = (architecture.crop, architecture.crop, architecture.channels)
-        self.seen: dict[str, tuple[int, ...]] = {}  # what each layer reads
+        input_shape: tuple[int, ...] = (architecture.crop, architecture.crop, architecture.channels)
+        self.input_shapes: dict[str, tuple[int, ...]] = {}  # what each layer reads
         first = True
         for layer, shape in zip(architecture.layers, layer_shapes(architecture).values(), strict=True):
-            self.seen[layer.name] = seen
+            self.input_shapes[layer.name] = input_shape
             if isinstance(layer, specs.Dense) and not hasattr(self, "flatten"):
                 self.add_module("flatten", nn.Flatten())
             if shape.kernel:
-                module = _weighted(layer, seen, shape, architecture.towers, first)
+                module = _weighted(layer, input_shape, shape, architecture.towers, first)
                 first = False
             else:
-                module = _unweighted(layer, seen[-1], architecture.towers, band)
+                module = _unweighted(layer, input_shape[-1], architecture.towers, band)
             self.add_module(layer.name, module)
-            seen = shape.output
+            input_shape = shape.output
 
     def load(self, params: Mapping[str, Mapping[str, np.ndarray]]) -> None:
         """Copy parameters in the package's own layout, {layer: {'kernel', 'bias'}}, into the modules."""
@@ -193,21 +193,23 @@ class TorchNet(nn.Sequential):
                     module.weight.copy_(patches.reshape(module.weight.shape))
                     module.bias.copy_(bias[0].flatten(0, 1))
                 else:
-                    _load_dense(module, kernel, bias, self.seen[name])
+                    _load_dense(module, kernel, bias, self.input_shapes[name])
 
 
-def _weighted(layer: Layer, seen: tuple[int, ...], shape: Shapes, towers: int, first: bool) -> nn.Module:
-    """Return the module of a layer with weights that reads values of the shape `seen`."""
+def _weighted(
+    layer: Layer, input_shape: tuple[int, ...], shape: Shapes, towers: int, first: bool
+) -> nn.Module:
+    """Return the module of a layer with weights that reads values of the shape `input_shape`."""
     if isinstance(layer, specs.Conv):
         if not first and layer.pad[0] != layer.pad[1]:
             raise UsageError(f"{layer.name}: the PyTorch net pads all sides alike")
         groups = 1 if first or layer.reads == "both" else towers
         pad = 0 if first else layer.pad[0]
-        return nn.Conv2d(seen[2], layer.features, layer.kernel, layer.stride, pad, groups=groups)
+        return nn.Conv2d(input_shape[2], layer.features, layer.kernel, layer.stride, pad, groups=groups)
     if isinstance(layer, specs.Local):
         return LocallyConnected(layer, shape)
     assert isinstance(layer, specs.Dense)
-    inputs = int(np.prod(seen))
+    inputs = int(np.prod(input_shape))
     if first or layer.reads != "own":
         return nn.Linear(inputs, layer.features)
     return Towers([nn.Linear(inputs // towers, layer.features // towers) for _ in range(towers)])
@@ -232,10 +234,10 @@ def _unweighted(layer: Layer, channels: int, towers: int, band: bool) -> nn.Modu
     raise AssertionError(f"{layer.name} has weights")
 
 
-def _load_dense(module: Any, kernel: Tensor, bias: Tensor, seen: tuple[int, ...]) -> None:
+def _load_dense(module: Any, kernel: Tensor, bias: Tensor, input_shape: tuple[int, ...]) -> None:
     """Copy kernels (T, inputs, outputs) of inputs flattened (H, W, C) into weights over inputs (C, H, W)."""
-    if len(seen) == 3:
-        height, width, _ = seen
+    if len(input_shape) == 3:
+        height, width, _ = input_shape
         kernel = kernel.unflatten(1, (height, width, -1)).permute(0, 3, 1, 2, 4).flatten(1, 3)
     if isinstance(module, Towers):
         each: Any = module.each

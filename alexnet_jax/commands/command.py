@@ -19,7 +19,7 @@ class Command:
 
     Attributes:
       text: the docstring of its file: '`name`: what it does, in one line.', after an empty line more, and two
-        lines below 'Examples:' that may stand after `python -m alexnet_jax.main`. The name is a verb
+        lines below 'Examples:' that may stand after `program.command()`. The name is a verb
         ('predict'), a verb and its kind ('benchmark step'), or a verb and the flag that makes it another
         ('report --explore').
       run: does it and returns the exit code. It imports what is heavy (JAX, TFDS) itself, so that help and

@@ -20,8 +20,8 @@ def run(request: Request) -> int:
     """Print what there is; return 1 where something would stop the run."""
     from alexnet_jax.commands import doctor_report
 
-    given = request.flags.workdir
-    text, healthy = doctor_report.report(request.config or None, Path(given[0]) if given else None)
+    workdirs = request.flags.workdir
+    text, healthy = doctor_report.report(request.config or None, Path(workdirs[0]) if workdirs else None)
     print(text)
     return 0 if healthy else 1
 

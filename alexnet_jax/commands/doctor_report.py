@@ -1,11 +1,11 @@
 """What `doctor` says: what would stop a run, and the state of one. Nothing is compiled or written."""
 
-import importlib.metadata
 import json
 import os
 import platform
 import shutil
 import time
+from importlib import metadata
 from math import prod
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 from packaging.requirements import Requirement
 
+from alexnet_jax import extras
 from alexnet_jax.errors import RunFailure, UsageError
 from alexnet_jax.model.shapes import layer_shapes
 from alexnet_jax.model.specs import Architecture
@@ -24,7 +25,6 @@ from alexnet_jax.workdir.lock import is_locked
 from alexnet_jax.workdir.log import lines_until
 
 PACKAGES = ("jax", "flax", "optax", "orbax-checkpoint", "tensorflow-datasets", "grain", "ml-collections")
-ROOT = Path(__file__).parents[2]
 
 
 def report(config: ConfigDict | None, workdir: Path | None = None) -> tuple[str, bool]:
@@ -48,32 +48,39 @@ def report(config: ConfigDict | None, workdir: Path | None = None) -> tuple[str,
 
 
 def _versions() -> tuple[list[str], list[str]]:
-    """Return lines about Python, the packages that are needed, and the devices; and problems."""
+    """Return lines about Python, the packages that are needed, the extras and the devices; and problems."""
     problems, outside, installed = [], [], {}
-    for text in _requirements():
-        requirement = Requirement(text)
+    for requirement in map(Requirement, extras.requirements()):
+        marker = requirement.marker
+        if marker and not any(marker.evaluate({"extra": extra}) for extra in extras.EXTRAS):
+            continue  # JAX's own extras
         try:
-            version = installed[requirement.name] = importlib.metadata.version(requirement.name)
-        except importlib.metadata.PackageNotFoundError:
-            problems.append(f"the package {requirement.name} is missing: pip install -r requirements.txt")
+            version = installed[requirement.name] = metadata.version(requirement.name)
+        except metadata.PackageNotFoundError:
+            if marker is None:
+                problems.append(f"the package {requirement.name} is missing: {extras.install()}")
             continue
         if not requirement.specifier.contains(version, prereleases=True):
             outside.append(f"{requirement.name} {version} (tested: {requirement.specifier})")
     devices = jax.devices()
     shown = ", ".join(f"{name} {installed[name]}" for name in PACKAGES if name in installed)
     lines = [f"Python {platform.python_version()}, {shown}"]
+    lines += _extras()
     if outside:
         lines.append(f"versions that were not tested: {', '.join(outside)}")
     lines.append(f"devices: {len(devices)} x {devices[0].device_kind} ({devices[0].platform})")
     return lines, problems
 
 
-def _requirements() -> list[str]:
-    path = ROOT / "requirements.txt"
-    if not path.is_file():
-        return list(PACKAGES)
-    lines = (line.partition("#")[0].strip() for line in path.read_text().splitlines())
-    return [line for line in lines if line]
+def _extras() -> list[str]:
+    """Return a line about the extras that are installed, and one about each that is not."""
+    missing = {extra: extras.missing(extra) for extra in extras.EXTRAS}
+    there = ", ".join(extra for extra, modules in missing.items() if not modules)
+    return [f"extras: {there or 'none'}"] + [
+        f"extra {extra}, which needs {' and '.join(modules)}, is not installed: {extras.install(extra)}"
+        for extra, modules in missing.items()
+        if modules
+    ]
 
 
 def _clock(paths: list[Path], problems: list[str]) -> str:
@@ -114,9 +121,9 @@ def _data(run: setup.RunSetup) -> list[str]:
     lines = []
     for split in dict.fromkeys((run.config.data.train_split, run.config.data.validation_split)):
         if split:
-            found = run.dataset.records(split)
-            found.image(len(found) - 1)
-            lines.append(f"data: {len(found):,} images in {split!r} of {run.dataset.folder}")
+            records = run.dataset.records(split)
+            records.image(len(records) - 1)
+            lines.append(f"data: {len(records):,} images in {split!r} of {run.dataset.folder}")
     return lines
 
 

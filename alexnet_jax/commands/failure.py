@@ -3,7 +3,7 @@
 import sys
 import traceback
 
-from alexnet_jax import distributed
+from alexnet_jax import distributed, program
 from alexnet_jax.errors import RunFailure, UsageError
 
 
@@ -23,5 +23,5 @@ def report(error: BaseException, debug: bool) -> int:
         text = f"{type(error).__name__}: {first} (--debug shows the traceback){distributed.explain()}"
     if debug:
         traceback.print_exception(error)
-    print(f"alexnet_jax: {distributed.prefix()}{text}", file=sys.stderr)
+    print(f"{program.name()}: {distributed.prefix()}{text}", file=sys.stderr)
     return code

@@ -63,7 +63,8 @@ class Flag:
 
 CONFIG = Flag(
     "config",
-    "A config file; default: that of the run in --workdir. --config.key=value changes one of its keys.",
+    "A config file, or the name of a config that comes along, such as imagenet; default: that of the run in "
+    "--workdir. --config.key=value changes one of its keys.",
     "config",
     "configs/X.py",
 )

@@ -3,12 +3,12 @@
 import textwrap
 from collections.abc import Collection, Iterable, Sequence
 
+from alexnet_jax import program
 from alexnet_jax.commands import table
 from alexnet_jax.commands.command import Command
 from alexnet_jax.commands.flags import Flag
 
 WIDTH = 100
-PROGRAM = "python -m alexnet_jax.main"
 
 
 def text(arguments: Sequence[str], switches: Collection[str]) -> str:
@@ -29,11 +29,11 @@ def _of_program() -> str:
         [
             "AlexNet (Krizhevsky, Sutskever, Hinton 2012) in JAX.",
             "",
-            f"  {PROGRAM} [verb] [--config=configs/X.py] [--workdir=DIR] [--config.key=value ...] [files]",
+            f"  {program.command()} [verb] [--config=X] [--workdir=DIR] [--config.key=value ...] [files]",
             "",
             *_columns("Verbs", ((command.name, command.help) for command in table.COMMANDS)),
             "",
-            f"{PROGRAM} VERB --help lists the flags of one; --version prints the version.",
+            f"{program.command()} VERB --help lists the flags of one; --version prints the version.",
             "Without a verb and with --config it is train.",
         ]
     )
@@ -44,24 +44,24 @@ def _of_kinds(verb: str, commands: Sequence[Command]) -> str:
         [
             f"{verb}: one of {len(commands)} kinds",
             "",
-            f"  {PROGRAM} {verb} KIND [--name=value ...]",
+            f"  {program.command()} {verb} KIND [--name=value ...]",
             "",
             *_columns("Kinds", ((command.name, command.help) for command in commands)),
             "",
             *_examples(command.examples[0] for command in commands[:2]),
             "",
-            f"{PROGRAM} {verb} KIND --help lists the flags of one.",
+            f"{program.command()} {verb} KIND --help lists the flags of one.",
         ]
     )
 
 
 def _of_command(command: Command) -> str:
     others = [other for other in table.of_verb(command.words[0]) if other is not command]
-    usage = " ".join([PROGRAM, command.name, *filter(None, [command.arguments]), "[--name=value ...]"])
+    words = [program.command(), command.name, *filter(None, [command.arguments]), "[--name=value ...]"]
     lines = [
         f"{command.name}: {command.help}",
         "",
-        f"  {usage}",
+        f"  {' '.join(words)}",
         "",
         textwrap.fill(command.details, WIDTH),
         "",
@@ -79,7 +79,7 @@ def _typed(flag: Flag) -> str:
 
 
 def _examples(examples: Iterable[str]) -> list[str]:
-    return ["Examples:", *(f"  {PROGRAM} {example}" for example in examples)]
+    return ["Examples:", *(f"  {program.command()} {example}" for example in examples)]
 
 
 def _columns(title: str, rows: Iterable[tuple[str, str]]) -> list[str]:

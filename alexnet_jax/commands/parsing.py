@@ -13,6 +13,7 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 import alexnet_jax
+from alexnet_jax import program
 from alexnet_jax.commands import manual, table
 from alexnet_jax.commands.command import Command, Request
 from alexnet_jax.config import find, io, resolve
@@ -54,8 +55,8 @@ def parse(argv: Sequence[str]) -> Request:
         raise UsageError(_one_line(error)) from None
     if not words:
         raise UsageError(
-            "type a verb, such as: python -m alexnet_jax.main train --config=configs/digits.py "
-            "--source=digits; python -m alexnet_jax.main --help lists them all"
+            f"type a verb, such as: {program.command()} train --config=configs/digits.py --source=digits; "
+            f"{program.command()} --help lists them all"
         )
     _answer_questions(words)
     arguments = [word.value for word in words if not word.name]
@@ -103,7 +104,7 @@ def _switched_on(words: Sequence[Word]) -> set[str]:
 def _answer_questions(words: Sequence[Word]) -> None:
     names = {word.name for word in words}
     if VERSION in names:
-        print(f"alexnet_jax {alexnet_jax.__version__}")
+        print(f"{program.name()} {alexnet_jax.__version__}")
         raise SystemExit(0)
     if names & set(HELP):
         print(manual.text([word.value for word in words if not word.name], _switched_on(words)))
@@ -112,9 +113,9 @@ def _answer_questions(words: Sequence[Word]) -> None:
 
 def _check_flags(command: Command, words: Sequence[Word]) -> None:
     """Check that the command reads each flag that was given, and how often it was given."""
-    given = [word.name for word in words]
+    names = [word.name for word in words]
     reads = {flag.name: flag for flag in command.flags}
-    for name in given:
+    for name in names:
         readers = table.readers(name.partition(".")[0])
         if readers and command not in readers:
             raise UsageError(
@@ -122,22 +123,22 @@ def _check_flags(command: Command, words: Sequence[Word]) -> None:
                 f"{', '.join(reader.name for reader in readers)}"
             )
     for name, flag in reads.items():
-        if flag.kind in ("paths", "config") and not flag.repeated and given.count(name) > 1:
-            raise UsageError(f"{command.name} takes one --{name}, not {given.count(name)}")
-        if flag.excludes and name in given and flag.excludes in given:
+        if flag.kind in ("paths", "config") and not flag.repeated and names.count(name) > 1:
+            raise UsageError(f"{command.name} takes one --{name}, not {names.count(name)}")
+        if flag.excludes and name in names and flag.excludes in names:
             raise UsageError(f"{command.name} takes --{flag.excludes} or --{name}, not both")
 
 
 def _find_config(command: Command, words: Sequence[Word]) -> tuple[ConfigDict | None, list[Path]]:
     """Return the config that the flags name, for a command that reads one, and the workdirs."""
-    given = {
+    locations = {
         name: [os.path.expanduser(w.value) for w in words if w.name == name] for name in ("config", "workdir")
     }
-    workdirs = list(map(Path, given["workdir"]))
+    workdirs = list(map(Path, locations["workdir"]))
     if "config" not in {flag.name for flag in command.flags}:
         return None, workdirs
-    if given["config"]:
-        file = given["config"][0]
+    if locations["config"]:
+        file = locations["config"][0]
         try:
             return find.load_file(file), workdirs or [Path("runs") / Path(file).stem]
         except UsageError as error:

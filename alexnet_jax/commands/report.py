@@ -11,6 +11,7 @@ Examples:
 
 from dataclasses import replace
 
+from alexnet_jax import extras
 from alexnet_jax.commands import start_up
 from alexnet_jax.commands.command import TRAINED_NET, Command, Request
 from alexnet_jax.commands.flags import CHECKPOINT, CONFIG, WORKDIR
@@ -18,6 +19,7 @@ from alexnet_jax.commands.flags import CHECKPOINT, CONFIG, WORKDIR
 
 def run(request: Request) -> int:
     """Write the page and print where it is, and what is missing from it."""
+    extras.require("pages", "report")
     start_up.before_jax(request.config)
     from alexnet_jax.report import page
 

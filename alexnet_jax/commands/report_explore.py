@@ -8,6 +8,7 @@ Examples:
   report --explore --workdir=runs/digits --checkpoint=last
 """
 
+from alexnet_jax import extras
 from alexnet_jax.commands import start_up
 from alexnet_jax.commands.command import TRAINED_NET, Command, Request
 from alexnet_jax.commands.flags import CHECKPOINT, CONFIG, WORKDIR, Flag
@@ -16,6 +17,7 @@ from alexnet_jax.workdir import layout
 
 def run(request: Request) -> int:
     """Write the page and print where it is."""
+    extras.require("pages", "report --explore")
     start_up.before_jax(request.config)
     from alexnet_jax.inference import explorer_data
     from alexnet_jax.report import explorer

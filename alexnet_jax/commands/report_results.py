@@ -10,12 +10,14 @@ Examples:
 
 from dataclasses import replace
 
+from alexnet_jax import extras
 from alexnet_jax.commands.command import Command, Request
 from alexnet_jax.commands.flags import WORKDIR, Flag
 
 
 def run(request: Request) -> int:
     """Record the runs and write the table of all that are recorded."""
+    extras.require("pages", "report --results")
     from alexnet_jax.report import results, results_page
 
     print("\n".join([*results.record(request.workdirs), results_page.write()]))

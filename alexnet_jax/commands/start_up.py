@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ml_collections import ConfigDict
 
-from alexnet_jax import runtime
+from alexnet_jax import program, runtime
 from alexnet_jax.commands.command import Request
 from alexnet_jax.errors import UsageError
 
@@ -37,7 +37,7 @@ def _keep_compiled_programs() -> None:
     try:
         folder = runtime.compilation_cache()
     except UsageError as error:
-        print(f"alexnet_jax: {error}", file=sys.stderr)
+        print(f"{program.name()}: {error}", file=sys.stderr)
         return
     if folder:
         os.environ["JAX_COMPILATION_CACHE_DIR"] = folder
@@ -55,7 +55,7 @@ def load_net(request: Request) -> "TrainedNet":
     net = trained.load(request.workdir, request.config, request.flags.checkpoint)
     changed = [f"{key}={value}" for key, value in net.changed().items() if key.startswith("config.")]
     if changed:
-        print(f"{request.workdir} was not trained so: {', '.join(changed)}", file=sys.stderr)
+        print(f"{request.workdir} was not trained with {', '.join(changed)}", file=sys.stderr)
     return net
 
 
@@ -65,7 +65,7 @@ def views(request: Request) -> int:
     Raises:
       UsageError: neither 1 nor 10.
     """
-    given: int = request.flags.views
-    if given not in (0, 1, 10):
-        raise UsageError(f"--views={given}: it must be 1 or 10")
-    return given or int(request.config.evaluate.views)
+    asked: int = request.flags.views
+    if asked not in (0, 1, 10):
+        raise UsageError(f"--views={asked}: it must be 1 or 10")
+    return asked or int(request.config.evaluate.views)

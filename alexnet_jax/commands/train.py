@@ -12,7 +12,7 @@ Examples:
 import os
 import sys
 
-from alexnet_jax import distributed
+from alexnet_jax import distributed, program
 from alexnet_jax.commands import start_up
 from alexnet_jax.commands.command import CONFIG_FILE, Command, Request
 from alexnet_jax.commands.flags import CONFIG, MERGE, PART, SOURCE, STRICT, WORKDIR, Flag
@@ -38,8 +38,8 @@ def run(request: Request) -> int:
 
     code = loop.train(config, request.workdir, flags.profile)
     if code == 0 and distributed.is_primary():
-        python = os.path.relpath(sys.executable)
-        print(f"next: {python} -m alexnet_jax.main evaluate --workdir={request.workdir}")
+        typed = program.command().replace("python", os.path.relpath(sys.executable))
+        print(f"next: {typed} evaluate --workdir={request.workdir}")
     return code
 
 

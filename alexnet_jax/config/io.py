@@ -7,9 +7,11 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from alexnet_jax.config import resolve
 from alexnet_jax.errors import UsageError
-from alexnet_jax.files import write_text
+from alexnet_jax.files import read_bounded, write_text
 
+MAX_BYTES = 4 * 2**20  # of a config.json; one with 21,841 class names has a quarter
 # Keys that runs saved by the first versions do not have, with what those did.
 _ADDED = {
     "optimizer": {"trust_coefficient": 0.001},
@@ -44,18 +46,20 @@ def save(path: Path, config: ConfigDict, **metadata: Any) -> None:
 def load(path: Path) -> tuple[ConfigDict, dict[str, Any]]:
     """Read what `save` wrote: the config, and its metadata.
 
+    Relative paths, which the first versions saved, are taken from the current folder, as those did.
+
     Raises:
       UsageError: the file is missing, is not JSON or holds no config.
     """
     try:
-        tree = json.loads(path.read_text(encoding="utf-8"))
+        tree = json.loads(read_bounded(path, MAX_BYTES).decode())
         if not isinstance(tree, dict) or not isinstance(tree.get("config"), dict):
             raise ValueError("it holds no table of keys")
         config = tree.pop("config")
         for section, added in _ADDED.items():
             if section in config:
                 config[section] = added | config[section]
-        return from_json(config), tree
+        return resolve.absolute_paths(from_json(config)), tree
     except FileNotFoundError:
         raise UsageError(f"{path} does not exist: {path.parent} is not the workdir of a run") from None
     except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:

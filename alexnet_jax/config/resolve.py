@@ -5,23 +5,34 @@ What depends on the data is filled in when the dataset is known, by `resolve`.
 """
 
 import math
+import os
 from collections.abc import Mapping
 from typing import Any
 
 from ml_collections import ConfigDict, FrozenConfigDict
 
-from alexnet_jax.config import schema
+from alexnet_jax.config import compatibility, schema
 from alexnet_jax.errors import UsageError
 
 
 def freeze(config: ConfigDict) -> FrozenConfigDict:
-    """Return a checked config that nothing can change.
+    """Return a checked config that nothing can change, its paths absolute.
 
     Raises:
       UsageError: a key that is unknown, missing or of a value that it may not hold.
     """
     schema.check(config)
-    return FrozenConfigDict(config)
+    return FrozenConfigDict(absolute_paths(config))
+
+
+def absolute_paths(config: ConfigDict) -> ConfigDict:
+    """Return a copy of a config with each path in it absolute, `~` expanded: it means the same everywhere."""
+    copy = ConfigDict(config.to_dict())
+    paths = {key: value for key, value in compatibility.flatten(config).items() if key in schema.PATHS}
+    copy.update_from_flattened_dict(
+        {key: os.path.abspath(os.path.expanduser(path)) for key, path in paths.items() if path}
+    )
+    return copy
 
 
 def replace(config: ConfigDict, changes: Mapping[str, Any]) -> FrozenConfigDict:

@@ -2,6 +2,9 @@
 
 `configs/imagenet.py` holds every key with the paper's value. The arguments in `config.model` belong to the
 architecture and are checked by `model.architectures`.
+
+Every number has an upper bound, beyond what anybody has use for: a workdir's config may be somebody else's,
+and nothing that is asked of it should take all memory or never end.
 """
 
 import itertools
@@ -12,7 +15,14 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from alexnet_jax.errors import UsageError
+from alexnet_jax.progress import printable
 
+MOST = 10**9  # of any number that no smaller bound holds
+MAX_SIDE = 4096  # of an image in pixels: its float32 values take 200 MB
+MAX_BATCH = 2**17  # ImageNet has been trained with up to 2**16
+MAX_THREADS = 1024  # a machine has fewer cores
+MAX_PAIRS = 1000  # of a schedule
+MAX_TEXT = 4096  # of a path: Linux allows no longer ones
 # A training loss that is not this share below ln(classes) is no better than guessing.
 FLAT_LOSS_TOLERANCE = 0.02
 
@@ -31,24 +41,38 @@ def _choice(*values: str) -> Key:
 
 
 def _pairs(value: Any) -> bool:
-    return all(
-        isinstance(pair, tuple)
-        and len(pair) == 2
-        and all(isinstance(x, (int, float)) and x >= 0 for x in pair)
-        for pair in value
-    ) and all(first[0] < second[0] for first, second in itertools.pairwise(value))
+    return (
+        all(
+            isinstance(pair, tuple)
+            and len(pair) == 2
+            and all(isinstance(x, (int, float)) and 0 <= x <= MOST for x in pair)
+            for pair in value[: MAX_PAIRS + 1]
+        )
+        and len(value) <= MAX_PAIRS
+        and all(first[0] < second[0] for first, second in itertools.pairwise(value))
+    )
 
 
-_TEXT = Key(str, lambda v: True, "a text")
-_NAME = Key(str, lambda v: v.isidentifier() and v.islower(), "a name of small letters, digits and _")
-_SPLIT = Key(str, lambda v: v != "", "a TFDS split such as 'train[:90%]'")
+def _whole(least: int, most: int) -> Key:
+    return Key(int, lambda v: least <= v <= most, f"a whole number from {least} to {most}")
+
+
+_PATH = Key(str, lambda v: len(v) <= MAX_TEXT, f"a path of at most {MAX_TEXT} letters")
+_NAME = Key(
+    str,
+    lambda v: v.isidentifier() and v.islower() and len(v) <= 100,
+    "a name of lower-case letters, digits and _, of at most 100",
+)
+_SPLIT = Key(str, lambda v: 0 < len(v) <= MAX_TEXT, "a TFDS split such as 'train[:90%]'")
 _FLAG = Key(bool, lambda v: True, "True or False")
-_POSITIVE = Key(int, lambda v: v >= 1, "a whole number of at least 1")
-_COUNT = Key(int, lambda v: v >= 0, "a whole number of at least 0")
-_RATE = Key(float, lambda v: 0 <= v < float("inf"), "a number of at least 0")
-_LENGTH = Key(float, lambda v: 0 < v < float("inf"), "a number above 0")
+_POSITIVE = _whole(1, MOST)
+_COUNT = _whole(0, MOST)
+_BATCH = _whole(1, MAX_BATCH)
+_SIDE = _whole(1, MAX_SIDE)
+_RATE = Key(float, lambda v: 0 <= v <= MOST, f"a number from 0 to {MOST}")
+_LENGTH = Key(float, lambda v: 0 < v <= MOST, f"a number above 0, at most {MOST}")
 
-_PAIRS = Key(tuple, _pairs, "pairs ((epoch, learning rate), ...), ascending")
+_PAIRS = Key(tuple, _pairs, f"pairs ((epoch, learning rate), ...), ascending, at most {MAX_PAIRS}")
 
 # A row of config.optimizer.per_layer: any of these.
 _PER_LAYER = {
@@ -62,33 +86,37 @@ _PER_LAYER = {
 }
 
 SCHEMA: dict[str, Any] = {
-    "seed": Key(int, lambda v: 0 <= v < 2**32, "a whole number from 0 to 2**32 - 1"),
+    "seed": _whole(0, 2**32 - 1),
     "data": {
         "name": _NAME,
-        "dir": _TEXT,
-        "size": _POSITIVE,
-        "crop": _POSITIVE,
+        "dir": _PATH,
+        "size": _SIDE,
+        "crop": _SIDE,
         "channels": Key(int, lambda v: v in (1, 3), "1 or 3"),
         "train_split": _SPLIT,
-        "validation_split": Key(str, lambda v: True, "a TFDS split, or '' for none"),
+        "validation_split": Key(str, lambda v: len(v) <= MAX_TEXT, "a TFDS split, or '' for none"),
         "test_split": _SPLIT,
-        "batch_size": _POSITIVE,
+        "batch_size": _BATCH,
         "random_crop": _FLAG,
         "flip": _FLAG,
         "lighting": _RATE,
         "lighting_form": _choice("standard_deviation", "eigenvalue"),
         "lighting_divisor": _LENGTH,
-        "lighting_off": Key(tuple, _pairs, "pairs of epochs ((from, to), ...), ascending"),
-        "crop_sharing": _POSITIVE,
+        "lighting_off": Key(
+            tuple, _pairs, f"pairs of epochs ((from, to), ...), ascending, at most {MAX_PAIRS}"
+        ),
+        "crop_sharing": _BATCH,
         "mean": _choice("centre", "crop", "rgb", "none"),
         "input_std": Key(
-            tuple, lambda v: len(v) in (1, 3) and all(x > 0 for x in v), "one or three numbers above 0"
+            tuple,
+            lambda v: len(v) in (1, 3) and all(_fits(x, _LENGTH) for x in v),
+            f"one or three numbers above 0, at most {MOST}",
         ),
         "exif_rotation": _FLAG,
         "format": _choice("jpeg", "raw"),
-        "quality": Key(int, lambda v: 1 <= v <= 100, "a whole number from 1 to 100"),
-        "threads": _COUNT,
-        "workers": Key(int, lambda v: v >= -1, "a whole number of at least -1"),
+        "quality": _whole(1, 100),
+        "threads": _whole(0, MAX_THREADS),
+        "workers": _whole(-1, MAX_THREADS),
     },
     "model": None,
     "optimizer": {
@@ -112,24 +140,33 @@ SCHEMA: dict[str, Any] = {
         "power": _LENGTH,
         "warmup_epochs": _RATE,
         "batch_scaling": _choice("none", "linear", "square_root"),
-        "base_batch_size": _POSITIVE,
+        "base_batch_size": _BATCH,
     },
     "train": {
-        "init_from": _TEXT,
+        "init_from": _PATH,
         "epochs": _LENGTH,
-        "accumulate_steps": _POSITIVE,
+        "accumulate_steps": _BATCH,
         "log_every_steps": _POSITIVE,
         "evaluate_every_epochs": _LENGTH,
         "flat_loss_steps": _COUNT,
         "deterministic": _FLAG,
     },
     "evaluate": {
-        "batch_size": _POSITIVE,
+        "batch_size": _BATCH,
         "views": Key(int, lambda v: v in (1, 10), "1 or 10"),
     },
     "mesh": {"data": _COUNT, "model": Key(int, lambda v: v in (0, 1, 2), "0, 1 or 2")},
     "checkpoint": {"every_epochs": _LENGTH, "keep": _POSITIVE},
 }
+
+# The keys that name a file or a folder, 'section.key'; empty: none.
+PATHS = tuple(
+    f"{section}.{key}"
+    for section, keys in SCHEMA.items()
+    if isinstance(keys, dict)
+    for key in keys
+    if keys[key] is _PATH
+)
 
 
 def check(config: ConfigDict) -> None:
@@ -140,9 +177,9 @@ def check(config: ConfigDict) -> None:
     """
     _check_section(config, SCHEMA, "config")
     for layer, row in config.optimizer.per_layer.items():
-        name = f"config.optimizer.per_layer.{layer}"
+        name = f"config.optimizer.per_layer.{printable(str(layer))[:100]}"
         if not isinstance(row, ConfigDict):
-            raise UsageError(f"{name}={row!r}: it must be {{key: value}} of {', '.join(_PER_LAYER)}")
+            raise UsageError(f"{name}={shown(row)}: it must be {{key: value}} of {', '.join(_PER_LAYER)}")
         _check_section(row, _PER_LAYER, name, partly=True)
     if not isinstance(config.model, ConfigDict) or "architecture" not in config.model:
         raise UsageError("config.model.architecture is missing: name a network such as 'alexnet_2012'")
@@ -195,7 +232,9 @@ def _check_section(section: ConfigDict, schema: Mapping[str, Any], path: str, pa
     """Check a section against its schema; `partly`: keys may be missing."""
     for key in section:
         if key not in schema:
-            raise UsageError(f"{path}.{key} is not a known key; there are: {', '.join(schema)}")
+            raise UsageError(
+                f"{path}.{printable(str(key))[:100]} is not a known key; there are: {', '.join(schema)}"
+            )
     for key, rule in schema.items():
         name = f"{path}.{key}"
         if key not in section:
@@ -205,11 +244,19 @@ def _check_section(section: ConfigDict, schema: Mapping[str, Any], path: str, pa
         value = section[key]
         if isinstance(rule, Mapping):
             if not isinstance(value, ConfigDict):
-                raise UsageError(f"{name} is a section of keys, not {value!r}")
+                raise UsageError(f"{name} is a section of keys, not {shown(value)}")
             _check_section(value, rule, name)
         elif rule is not None and not _fits(value, rule):
-            shown = value.to_dict() if isinstance(value, ConfigDict) else value
-            raise UsageError(f"{name}={shown!r}: it must be {rule.words}")
+            raise UsageError(f"{name}={shown(value)}: it must be {rule.words}")
+
+
+def shown(value: Any) -> str:
+    """Return a value for a message: in one line, and cut where it is long."""
+    if isinstance(value, int) and abs(value) >= 10**100:
+        return "a number of more than 100 digits"  # which Python may refuse to write
+    plain = value.to_dict() if isinstance(value, ConfigDict) else value
+    text = printable(repr(plain))
+    return text if len(text) <= 200 else f"{text[:200]}..."
 
 
 def _fits(value: Any, rule: Key) -> bool:

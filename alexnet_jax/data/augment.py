@@ -1,4 +1,4 @@
-"""Which crop, flip and lighting a record gets, and where the views of a test lie (section 4.1): pure numpy.
+"""Decide which crop, flip and lighting a record gets, and which ten views a test (section 4.1), in numpy.
 
 Every decision is a function of the seed, the epoch and the record (or the group that shares a crop), so
 that it does not depend on threads, processes or devices. Whole batches are decided at once: a generator
@@ -11,12 +11,17 @@ from ml_collections import ConfigDict
 from alexnet_jax.data.batch import Batch
 from alexnet_jax.data.statistics import Statistics
 
-# What random numbers are for; part of the counter, so that the two never share a number.
+# Part of the counter of the random generator, so that the two purposes never share a number.
 CROP_STREAM, LIGHTING_STREAM = 0, 1
 
 
 def decide(
-    data: ConfigDict, seed: int, statistics: Statistics, size: int, positions: np.ndarray, indices: np.ndarray
+    data: ConfigDict,
+    seed: int,
+    statistics: Statistics,
+    num_records: int,
+    positions: np.ndarray,
+    indices: np.ndarray,
 ) -> Batch[np.ndarray]:
     """Return what a training batch holds apart from its records (section 4.1).
 
@@ -24,14 +29,14 @@ def decide(
       data: `config.data`, for the keys of augmentation.
       seed: `config.seed`.
       statistics: of the training set, for its principal axes.
-      size: number of records in the split.
+      num_records: in the split.
       positions: int64 (B,), of the rows in the endless stream of records, see `data.order`.
       indices: int64 (B,), of their records.
 
     Returns:
       The fields `offset`, `flip`, `lighting` and `scale` of `Batch`.
     """
-    count, epochs = len(positions), positions // size
+    count, epochs = len(positions), positions // num_records
     if data.crop_sharing > 1:  # as 32 neighbours do in the 2012 source; a group of them needs no epoch
         groups = positions // data.crop_sharing
         crop_words = random_words(seed, CROP_STREAM, np.zeros_like(groups), groups)
@@ -45,7 +50,7 @@ def decide(
     if data.lighting:
         lit = np.ones(count, bool)
         for start, end in data.lighting_off:
-            lit &= (positions < start * size) | (positions >= end * size)
+            lit &= (positions < start * num_records) | (positions >= end * num_records)
         draws = normals(random_words(seed, LIGHTING_STREAM, epochs, indices))
         alpha = data.lighting * draws * lit[:, np.newaxis]
         lighting = lighting_offsets(alpha, statistics, data.lighting_form)

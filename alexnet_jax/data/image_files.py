@@ -11,7 +11,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from alexnet_jax import runtime
-from alexnet_jax.data.images import SUFFIXES, BadImage, resize_center_crop
+from alexnet_jax.data.images import SUFFIXES, BadImage, read_file, resize_center_crop
 from alexnet_jax.errors import UsageError
 
 PREFETCH_BATCHES = 2  # that are decoded while the device computes one
@@ -25,26 +25,26 @@ def find_images(arguments: list[str], verb: str) -> list[Path]:
       verb: the command, for messages.
 
     Raises:
-      UsageError: nothing was named, or a name leads to no image.
+      UsageError: nothing was named, or a name matches no image.
     """
     if not arguments:
         raise UsageError(f"{verb} needs images: files, folders or patterns such as 'photos/*.jpg'")
-    found: list[Path] = []
+    files: list[Path] = []
     for argument in arguments:
         path = Path(argument)
         if path.is_dir():
             inside = list_folder(path)
             if not inside:
                 raise UsageError(f"the folder {argument} holds no images ({', '.join(sorted(SUFFIXES))})")
-            found += inside
+            files += inside
         elif path.is_file():
-            found.append(path)
+            files.append(path)
         else:
             matches = [p for p in map(Path, sorted(glob.glob(argument, recursive=True))) if p.is_file()]
             if not matches:
-                raise UsageError(f"{argument} does not exist, or leads to no image")
-            found += matches
-    return list(dict.fromkeys(found))
+                raise UsageError(f"{argument} does not exist, or matches no image")
+            files += matches
+    return list(dict.fromkeys(files))
 
 
 def list_folder(folder: Path) -> list[Path]:
@@ -80,9 +80,9 @@ def decode_batches(files: Sequence[Path], data: ConfigDict, batch_size: int) -> 
     pool = ThreadPoolExecutor(data.threads or runtime.cores())
     try:
         for start in range(0, len(files), batch_size):
-            here = list(files[start : start + batch_size])
+            paths = list(files[start : start + batch_size])
             images = np.zeros((batch_size, data.size, data.size, data.channels), np.uint8)
-            waiting.append((here, pool.map(_read, here, images), images))
+            waiting.append((paths, pool.map(_read, paths, images), images))
             if len(waiting) > PREFETCH_BATCHES:
                 yield _finished(*waiting.popleft())
         while waiting:
@@ -99,7 +99,7 @@ def _read(path: Path, target: np.ndarray) -> str | None:
     """Decode a file into `target`; return why it could not be."""
     size, _, channels = target.shape
     try:
-        target[:] = resize_center_crop(path.read_bytes(), size, channels, exif_rotation=True)
+        target[:] = resize_center_crop(read_file(path), size, channels, exif_rotation=True)
         return None
     except (BadImage, OSError) as error:
         return str(error)

@@ -1,20 +1,55 @@
 """Encoded images to pixels: decoding, scaling and the centre crop, as the paper has them (section 2)."""
 
+import contextlib
 import io
+import os
 import warnings
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
+from alexnet_jax.data import memory
 from alexnet_jax.data.augment import center_offset
+from alexnet_jax.data.image_headers import TooLarge, check_encoded, decoding_bytes, turned_bytes
 
 # Pillow knows more: some start other programs (EPS), and nobody's images are in them.
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+MAX_IMAGE_BYTES = 256 * 2**20  # of one encoded image
+_PART = 2**18  # pixels that are converted at once
+_ORIENTATION = 274  # EXIF 2.3
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+# Damaged metadata and sizes of which Pillow warns are nothing that a user can act on: `image_headers` has the
+# limits. Here, once: what the standard library has for a block of code (catch_warnings) changes all threads.
+warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 class BadImage(Exception):
     """The bytes are not an image that can be used; the message says why."""
+
+
+def read_file(path: Path) -> bytes:
+    """Return the bytes of an image's file.
+
+    Raises:
+      BadImage: it is larger than any image. OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > MAX_IMAGE_BYTES:
+            raise BadImage(f"{size:,} bytes are more than the {MAX_IMAGE_BYTES:,} that an image may have")
+        return file.read(MAX_IMAGE_BYTES)
 
 
 def resize_center_crop(data: bytes, size: int, channels: int, exif_rotation: bool) -> np.ndarray:
@@ -34,21 +69,27 @@ def resize_center_crop(data: bytes, size: int, channels: int, exif_rotation: boo
       uint8 (size, size, channels).
 
     Raises:
-      BadImage: not an image, a truncated one, or one of absurd size (Pillow's limit, 179 megapixels).
+      BadImage: not an image, a truncated one, or one that takes more than `memory.BUDGET` to decode.
     """
-    whole = decode(data, channels, exif_rotation)
-    width, height = whole.size
-    short = min(width, height)
-    scaled = (max(round(width * size / short), size), max(round(height * size / short), size))
-    left, top = center_offset(scaled[0], size), center_offset(scaled[1], size)
-    across, down = width / scaled[0], height / scaled[1]
-    box = (left * across, top * down, (left + size) * across, (top + size) * down)
-    center = (
-        whole
-        if scaled == whole.size == (size, size)
-        else whole.resize((size, size), Image.Resampling.BICUBIC, box=box)
-    )
-    return np.asarray(center, np.uint8).reshape(size, size, channels)
+    with _decoded(data, "RGB" if channels == 3 else "L", exif_rotation) as whole:
+        width, height = whole.size
+        short = min(width, height)
+        scaled = (max(round(width * size / short), size), max(round(height * size / short), size))
+        left, top = center_offset(scaled[0], size), center_offset(scaled[1], size)
+        across, down = width / scaled[0], height / scaled[1]
+        # Where a side is 10**7 pixels, rounding may lead over the edge.
+        box = (
+            left * across,
+            top * down,
+            min((left + size) * across, width),
+            min((top + size) * down, height),
+        )
+        center = (
+            whole
+            if scaled == whole.size == (size, size)
+            else whole.resize((size, size), Image.Resampling.BICUBIC, box=box)
+        )
+        return np.asarray(center, np.uint8).reshape(size, size, channels)
 
 
 def decode(data: bytes, channels: int, exif_rotation: bool) -> Image.Image:
@@ -63,30 +104,94 @@ def decode(data: bytes, channels: int, exif_rotation: bool) -> Image.Image:
       Pillow's image in mode RGB or L.
 
     Raises:
-      BadImage: not an image, a truncated one, or one of absurd size (Pillow's limit, 179 megapixels).
+      BadImage: not an image, a truncated one, or one that takes more than `memory.BUDGET` to decode.
     """
+    with _decoded(data, "RGB" if channels == 3 else "L", exif_rotation) as whole:
+        return whole
+
+
+def read_size(data: bytes) -> tuple[int, int]:
+    """Return width and height of an encoded image, of which nothing is decoded; BadImage as `decode`."""
+    with _told():
+        return _open(data).size
+
+
+@contextlib.contextmanager
+def _decoded(data: bytes, mode: str, exif_rotation: bool) -> Iterator[Image.Image]:
+    """Decode an image to `mode`, RGB or L, at its own size; reserve its memory while the block runs."""
+    with _told():
+        image = _open(data)
+        needed = decoding_bytes(image, data, mode)
+        _check_memory(image, needed)
+        if exif_rotation:  # whether it must be turned may stand behind its pixels
+            needed = max(needed, turned_bytes(image.size, mode))
+        with memory.reserve(needed):
+            image.load()
+            turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1)) if exif_rotation else None
+            image = _converted(image, mode)
+            if turn is not None:
+                _check_memory(image, turned_bytes(image.size, mode))
+                image = image.transpose(turn)
+            yield image
+
+
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    """Turn whatever Pillow raises into a BadImage."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-                image.load()
-                whole = ImageOps.exif_transpose(image) if exif_rotation else image
-                return _plain(whole, "RGB" if channels == 3 else "L")
+        yield
     except UnidentifiedImageError:
         raise BadImage(f"not an image in one of the formats {', '.join(FORMATS)}") from None
-    except MemoryError:
+    except (MemoryError, BadImage):
         raise
     except Exception as error:  # Pillow's decoders raise whatever a damaged file leads them to
         raise BadImage(str(error) or type(error).__name__) from error
 
 
-def _plain(image: Image.Image, mode: str) -> Image.Image:
-    """`image` in `mode`, RGB or L: 16 bits scaled to 8, transparency laid on white."""
+def _open(data: bytes) -> Image.Image:
+    check_encoded(data)
+    return Image.open(io.BytesIO(data), formats=FORMATS)
+
+
+def _check_memory(image: Image.Image, needed: int) -> None:
+    if needed > memory.BUDGET:
+        raise TooLarge(
+            f"{image.width:,} x {image.height:,} pixels take {needed >> 20:,} MiB to decode, more than the "
+            f"{memory.BUDGET >> 20:,} MiB that an image may"
+        )
+
+
+def _converted(image: Image.Image, mode: str) -> Image.Image:
+    """`image` in `mode`, RGB or L, part by part: 16 bits scaled to 8, transparency laid on white."""
+    if image.mode == mode and "transparency" not in image.info:
+        return image
+    boxes = list(_boxes(image.size))
+    divisor = 1
+    if image.mode.startswith("I") and max(np.asarray(image.crop(box)).max() for box in boxes) > 255:
+        divisor = 257  # 16 bits to 8
+    if len(boxes) == 1:
+        return _plain(image, mode, divisor)
+    whole = Image.new(mode, image.size)
+    for box in boxes:
+        whole.paste(_plain(image.crop(box), mode, divisor), box)
+    return whole
+
+
+def _boxes(size: tuple[int, int]) -> Iterator[tuple[int, int, int, int]]:
+    """Boxes of at most `_PART` pixels that cover an image."""
+    across = min(size[0], _PART)
+    down = _PART // across
+    for top in range(0, size[1], down):
+        for left in range(0, size[0], across):
+            yield left, top, min(left + across, size[0]), min(top + down, size[1])
+
+
+def _plain(image: Image.Image, mode: str, divisor: int) -> Image.Image:
+    """`image` in `mode`, RGB or L; values of 16 or 32 bits are divided by `divisor`."""
     if image.mode in ("I;16", "I;16L", "I;16B", "I", "F"):
-        values = np.asarray(image, np.float64)
-        if image.mode != "F" and values.max(initial=0) > 255:
-            values = values / 257  # 16 bits to 8
-        image = Image.fromarray(np.clip(np.rint(values), 0, 255).astype(np.uint8))
+        values = np.asarray(image, np.float64) / divisor
+        with np.errstate(invalid="ignore"):  # a float that is no number
+            image = Image.fromarray(np.clip(np.rint(values), 0, 255).astype(np.uint8))
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")

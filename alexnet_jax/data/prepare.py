@@ -1,4 +1,4 @@
-"""A source becomes a dataset: square records in TFDS layout, class names, and statistics.
+"""Prepare a source as a dataset: square records in TFDS layout, class names, and statistics.
 
 Which record stands where is decided before any image is decoded (`tfds_layout`). A process makes a whole
 shard; a shard that is there is not made again. So the outcome is the same byte for byte on any number of
@@ -6,9 +6,9 @@ cores and machines and after any interruption.
 
 While it is made, a dataset <data_dir>/<name>/1.0.0 lies in `.1.0.0.partial` beside it:
 
-  1.0.0/     the shards that are whole; it is renamed to its final name at the end
-  work/      plan.json; <shard>.npz: counts, sums and rejects of each shard that is whole;
-             spool/: from a compressed tar, the images encoded already, in the order of the archive
+  1.0.0/     the finished shards; it is renamed to its final name at the end
+  work/      plan.json; <shard>.npz: counts, sums and rejects of each finished shard;
+             spool/: the images of a compressed tar, encoded, in the order of the archive
 """
 
 import contextlib
@@ -65,13 +65,13 @@ def prepare(
       UsageError: the source, or its parts, cannot be used. RunFailure: too many rejects, a full disk, or a
         process that died; what is done stays, and the same call resumes from there.
     """
-    which = parse_part(part)
+    parsed_part = parse_part(part)
     if merge and part:
         raise UsageError("--part makes shards and --merge registers them: give one of the two")
     folder = dataset_folder(config.data)
     partial = folder.with_name(f".{VERSION}.partial")
     if folder.is_dir():
-        print(f"{folder} is prepared already; remove it to prepare it anew")
+        print(f"{folder} is prepared already; remove it to prepare it again")
         shutil.rmtree(partial, ignore_errors=True)
         return folder
     job = PrepareJob(config.data, partial, strict)
@@ -79,15 +79,15 @@ def prepare(
         if merge:
             plan = job.read_plan()
         else:
-            plan = job.make(_open(source, strict, part), which)
-            if which:
-                print(f"part {which[0]} of {which[1]} is made; when all are: prepare --merge")
+            plan = job.make(_open(source, strict, part), parsed_part)
+            if parsed_part:
+                print(f"part {part} is made; when those from 0/{parsed_part[1]} on all are: prepare --merge")
                 return folder
         summary = job.finish(plan, folder)
     except OSError as error:
         full = "the disk is full; what is done stays: make room and give the same command"
-        words = full if error.errno == errno.ENOSPC else str(error)
-        raise RunFailure(f"{folder} cannot be prepared: {words}") from error
+        reason = full if error.errno == errno.ENOSPC else str(error)
+        raise RunFailure(f"{folder} cannot be prepared: {reason}") from error
     print(f"{folder}: {summary}")
     return folder
 
@@ -100,34 +100,34 @@ def parse_part(part: str) -> tuple[int, int] | None:
     """
     if not part:
         return None
-    number, slash, of = part.partition("/")
-    if not (slash and number.isdecimal() and of.isdecimal() and int(number) < int(of)):
+    index, slash, count = part.partition("/")
+    if not (slash and index.isdecimal() and count.isdecimal() and int(index) < int(count)):
         raise UsageError(f"--part={part}: write i/n with i from 0 to n - 1, such as 0/4")
-    return int(number), int(of)
+    return int(index), int(count)
 
 
 def _open(name: str, strict: bool, part: str) -> Source:
-    """Open a source and say how it was understood."""
+    """Open a source and print how it was understood."""
     source = open_source(name)
-    count = "" if source.entries is None else f", {len(source.entries):,} images"
+    count = f", {len(source.entries):,} images" if source.entries else ""
     print(f"{name}: {source.kind}{count}")
     for note in source.notes:
         if strict:
             raise UsageError(f"--strict: {note}")
         print(f"note: {note}")
-    if part and source.entries is None:
+    if part and source.is_stream:
         raise UsageError(
-            f"--part needs a source that can be read at any offset: unpack {name} to a .tar first"
+            f"--part needs a source that can be read at any offset: decompress {name} to a .tar first"
         )
     return source
 
 
 class PrepareJob:
-    """A dataset in the making.
+    """The making of one dataset, which resumes what an earlier process left.
 
     Args:
       data: `config.data`.
-      folder: where it lies until it is whole.
+      folder: the folder of the unfinished dataset.
       strict: whether an image that cannot be decoded is an error.
     """
 
@@ -140,25 +140,26 @@ class PrepareJob:
 
     @contextlib.contextmanager
     def lock(self, name: str = "lock") -> Iterator[None]:
-        """Keep a second process from making the same, while the block runs."""
+        """Hold a lock of the unfinished dataset; raise UsageError where another process holds it."""
         self.work.mkdir(parents=True, exist_ok=True)
         with (self.work / name).open("wb") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise UsageError(f"{self.folder} is being made by another process") from None
-            except OSError:  # a file system without locks: twice the work, and the same bytes
+            except OSError:  # a file system without locks: two processes would write the same bytes
                 pass
             yield
 
     def make(self, source: Source, part: tuple[int, int] | None) -> Plan:
-        """Make the shards that are not there, or those of a part: every n-th from the i-th on."""
+        """Write the shards that are missing: all, or those of part (i, n), every n-th from the i-th on."""
         with self.lock(f"lock-{part[0]}-of-{part[1]}" if part else "lock"):
             identity = self._identity(source)
             self._begin(identity, parted=part is not None)
-            if source.entries is None:
+            entries = source.entries
+            if entries is None:
                 self._fill_spool(source)
-            entries = self._spooled() if source.entries is None else source.entries
+                entries = self._spooled()
             plan = tfds_layout.make_plan(identity, source, entries, self.data, self.record_format)
             left = sum(len(shard) for shard in plan.shards if not self._is_made(shard))
             sums = len(plan.shards) * 4 * self.record_format.size**2 * self.record_format.channels
@@ -173,22 +174,22 @@ class PrepareJob:
         layout = [VERSION, shards.WRITER, tfds_layout.SHARD_BYTES, tfds_layout.MAX_SHARDS]
         layout += [CHUNK_IMAGES, CHUNK_BYTES]
         versions = [PIL.__version__, simplejpeg.__version__]
-        given = [layout, versions, self.data.name, astuple(self.record_format), source.identity()]
-        return hashlib.sha256(json.dumps(given).encode()).hexdigest()
+        inputs = [layout, versions, self.data.name, astuple(self.record_format), source.identity()]
+        return hashlib.sha256(json.dumps(inputs).encode()).hexdigest()
 
     def _begin(self, identity: str, parted: bool) -> None:
-        """Make the folders; begin anew when what lies there was made from something else."""
+        """Make the folders; remove unfinished work that was made from something else."""
         mark = self.work / "identity"
         if mark.exists() and mark.read_text() != identity:
             if parted:
                 raise UsageError(
-                    f"{self.folder} holds parts of another source or config or made with other versions of "
-                    "Pillow or simplejpeg: remove it, or use the same everywhere"
+                    f"{self.folder} holds parts of another source or config, or made with other versions "
+                    "of Pillow or simplejpeg: remove it, or use the same ones for all parts"
                 )
             with contextlib.ExitStack() as held:
-                for path in self.work.glob("lock-*"):  # a part that another process makes
+                for path in self.work.glob("lock-*"):  # held by a process that makes a part
                     held.enter_context(self.lock(path.name))
-                print("what was begun there was made from something else: it is begun anew")
+                print(f"{self.folder} was made from another source, config or version: its files are removed")
                 shutil.rmtree(self.shards, ignore_errors=True)
                 for path in self.work.iterdir():
                     if path.name != "lock":
@@ -198,10 +199,10 @@ class PrepareJob:
             files.write_text(mark, identity)
 
     def read_plan(self) -> Plan:
-        """Return the plan that parts were made by.
+        """Return the plan by which the parts were made.
 
         Raises:
-          UsageError: there is none, or its records hold something else than the config says.
+          UsageError: there is no plan, or its records hold something else than the config says.
         """
         try:
             plan = Plan.load(self.work / "plan.json")
@@ -220,7 +221,7 @@ class PrepareJob:
         if free < needed:
             raise UsageError(
                 f"{self.folder.parent} has {free / 2**30:.1f} GiB free and this needs about "
-                f"{needed / 2**30:.1f}: make room or set config.data.dir"
+                f"{needed / 2**30:.1f} GiB: make room or set config.data.dir"
             )
 
     def _stats_path(self, shard: Shard) -> Path:
@@ -229,27 +230,27 @@ class PrepareJob:
     def _is_made(self, shard: Shard) -> bool:
         return self._stats_path(shard).exists() and (self.shards / shard.file).exists()
 
-    # A compressed tar
+    # The spool of a compressed tar
 
     def _fill_spool(self, source: Source) -> None:
-        """Encode the images of a compressed tar in its order, a file for each chunk of them."""
+        """Encode the images of a compressed tar in its order, each chunk of them into a file."""
         if (self.spool / "whole").exists():
             return
         self.spool.mkdir(exist_ok=True)
         _remove_unfinished(self.spool)
-        there = sum(path.stat().st_size for path in self.spool.iterdir())
+        spooled_bytes = sum(path.stat().st_size for path in self.spool.iterdir())
         rejects: list[str] = []
         expected = 0
 
         def tasks() -> Iterator[Chunk]:
             nonlocal expected
-            seen = 0
+            read = 0
             assert source.stream is not None
             for number, (entries, fraction_read) in enumerate(_chunks(source.stream())):
-                seen += len(entries)
-                expected = round(seen / max(fraction_read, 1e-6))
-                if number == 0:  # room for all images in this order, then in the order of the records
-                    self._check_disk(2 * expected * self.record_format.expected_bytes() - there)
+                read += len(entries)
+                expected = round(read / max(fraction_read, 1e-6))
+                if number == 0:  # room for all images twice: in the spool, and in the shards
+                    self._check_disk(2 * expected * self.record_format.expected_bytes() - spooled_bytes)
                 progress.expect(expected)
                 path = self.spool / f"{number:06d}"
                 stats_path = path.with_suffix(".npz")
@@ -259,10 +260,9 @@ class PrepareJob:
                     yield Chunk(entries, path, stats_path, self.record_format, self.strict)
 
         with Progress(f"prepare {self.data.name}", None, "images") as progress:
-            for found in run_in_processes(tasks(), shards.encode_chunk, self.processes, progress):
-                rejects += found
-                if len(rejects) > max(MAX_REJECTED_SHARE * expected, CHUNK_IMAGES):
-                    self._refuse(rejects, expected)
+            for rejected in run_in_processes(tasks(), shards.encode_chunk, self.processes, progress):
+                rejects += rejected
+                self._check_rejects(rejects, expected, allowed=CHUNK_IMAGES)
             progress.expect(progress.done)
         files.write_text(self.spool / "whole", "")
 
@@ -277,63 +277,65 @@ class PrepareJob:
     # Shards
 
     def _write_shards(self, plan: Plan, source: Source, entries: Entries, part: tuple[int, int]) -> None:
-        number, of = part
-        _remove_unfinished(self.work, f".{number}-{of}-")
-        mine = plan.shards[number::of]
+        index, count = part
+        prefix = f".{index}-{count}-"
+        _remove_unfinished(self.work, prefix)
+        mine = plan.shards[index::count]
         left = [shard for shard in mine if not self._is_made(shard)]
         labels = {name: label for label, name in enumerate(plan.class_names)}
-        encoded = source.entries is None
+        encoded = source.is_stream  # into the spool
 
         def task(shard: Shard) -> ShardTask:
-            held = [entries[i] for i in entries.order[shard.split][shard.first : shard.last]]
+            of_shard = [entries[i] for i in entries.order[shard.split][shard.first : shard.last]]
             return ShardTask(
-                held,
+                of_shard,
                 self.shards / shard.file,
                 self._stats_path(shard),
                 self.record_format,
                 self.strict,
                 source.read,
                 encoded,
-                labels={entry.label: labels[entry.label] for entry in held},
-                unfinished=self.work / f".{number}-{of}-{shard.file}",
+                labels={entry.label: labels[entry.label] for entry in of_shard},
+                unfinished=self.work / f"{prefix}{shard.file}",
                 identity=plan.identity,
             )
 
         total, images = sum(map(len, mine)), sum(map(len, plan.shards))
         rejects: list[str] = []
-        words = "write shards" if encoded else f"prepare {self.data.name}"
-        with Progress(words, total, "images", total - sum(map(len, left))) as progress:
+        what = "write shards" if encoded else f"prepare {self.data.name}"
+        with Progress(what, total, "images", total - sum(map(len, left))) as progress:
             processes = min(self.processes, max(len(left), 1))
-            for found in run_in_processes(map(task, left), shards.write_shard, processes, progress):
-                rejects += found
-                if len(rejects) > MAX_REJECTED_SHARE * images:
-                    self._refuse(rejects, images)
+            for rejected in run_in_processes(map(task, left), shards.write_shard, processes, progress):
+                rejects += rejected
+                self._check_rejects(rejects, images)
 
-    def _refuse(self, rejects: list[str], total: int) -> None:
+    def _check_rejects(self, rejects: list[str], total: int, allowed: int = 0) -> None:
+        """Raise RunFailure when more rejects than `MAX_REJECTED_SHARE` of `total`, and than `allowed`."""
+        if len(rejects) <= max(MAX_REJECTED_SHARE * total, allowed):
+            return
         files.write_text(self.work / REJECTS, "".join(f"{line}\n" for line in sorted(rejects)))
         raise RunFailure(
             f"{len(rejects)} of {total} images cannot be decoded, more than {MAX_REJECTED_SHARE:.0%}, the "
             f"first: {printable(rejects[0])}; all: {self.work / REJECTS}"
         )
 
-    # The end
+    # The finished dataset
 
     def finish(self, plan: Plan, folder: Path) -> str:
-        """Register the shards, sum up, and give the dataset its name `folder`.
+        """Write the dataset's metadata and statistics, and rename it to `folder`.
 
         Returns:
           A summary for the user.
 
         Raises:
-          UsageError: shards are missing. RunFailure: one was changed, or there are too many rejects.
+          UsageError: shards are missing. RunFailure: a shard was changed, or there are too many rejects.
         """
         with self.lock():
             totals = self._sum_up(plan)
             images = sum(totals.counts().values()) + len(totals.rejects)
             if self.strict and totals.rejects:
                 raise RunFailure(f"--strict: {totals.rejects[0]}")
-            if len(totals.rejects) > MAX_REJECTED_SHARE * images:
-                self._refuse(totals.rejects, images)
+            self._check_rejects(totals.rejects, images)
             tfds_layout.write_metadata(self.shards, self.data, plan, totals)
             for path in self.shards.iterdir():
                 files.synchronise(path)
@@ -350,7 +352,7 @@ class PrepareJob:
         if missing:
             raise UsageError(
                 f"{len(missing)} of {len(plan.shards)} shards are not made, the first {missing[0].file}: run "
-                "the parts that make them, or prepare without --part"
+                "each --part=i/n that did not end, or prepare without --part"
             )
         totals = Totals(Accumulator(self.record_format.size, self.record_format.channels))
         for shard in plan.shards:
@@ -370,11 +372,11 @@ def _remove_unfinished(folder: Path, prefix: str = ".") -> None:
         path.unlink()
 
 
-def _chunks(found: Iterator[tuple[Entry, float]]) -> Iterator[tuple[list[Entry], float]]:
-    """Images to be encoded at once, and how much of the archive was read when the last of them came."""
+def _chunks(images: Iterator[tuple[Entry, float]]) -> Iterator[tuple[list[Entry], float]]:
+    """Yield images to encode in one task, and which fraction of the archive was read for them."""
     chunk: list[Entry] = []
     size, fraction_read = 0, 0.0
-    for entry, fraction_read in found:
+    for entry, fraction_read in images:
         chunk.append(entry)
         size += entry.size
         if len(chunk) == CHUNK_IMAGES or size > CHUNK_BYTES:

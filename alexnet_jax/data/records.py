@@ -1,22 +1,20 @@
 """A prepared dataset and its records: opening, random access, decoding."""
 
-import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import simplejpeg
-import tensorflow_datasets as tfds
 from ml_collections import ConfigDict
-from PIL import Image
 from tensorflow_datasets.proto import tf_example_pb2
 
-from alexnet_jax.data import shards, tfds_layout
+from alexnet_jax import files, program
+from alexnet_jax.data import images, shards, tfds_layout, tfds_metadata
 from alexnet_jax.data.statistics import Statistics
-from alexnet_jax.errors import RunFailure, UsageError
+from alexnet_jax.data.tfds_metadata import TfdsMetadata
+from alexnet_jax.errors import RunFailure, UsageError, first_line
 
 
 @dataclass(frozen=True)
@@ -56,9 +54,8 @@ class Records:
                 raise ValueError(f"it has the label {label}, and there are {self.classes} classes")
             return feature["image"].bytes_list.value[0], label, name
         except Exception as error:  # array_record and protobuf raise whatever a damaged file leads them to
-            first = (str(error) or type(error).__name__).splitlines()[0]
             raise RunFailure(
-                f"record {index} of split {self.split!r} of {self.folder} is damaged: {first}; "
+                f"record {index} of split {self.split!r} of {self.folder} is damaged: {first_line(error)}; "
                 "remove the folder and prepare it again"
             ) from error
 
@@ -91,21 +88,19 @@ class Dataset:
       class_names: by label.
       statistics: of its training split.
       record_format: what a record holds: size, channels, encoding.
+      metadata: which records stand in which shards.
     """
 
     folder: Path
     class_names: tuple[str, ...]
     statistics: Statistics
     record_format: shards.RecordFormat
-
-    @cached_property
-    def _builder(self) -> tfds.core.DatasetBuilder:
-        return tfds.builder_from_directory(self.folder)
+    metadata: TfdsMetadata
 
     @property
     def splits(self) -> list[str]:
         """Return the names of its splits."""
-        return list(self._builder.info.splits)
+        return list(self.metadata.splits)
 
     def records(self, split: str) -> Records:
         """Return the records of a TFDS split such as 'train[:90%]'.
@@ -115,13 +110,14 @@ class Dataset:
         """
         available = ", ".join(self.splits)
         try:
-            source = self._builder.as_data_source(
-                split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES
-            )
+            source = self.metadata.records(split)
             size = len(source)
+        except UsageError:
+            raise
         except Exception as error:  # TFDS raises whatever a name or a missing file leads it to
-            first = (str(error) or "not a split").splitlines()[0]
-            raise UsageError(f"split {split!r} of {self.folder}: {first} (there are: {available})") from None
+            raise UsageError(
+                f"split {split!r} of {self.folder}: {first_line(error)} (there are: {available})"
+            ) from None
         if not size:
             raise UsageError(f"split {split!r} of {self.folder} holds no records (there are: {available})")
         return Records(self.folder, split, source, len(self.class_names), self.record_format)
@@ -141,19 +137,17 @@ def open_dataset(data: ConfigDict) -> Dataset:
     folder = tfds_layout.dataset_folder(data)
     if not folder.is_dir():
         raise UsageError(
-            f"{folder} is not prepared; type: python -m alexnet_jax.main prepare "
+            f"{folder} is not prepared; type: {program.command()} prepare "
             "--config=<this config> --source=<folder, archive, or digits>"
         )
     try:
-        preparation = json.loads((folder / "preparation.json").read_text())
+        preparation = json.loads(files.read_bounded(folder / "preparation.json", tfds_metadata.MAX_BYTES))
         record_format = shards.RecordFormat(
             **{key: preparation.get(key) for key in shards.RECORD_FORMAT_KEYS}
         )
-        class_names = tuple(tfds.builder_from_directory(folder).info.features["label"].names)
-    except Exception as error:  # TFDS raises whatever a damaged file leads it to
-        first = (str(error) or type(error).__name__).splitlines()[0]
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
         raise UsageError(
-            f"{folder} is not a whole dataset: {first}; remove it and prepare it again"
+            f"{folder} is not a whole dataset: {first_line(error)}; remove it and prepare it again"
         ) from None
     for key in shards.RECORD_FORMAT_KEYS:
         found = getattr(record_format, key)
@@ -162,7 +156,9 @@ def open_dataset(data: ConfigDict) -> Dataset:
                 f"{folder} was prepared with {key}={found!r} and config.data.{key} is {data[key]!r}: "
                 "change the key, or prepare under another config.data.name"
             )
-    return Dataset(folder, class_names, Statistics.load(folder / "statistics.npz"), record_format)
+    metadata = tfds_metadata.read(folder)
+    statistics = Statistics.load(folder / "statistics.npz")
+    return Dataset(folder, metadata.class_names, statistics, record_format, metadata)
 
 
 def decode(record: bytes, encoding: str, buffer: np.ndarray, name: str) -> np.ndarray:
@@ -187,12 +183,14 @@ def decode(record: bytes, encoding: str, buffer: np.ndarray, name: str) -> np.nd
         try:
             pixels: np.ndarray = simplejpeg.decode_jpeg(record, colorspace, buffer=buffer)
         except ValueError:  # a JPEG that libjpeg-turbo does not convert, or none at all
-            with Image.open(io.BytesIO(record)) as image:
-                pixels = np.atleast_3d(np.asarray(image.convert("RGB" if colorspace == "RGB" else "L")))
+            width, height = images.read_size(record)
+            if (height, width) != buffer.shape[:2]:  # before anything is decoded
+                raise ValueError(f"it has {width} x {height} pixels") from None
+            pixels = np.atleast_3d(np.asarray(images.decode(record, buffer.shape[2], exif_rotation=False)))
         if pixels.shape != buffer.shape:
             raise ValueError(f"it has the shape {pixels.shape}, not {buffer.shape}")
         return pixels
-    except (OSError, ValueError, SyntaxError) as error:
+    except (images.BadImage, ValueError) as error:
         raise RunFailure(
             f"the record of {name} cannot be decoded: {error}; prepare the data again"
         ) from error

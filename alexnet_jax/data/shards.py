@@ -22,7 +22,7 @@ from alexnet_jax import files
 from alexnet_jax.data.images import BadImage, resize_center_crop
 from alexnet_jax.data.sources.entries import Entry, Unreadable, read_range
 from alexnet_jax.data.statistics import Accumulator
-from alexnet_jax.errors import RunFailure
+from alexnet_jax.errors import RunFailure, first_line
 from alexnet_jax.progress import printable
 
 PROGRESS_INTERVAL = 16  # images between two messages of a process on its progress
@@ -134,13 +134,13 @@ def _field(number: int, content: bytes) -> bytes:
 
 
 def _varint(value: int) -> bytes:
-    """Seven bits a byte, the lowest first; the eighth says that more follow."""
-    found = bytearray()
+    """Encode a number by seven bits a byte, the lowest first; the eighth says that more follow."""
+    encoded = bytearray()
     while value > 127:
-        found.append(value & 127 | 128)
+        encoded.append(value & 127 | 128)
         value >>= 7
-    found.append(value)
-    return bytes(found)
+    encoded.append(value)
+    return bytes(encoded)
 
 
 @dataclass(frozen=True)
@@ -196,7 +196,7 @@ def write_shard(task: ShardTask, report_progress: Callable[[int], None]) -> list
     except RuntimeError as error:  # array_record's: it cannot write
         if shutil.disk_usage(task.path.parent).free < 2**20:
             raise OSError(errno.ENOSPC, "the disk is full") from error
-        raise RunFailure(f"{task.path} cannot be written: {str(error).splitlines()[0]}") from error
+        raise RunFailure(f"{task.path} cannot be written: {first_line(error)}") from error
     files.synchronise(unfinished)
     stats.file_size = unfinished.stat().st_size
     os.replace(unfinished, task.path)

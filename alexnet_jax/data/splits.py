@@ -40,7 +40,7 @@ def choose_splits(data: ConfigDict, available: list[str]) -> Splits:
     def missing(split: str) -> bool:
         return any(part.split("[")[0].strip() not in available for part in split.split("+")) and split != ""
 
-    given = train, validation, test = data.train_split, data.validation_split, data.test_split
+    configured = train, validation, test = data.train_split, data.validation_split, data.test_split
     if missing(validation) and train == "train":
         train, validation = HELD_OUT
     if missing(test):
@@ -50,15 +50,15 @@ def choose_splits(data: ConfigDict, available: list[str]) -> Splits:
         elif train == "train":
             train, test = HELD_OUT
     notice = ""
-    if given != (train, validation, test):
+    if configured != (train, validation, test):
         validates = f"{validation!r} validates" if validation else "nothing validates"
         notice = f"{train!r} trains, {validates}, {test!r} tests"
     return Splits(train, validation, test, notice)
 
 
-def check_classes(found: int, classes: int, where: str) -> None:
-    """Raise UsageError when the data at `where` has more classes, `found`, than the net; fewer may be."""
-    if found > classes:
+def check_classes(present: int, classes: int, where: str) -> None:
+    """Raise UsageError when the data at `where` has more classes, `present`, than the net; fewer may be."""
+    if present > classes:
         raise UsageError(
-            f"{where} has {found} classes and the net {classes}: set --config.model.classes={found}"
+            f"{where} has {present} classes and the net {classes}: set --config.model.classes={present}"
         )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from alexnet_jax.errors import UsageError
+from alexnet_jax.errors import UsageError, first_line
 from alexnet_jax.files import atomic_write
 from alexnet_jax.progress import printable
 
@@ -56,8 +56,9 @@ class Statistics:
         except FileNotFoundError:
             raise UsageError(f"the statistics {path} are missing") from None
         except Exception as error:  # damage leads zipfile, zlib and numpy's parser anywhere
-            first = (str(error) or type(error).__name__).splitlines()[0]
-            raise UsageError(f"the statistics {path} cannot be read: {printable(first)[:200]}") from None
+            raise UsageError(
+                f"the statistics {path} cannot be read: {printable(first_line(error))[:200]}"
+            ) from None
         mean, channels = values["mean"], values["rgb_mean"].shape
         if mean.ndim != 3 or (mean.shape[2],) != channels or values["eigenvectors"].shape != channels * 2:
             raise UsageError(f"the statistics {path} have shapes that do not fit together")

@@ -7,9 +7,10 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
-from multiprocessing.context import SpawnProcess
+from multiprocessing.context import SpawnContext, SpawnProcess
 from typing import Any, TypeVar
 
+from alexnet_jax.data import memory
 from alexnet_jax.errors import RunFailure
 from alexnet_jax.progress import Progress
 
@@ -42,8 +43,10 @@ def run_in_processes(
       What a task raised. RunFailure: a process died.
     """
     workers: Workers = {}
+    context = multiprocessing.get_context("spawn")
+    budget = memory.MemoryBudget(context)  # of all of them together; it must live until they have it
     try:
-        _start(workers, work, processes)
+        _start(workers, context, (work, budget), processes)
         idle, ahead, more = set(workers), deque[Task](), True
         while True:
             if more and len(ahead) < processes:
@@ -65,8 +68,8 @@ def run_in_processes(
                 except (EOFError, ConnectionResetError):
                     workers[ready].join()
                     raise RunFailure(
-                        f"a process ended with exit code {workers[ready].exitcode} (-9: killed, perhaps for "
-                        "want of memory); what is done stays: the same command resumes"
+                        f"a process ended with exit code {workers[ready].exitcode} (-9: killed, perhaps "
+                        "out of memory); what is done stays: the same command resumes"
                     ) from None
                 if kind == "failed":
                     raise value
@@ -82,19 +85,18 @@ def run_in_processes(
             connection.close()
 
 
-def _start(workers: Workers, work: Callable[..., Any], processes: int) -> None:
-    """Start processes, and put each into `workers` with its pipe.
+def _start(workers: Workers, context: SpawnContext, given: tuple[Any, ...], processes: int) -> None:
+    """Start processes that serve with what is `given`, and put each into `workers` with its pipe.
 
     Ctrl-C reaches every process of a terminal. These inherit that they do not hear it; this one ends them.
     The resource tracker is started before, since its start would open the mask again.
     """
-    context = multiprocessing.get_context("spawn")
     resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         for _ in range(processes):
             here, there = context.Pipe()
-            process = context.Process(target=_serve, args=(there, work), daemon=True)
+            process = context.Process(target=_serve, args=(there, *given), daemon=True)
             process.start()
             there.close()
             workers[here] = process
@@ -102,8 +104,11 @@ def _start(workers: Workers, work: Callable[..., Any], processes: int) -> None:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _serve(connection: Connection, work: Callable[[Any, Callable[[int], None]], Any]) -> None:
+def _serve(
+    connection: Connection, work: Callable[[Any, Callable[[int], None]], Any], budget: memory.MemoryBudget
+) -> None:
     """Serve tasks in a worker, until it is ended or the other end of its pipe is gone."""
+    memory.share(budget)
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
         while True:
             task = connection.recv()

@@ -24,7 +24,7 @@ from alexnet_jax.model.specs import Architecture, Dropout
 from alexnet_jax.progress import printable
 
 # torchvision's modules, as its users, Brain-Score and thingsvision name them. At use its dropouts change
-# nothing, nor does its average pooling of 6 x 6 maps, so that both are known in nets without them. Its
+# nothing, nor does its average pooling of 6 x 6 positions, so that both are known in nets without them. Its
 # ReLUs overwrite what they read: what a hook keeps of `features.0` without a copy is `features.1`
 # afterwards; here each name is the value that the module gives.
 OTHER_NAMES = {
@@ -137,16 +137,16 @@ def activations(
     inputs.check_images(images, (net.size, architecture.crop), architecture.channels)
     compute = program(net, layers)
     rows = rows_at_once(net, batch_size, len(images))
-    found = {
+    arrays = {
         name: np.empty((len(images), *shape), value_dtype(architecture)) for name, shape in table.items()
     }
     for start in range(0, len(images), rows):
         part = images[start : start + rows]
         padded = np.pad(part, [(0, rows - len(part)), (0, 0), (0, 0), (0, 0)])
         values = compute(on_mesh(net, padded))
-        for name, target in found.items():
+        for name, target in arrays.items():
             target[start : start + len(part)] = np.asarray(values[name])[: len(part)]
-    return found
+    return arrays
 
 
 def program(net: PlacedNet, layers: Sequence[str]) -> Callable[[jax.Array], dict[str, jax.Array]]:
@@ -187,7 +187,7 @@ def _values(
     parsed = {name: _parse(architecture, name) for name in layers}
     sources = {architecture.logits if layer == PROBABILITIES else layer for layer, _ in parsed.values()}
     values = network.forward(architecture, mesh, params, x, wanted=tuple(sorted(sources)))
-    found = {}
+    by_name = {}
     for name, (layer, tower) in parsed.items():
         if layer == PROBABILITIES:
             value = jax.nn.softmax(values[architecture.logits].astype(value_dtype(architecture)))
@@ -196,5 +196,5 @@ def _values(
         if tower is not None:
             share = value.shape[-1] // architecture.towers
             value = value[..., int(tower) * share : (int(tower) + 1) * share]
-        found[name] = value
-    return found
+        by_name[name] = value
+    return by_name

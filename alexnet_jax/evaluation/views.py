@@ -26,7 +26,7 @@ class PlacedNet:
     Attributes:
       architecture: the table of its layers.
       mesh: the devices, as `sharding.make_mesh` gives them.
-      normalization: what is taken off an image, and by what it is divided.
+      normalization: what is subtracted from an image, and what it is divided by.
       size: S, the side in pixels of the whole images of which views are cut.
       mean: float32, what `inputs.mean_array` gives, on every device of the mesh.
       params: {layer: {'kernel', 'bias'}}, float32, sharded over the mesh.

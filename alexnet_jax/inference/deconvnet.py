@@ -40,8 +40,8 @@ def convolutions(architecture: Architecture) -> tuple[str, ...]:
 def receptive_field(architecture: Architecture, layer: str, row: int, column: int) -> tuple[int, ...]:
     """Return what a value of `layer` at (row, column) sees of the crop: top, left, bottom, right (exclusive).
 
-    By arithmetic alone: from the layer back to the image, clipped at its edges. A same-map normalisation
-    counts: what it divides by comes from around a position.
+    By arithmetic alone: from the layer back to the image, clipped at its edges. A normalisation within
+    channels counts: what it divides by comes from around a position.
     """
     low, high = [row, column], [row + 1, column + 1]
     for spec in reversed(_rows(architecture, layer)):
@@ -76,8 +76,8 @@ def strongest(
       {layer: (values float32 (B, channels), rows int32 (B, channels), columns int32 (B, channels))}, before
       the ReLU.
     """
-    found = _strongest(net.architecture, layers, _on_one_device(net), normalised(net, images))
-    return {name: tuple(map(np.asarray, arrays)) for name, arrays in found.items()}
+    peaks = _strongest(net.architecture, layers, _on_one_device(net), normalised(net, images))
+    return {name: tuple(map(np.asarray, arrays)) for name, arrays in peaks.items()}
 
 
 def projections(
@@ -132,29 +132,29 @@ def _applied(architecture: Architecture, row: Layer, params: Any, x: jax.Array) 
 
 @partial(jax.jit, static_argnums=(0, 1))
 def _strongest(architecture: Architecture, layers: tuple[str, ...], params: Any, x: jax.Array) -> Any:
-    found = {}
+    peaks = {}
     for row in _rows(architecture, layers[-1]):
         x = _applied(architecture, row, params, x)
         if row.name in layers:
             flat = x.reshape(x.shape[0], -1, x.shape[-1])
             positions = jnp.argmax(flat, axis=1)
             values = jnp.max(flat, axis=1).astype(jnp.float32)
-            found[row.name] = (values, positions // x.shape[2], positions % x.shape[2])
-    return found
+            peaks[row.name] = (values, positions // x.shape[2], positions % x.shape[2])
+    return peaks
 
 
 @partial(jax.jit, static_argnums=(0, 1))
 def _projections(
     architecture: Architecture, layer: str, params: Any, x: jax.Array, position: jax.Array
 ) -> jax.Array:
-    rows, seen = _rows(architecture, layer), []
+    rows, inputs_of_rows = _rows(architecture, layer), []
     for row in rows:
-        seen.append(x)
+        inputs_of_rows.append(x)
         x = _applied(architecture, row, params, x)
     each = jnp.arange(len(x))
     at = (each, position[:, 0], position[:, 1], position[:, 2])
     signal = jnp.zeros_like(x).at[at].set(x[at])
-    for row, read in zip(reversed(rows), reversed(seen), strict=True):
+    for row, read in zip(reversed(rows), reversed(inputs_of_rows), strict=True):
         signal = _back(architecture, row, params, read, signal)
     return signal
 
@@ -184,9 +184,9 @@ def channels_to_show(architecture: Architecture, layer: str, alive: np.ndarray, 
     """
     towers = architecture.towers
     share = layer_shapes(architecture)[layer].output[-1] // towers
-    chosen: list[int] = []
+    channels: list[int] = []
     for tower in range(towers):
-        there = tower * share + np.flatnonzero(alive[tower * share : (tower + 1) * share])
-        wanted = min(count // towers, len(there))
-        chosen += [int(there[(2 * number + 1) * len(there) // (2 * wanted)]) for number in range(wanted)]
-    return chosen
+        living = tower * share + np.flatnonzero(alive[tower * share : (tower + 1) * share])
+        wanted = min(count // towers, len(living))
+        channels += [int(living[(2 * number + 1) * len(living) // (2 * wanted)]) for number in range(wanted)]
+    return channels

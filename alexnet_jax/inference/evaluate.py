@@ -60,8 +60,8 @@ def evaluate(nets: Sequence[TrainedNet], split: str, views: int) -> dict[str, An
     }
     if len(nets) > 1:
         answer["members"] = [
-            {"checkpoint": checkpoint, **_errors(found)}
-            for checkpoint, found in zip(checkpoints, averages, strict=False)
+            {"checkpoint": checkpoint, **_errors(member)}
+            for checkpoint, member in zip(checkpoints, averages, strict=False)
         ]
     files.write_text(first.workdir / _file_name(answer), json.dumps(answer, indent=1) + "\n")
     return answer
@@ -83,19 +83,19 @@ def _file_name(answer: dict[str, Any]) -> str:
     return layout.OTHER_EVALUATION if answer["changed"] else layout.EVALUATION
 
 
-def by_class(found: metrics.Averages, class_names: Sequence[str]) -> dict[str, Any]:
+def by_class(averages: metrics.Averages, class_names: Sequence[str]) -> dict[str, Any]:
     """Return `mean_class_error` and `classes`, as `evaluate` returns them."""
     classes = {
         name: {"examples": examples, "top1_error": wrong / examples}
-        for name, (examples, wrong) in zip(class_names, found.by_class, strict=False)
+        for name, (examples, wrong) in zip(class_names, averages.by_class, strict=False)
         if examples
     }
     errors = [row["top1_error"] for row in classes.values()]
     return {"mean_class_error": sum(errors) / len(errors), "classes": classes}
 
 
-def _errors(found: metrics.Averages) -> dict[str, float]:
-    return {"loss": found.loss, "top1_error": found.top1_error, "top5_error": found.top5_error}
+def _errors(averages: metrics.Averages) -> dict[str, float]:
+    return {"loss": averages.loss, "top1_error": averages.top1_error, "top5_error": averages.top5_error}
 
 
 def as_text(answer: dict[str, Any]) -> str:

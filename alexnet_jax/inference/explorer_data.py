@@ -17,7 +17,7 @@ from alexnet_jax.data import images, pipeline
 from alexnet_jax.data.augment import views_of
 from alexnet_jax.data.records import open_dataset
 from alexnet_jax.data.sources.detect import open_source
-from alexnet_jax.errors import UsageError
+from alexnet_jax.errors import UnsafeFile, UsageError
 from alexnet_jax.inference import predict
 from alexnet_jax.model import architectures
 from alexnet_jax.model.shapes import layer_shapes
@@ -128,6 +128,8 @@ def _images(config: ConfigDict, class_names: Sequence[str]) -> list[tuple[str, b
             pipeline.evaluation_batches(dataset, data.test_split, data, rows, rows=(0, rows))
         ) as batches:
             batch = next(batches)
+    except UnsafeFile:
+        raise
     except UsageError:
         return _images_at_hand(data)
     # The first of each class, then more, as far as they go.
@@ -135,19 +137,19 @@ def _images(config: ConfigDict, class_names: Sequence[str]) -> list[tuple[str, b
     firsts = [
         next(i for i in real if batch["label"][i] == label) for label in sorted({*batch["label"][real]})
     ]
-    chosen = (firsts + [i for i in real if i not in firsts])[:MAX_IMAGES]
-    names = [predict.class_name(int(batch["label"][i]), class_names) for i in chosen]
-    return [(name, _png(batch["image"][i])) for name, i in zip(names, chosen, strict=True)]
+    rows_shown = (firsts + [i for i in real if i not in firsts])[:MAX_IMAGES]
+    names = [predict.class_name(int(batch["label"][i]), class_names) for i in rows_shown]
+    return [(name, _png(batch["image"][i])) for name, i in zip(names, rows_shown, strict=True)]
 
 
 def _images_at_hand(data: ConfigDict) -> list[tuple[str, bytes]]:
     """Return scikit-learn's images: digits for a net of one channel, photographs for one of three."""
     if data.channels == 1:
-        found: dict[str, bytes] = {}
+        first_of_class: dict[str, bytes] = {}
         for entry, image in open_source("digits").images():
             if entry.split == "test":
-                found.setdefault(entry.label, image)
-        files = sorted(found.items())[:MAX_IMAGES]
+                first_of_class.setdefault(entry.label, image)
+        files = sorted(first_of_class.items())[:MAX_IMAGES]
     else:
         folder = Path(str(importlib.resources.files("sklearn.datasets"))) / "images"
         files = [(path.stem, path.read_bytes()) for path in sorted(folder.glob("*.jpg"))]

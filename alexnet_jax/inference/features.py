@@ -137,7 +137,7 @@ def check_output(output: str) -> Path:
     if path.suffix == ".npz" and path.is_dir():
         raise UsageError(f"--output={output} is a folder: name an .npz, or a folder without .npz in its name")
     if path.suffix != ".npz" and path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise UsageError(f"--output={output} is there and not an empty folder: remove it or name another")
+        raise UsageError(f"--output={output} exists and is not an empty folder: remove it or name another")
     return path
 
 

@@ -14,8 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from alexnet_jax.data.images import BadImage, decode
-from alexnet_jax.errors import RunFailure, UsageError
+from alexnet_jax.data.images import BadImage, decode, read_file, read_size
+from alexnet_jax.errors import RunFailure, UsageError, first_line
 from alexnet_jax.files import atomic_write
 from alexnet_jax.model import network
 from alexnet_jax.model.shapes import layer_shapes
@@ -24,6 +24,8 @@ from alexnet_jax.progress import printable
 from alexnet_jax.workdir import layout
 from alexnet_jax.workdir.trained import TrainedNet
 
+# Of an image that is compared: the activations of two take some 100 bytes a pixel.
+MAX_PIXELS = 2**24
 MAX_BYTES = 2**20  # bytes of the five heads; they have 1,152 numbers
 LAYERS = ("relu1", "relu2", "relu3", "relu4", "relu5")
 # The scaling layer of LPIPS: ImageNet's RGB mean and standard deviation as torchvision has them, on [-1, 1].
@@ -83,15 +85,15 @@ def distance(net: LpipsNet, a: jax.Array, b: jax.Array) -> jax.Array:
         raise UsageError("LPIPS takes images from -1 to 1, and these have values outside, or not a number")
 
     trunk = dataclasses.replace(net.architecture, compute_dtype=dtype.name)
-    both = (jnp.concatenate([a, b]).astype(dtype) - jnp.asarray(SHIFT, dtype)) / jnp.asarray(SCALE, dtype)
+    images = (jnp.concatenate([a, b]).astype(dtype) - jnp.asarray(SHIFT, dtype)) / jnp.asarray(SCALE, dtype)
     with jax.default_matmul_precision("float32"):
-        values = network.forward(trunk, None, net.params, both, None, LAYERS)
+        values = network.forward(trunk, None, net.params, images, None, LAYERS)
     total = jnp.zeros(len(a), dtype)
     for layer, head in zip(LAYERS, net.heads, strict=True):
         first, second = jnp.split(_unit(values[layer]), 2)
         total += jnp.mean(jnp.square(first - second) @ head.astype(dtype), axis=(1, 2))
     # Compilers contract the difference of two products, which leaves 1e-15 where an image meets itself.
-    # Taken off as a constant: the derivatives there, the second ones too, stay what they are.
+    # Subtracted as a constant: the derivatives there, the second ones too, stay what they are.
     same = jnp.all(a == b, axis=(1, 2, 3))
     total -= jax.lax.stop_gradient(jnp.where(same, total, 0))
     return jnp.where(inside, total, jnp.nan)
@@ -125,11 +127,11 @@ def load(net: TrainedNet) -> LpipsNet:
     trunk = dataclasses.replace(net.architecture, layers=rows)
     table = layer_shapes(trunk)
     channels = tuple(table[name].output[-1] for name in LAYERS if name in table)
-    given = tuple(len(head) for head in heads)
-    if channels != given or trunk.towers != 1 or trunk.channels != 3:
+    head_sizes = tuple(len(head) for head in heads)
+    if channels != head_sizes or trunk.towers != 1 or trunk.channels != 3:
         raise UsageError(
-            f"{net.workdir / layout.LPIPS_HEADS} has heads for {given} channels after five convolutions of "
-            f"one tower on RGB, and this net is {trunk.name} with {channels}"
+            f"{net.workdir / layout.LPIPS_HEADS} has heads for {head_sizes} channels after five convolutions "
+            f"of one tower on RGB, and this net is {trunk.name} with {channels}"
         )
     params = {name: net.params[name] for name, shape in table.items() if shape.kernel}
     return LpipsNet(jax.device_get(params), heads, trunk)
@@ -160,8 +162,7 @@ def load_heads(workdir: Path) -> tuple[np.ndarray, ...]:
                 raise ValueError(f"it unpacks to more than {MAX_BYTES:,} bytes")
             heads = tuple(arrays[f"lin{number}"] for number in range(len(LAYERS)))
     except Exception as error:  # damage leads zipfile, zlib and numpy's parser anywhere
-        first = (str(error) or type(error).__name__).splitlines()[0]
-        raise UsageError(f"{path} cannot be read: {printable(first)[:200]}") from None
+        raise UsageError(f"{path} cannot be read: {printable(first_line(error))[:200]}") from None
     if not all(head.ndim == 1 and head.dtype == np.float32 and np.isfinite(head).all() for head in heads):
         raise UsageError(f"{path} does not hold five lists of finite float32 numbers")
     return heads
@@ -193,7 +194,11 @@ def compare(net: TrainedNet, first: Path, second: Path) -> dict[str, Any]:
     pixels = []
     for path in (first, second):
         try:
-            pixels.append(np.asarray(decode(path.read_bytes(), 3, exif_rotation=True), np.uint8))
+            data = read_file(path)
+            width, height = read_size(data)
+            if width * height > MAX_PIXELS:
+                raise BadImage(f"{width:,} x {height:,} pixels are more than LPIPS is computed of: scale it")
+            pixels.append(np.asarray(decode(data, 3, exif_rotation=True), np.uint8))
         except (BadImage, OSError) as error:
             raise RunFailure(f"{printable(str(path))} cannot be read: {printable(str(error))}") from None
     if pixels[0].shape != pixels[1].shape:

@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from alexnet_jax import drawing, extras
 from alexnet_jax.data import image_files
-from alexnet_jax.data.images import BadImage, decode
+from alexnet_jax.data.images import BadImage, decode, read_file
 from alexnet_jax.errors import UsageError
 from alexnet_jax.evaluation import activations
+from alexnet_jax.files import check_parent
 from alexnet_jax.progress import Progress, printable
 from alexnet_jax.workdir.trained import TrainedNet
 
@@ -75,6 +77,7 @@ def as_text(answers: Sequence[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+@drawing.default_style()
 def draw(answers: Sequence[dict[str, Any]], path: Path) -> None:
     """Draw up to 24 images with their guesses as bars (after the paper's figure 4) into `path`.
 
@@ -110,7 +113,7 @@ def draw(answers: Sequence[dict[str, Any]], path: Path) -> None:
 def draw_image(axis: Any, file: str, title: str) -> None:
     """Draw an image file, turned as its EXIF entry says, into a matplotlib axis; none where it is gone."""
     with contextlib.suppress(BadImage, OSError):
-        image = decode(Path(file).read_bytes(), 3, exif_rotation=True)
+        image = decode(read_file(Path(file)), 3, exif_rotation=True)
         image.thumbnail((400, 400))
         axis.imshow(np.asarray(image))
     axis.set_title(title, fontsize=8, parse_math=False)
@@ -120,5 +123,5 @@ def check_figure(path: Path) -> None:
     """Check that a figure can be written to `path`; raise UsageError where none can."""
     if path.suffix.lower() not in (".png", ".svg"):
         raise UsageError(f"--output={path}: the name of a figure ends in .png or .svg")
-    if not path.parent.is_dir():
-        raise UsageError(f"--output={path}: the folder {path.parent} does not exist")
+    check_parent(path)
+    extras.require("pages", f"--output={path}")

@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 from alexnet_jax.data import pipeline
 from alexnet_jax.data.augment import center_offset
 from alexnet_jax.data.records import Dataset, open_dataset
-from alexnet_jax.errors import RunFailure, UsageError
+from alexnet_jax.errors import RunFailure, UnsafeFile, UsageError
 from alexnet_jax.evaluation import activations
 from alexnet_jax.inference import deconvnet, predict, similar
 from alexnet_jax.model.specs import Conv
@@ -140,21 +140,23 @@ def find(workdir: Path, config: ConfigDict, which: str, most: int = MAX_IMAGES) 
       which: the checkpoint.
       most: images of a split that are looked at.
     """
-    found = ReportData()
+    report = ReportData()
     try:
         net = trained.load(workdir, config, which)
     except (UsageError, RunFailure) as error:
-        found.missing = dict.fromkeys(PARTS, str(error))
-        return found
-    found.step, found.towers, found.changed = net.step, net.architecture.towers, net.changed()
-    found.parameters = sum(prod(leaf.shape) for layer in net.params.values() for leaf in layer.values())
-    _kernels(net, found)
+        report.missing = dict.fromkeys(PARTS, str(error))
+        return report
+    report.step, report.towers, report.changed = net.step, net.architecture.towers, net.changed()
+    report.parameters = sum(prod(leaf.shape) for layer in net.params.values() for leaf in layer.values())
+    _kernels(net, report)
     try:
         data = _Data(net, open_dataset(config.data), most)
+    except UnsafeFile:
+        raise
     except (UsageError, RunFailure) as error:
-        found.missing |= dict.fromkeys(PARTS[1:], str(error))
-        return found
-    found.dataset = data.dataset.folder.parent.name
+        report.missing |= dict.fromkeys(PARTS[1:], str(error))
+        return report
+    report.dataset = data.dataset.folder.parent.name
     parts: tuple[tuple[str, Callable[[_Data, ReportData], None]], ...] = (
         ("guesses", _guesses),
         ("neighbours", _neighbours),
@@ -163,22 +165,22 @@ def find(workdir: Path, config: ConfigDict, which: str, most: int = MAX_IMAGES) 
     )
     for name, compute in parts:
         try:
-            compute(data, found)
+            compute(data, report)
         except (UsageError, RunFailure) as error:
-            found.missing[name] = str(error)
-    return found
+            report.missing[name] = str(error)
+    return report
 
 
-def _kernels(net: TrainedNet, found: ReportData) -> None:
+def _kernels(net: TrainedNet, report: ReportData) -> None:
     first = net.architecture.layers[0]
     if not isinstance(first, Conv):
-        found.missing["kernels"] = f"the first layer, {first.name}, is not a convolution"
+        report.missing["kernels"] = f"the first layer, {first.name}, is not a convolution"
         return
     kernels = np.asarray(net.params[first.name]["kernel"], np.float32)
     if np.isfinite(kernels).all():
-        found.kernels = kernels
+        report.kernels = kernels
     else:
-        found.missing["kernels"] = "they are not numbers: these weights diverged"
+        report.missing["kernels"] = "they are not numbers: these weights diverged"
 
 
 class _Data:
@@ -188,7 +190,7 @@ class _Data:
         self.net, self.dataset, self.most = net, dataset, most
         self.data = net.config.data
 
-    def chosen(self, split: str, most: int) -> np.ndarray:
+    def indices(self, split: str, most: int) -> np.ndarray:
         """Return at most `most` record numbers, evenly spread over the split."""
         return spread(self.dataset.size(split), most)
 
@@ -199,7 +201,7 @@ class _Data:
         """
         rows = activations.rows_at_once(self.net, self.net.config.evaluate.batch_size, len(indices))
         batches = pipeline.evaluation_batches(
-            self.dataset, split, self.data, rows, rows=(0, rows), chosen=indices
+            self.dataset, split, self.data, rows, rows=(0, rows), indices=indices
         )
         shown = len(indices) > rows
         with closing(batches), Progress(what, len(indices), "images", shown=shown) as progress:
@@ -231,10 +233,10 @@ class _Data:
             here = np.asarray(predictor(activations.on_mesh(self.net, images)))
             values.append(here[: len(label)])
             labels.append(label)
-        found = np.concatenate(values)
-        if not np.isfinite(found).all():
+        probabilities = np.concatenate(values)
+        if not np.isfinite(probabilities).all():
             raise RunFailure("the probabilities are not numbers: these weights diverged")
-        return np.concatenate(labels), found
+        return np.concatenate(labels), probabilities
 
 
 def spread(size: int, most: int) -> np.ndarray:
@@ -243,12 +245,12 @@ def spread(size: int, most: int) -> np.ndarray:
     return (np.arange(count) * size + size // 2) // count if count else np.arange(0)
 
 
-def _guesses(data: _Data, found: ReportData) -> None:
+def _guesses(data: _Data, report: ReportData) -> None:
     split = data.data.validation_split or data.data.test_split
-    indices = data.chosen(split, GUESSED)
+    indices = data.indices(split, GUESSED)
     values = data.probabilities(split, indices, "guesses")[1]
     images = data.images(split, indices)[1]
-    found.guesses = tuple(_guess(data, *both) for both in zip(images, values, strict=True))
+    report.guesses = tuple(_guess(data, *both) for both in zip(images, values, strict=True))
 
 
 def _guess(data: _Data, image: LabelledImage, values: np.ndarray) -> Guess:
@@ -256,15 +258,16 @@ def _guess(data: _Data, image: LabelledImage, values: np.ndarray) -> Guess:
     return Guess(image, tuple((guess["name"], guess["probability"]) for guess in five))
 
 
-def _confusions(data: _Data, found: ReportData) -> None:
+def _confusions(data: _Data, report: ReportData) -> None:
     split = data.data.test_split
-    indices = data.chosen(split, data.most)
+    indices = data.indices(split, data.most)
     labels, values = data.probabilities(split, indices, "confusions")
     guessed, classes = values.argmax(axis=1), len(data.dataset.class_names)
-    given = np.take_along_axis(values, labels[:, None], axis=1)
-    beyond = ((values > given) | ((values == given) & (np.arange(values.shape[1]) < labels[:, None]))).sum(
-        axis=1
-    )
+    label_probability = np.take_along_axis(values, labels[:, None], axis=1)
+    rank = (
+        (values > label_probability)
+        | ((values == label_probability) & (np.arange(values.shape[1]) < labels[:, None]))
+    ).sum(axis=1)
     matrix = np.zeros((classes, max(classes, values.shape[1])), np.int64)
     np.add.at(matrix, (labels, guessed), 1)
     wrong = np.flatnonzero(guessed != labels)
@@ -273,37 +276,37 @@ def _confusions(data: _Data, found: ReportData) -> None:
     if len(worst):
         images = data.images(split, indices[worst])[1]
         mistakes = tuple(_guess(data, *both) for both in zip(images, values[worst], strict=True))
-    found.confusions = Confusions(
+    report.confusions = Confusions(
         data.dataset.class_names,
         matrix,
-        float((beyond >= 5).mean()),
+        float((rank >= 5).mean()),
         mistakes,
         split,
         data.dataset.size(split),
     )
 
 
-def _neighbours(data: _Data, found: ReportData) -> None:
+def _neighbours(data: _Data, report: ReportData) -> None:
     layer = activations.embedding_layer(data.net.architecture)
-    found.layer, found.distance = layer, similar.distance_of(data.net.architecture, layer)
+    report.layer, report.distance = layer, similar.distance_of(data.net.architecture, layer)
     train, test = data.data.train_split, data.data.test_split
-    indices = data.chosen(train, data.most)
+    indices = data.indices(train, data.most)
     vectors = np.concatenate(
         [
             _values(data.net, images, layer)[: len(labels)]
             for images, labels in data.batches(train, indices, "neighbours")
         ]
     )
-    whole, asked = data.images(test, data.chosen(test, QUERIES))
+    whole, asked = data.images(test, data.indices(test, QUERIES))
     queries = _values(data.net, whole, layer)
     if not np.isfinite(vectors).all():
         raise RunFailure(f"the values of {layer} are not numbers: these weights diverged")
-    distances, positions = similar.nearest(vectors, queries, NEAREST, found.distance)
+    distances, positions = similar.nearest(vectors, queries, NEAREST, report.distance)
     rows = []
-    for image, far, where in zip(asked, distances, positions, strict=True):
-        near = data.images(train, indices[where])[1]
-        rows.append(Neighbours(image, tuple(zip(near, map(float, far), strict=True))))
-    found.neighbours, found.searched = tuple(rows), len(indices)
+    for image, nearest, rows_of_nearest in zip(asked, distances, positions, strict=True):
+        near = data.images(train, indices[rows_of_nearest])[1]
+        rows.append(Neighbours(image, tuple(zip(near, map(float, nearest), strict=True))))
+    report.neighbours, report.searched = tuple(rows), len(indices)
 
 
 def _values(net: TrainedNet, images: np.ndarray, layer: str) -> np.ndarray:
@@ -312,12 +315,12 @@ def _values(net: TrainedNet, images: np.ndarray, layer: str) -> np.ndarray:
     return activations.activations(net, images, [layer], batch_size)[layer].reshape(len(images), -1)
 
 
-def _channels(data: _Data, found: ReportData) -> None:
+def _channels(data: _Data, report: ReportData) -> None:
     layers = deconvnet.convolutions(data.net.architecture)
     if not layers:
         raise UsageError("this net has no convolutions")
     split = data.data.validation_split or data.data.test_split
-    indices = data.chosen(split, min(data.most, MAX_PATCH_IMAGES))
+    indices = data.indices(split, min(data.most, MAX_PATCH_IMAGES))
     parts: dict[str, list[Any]] = {layer: [] for layer in layers}
     for images, labels in data.batches(split, indices, "strongest patches"):
         for layer, arrays in deconvnet.strongest(data.net, images, layers).items():
@@ -328,7 +331,7 @@ def _channels(data: _Data, found: ReportData) -> None:
         if not np.isfinite(values).all():
             raise RunFailure(f"the values of {layer} are not numbers: these weights diverged")
         shown += _channels_of(data, split, indices, layer, values, rows, columns)
-    found.channels, found.looked_at = tuple(shown), len(indices)
+    report.channels, report.looked_at = tuple(shown), len(indices)
 
 
 def _channels_of(
@@ -351,14 +354,14 @@ def _channels_of(
     whole, images = data.images(split, indices[which])
     at_row, at_column = rows[which, channels], columns[which, channels]
     projected = deconvnet.projections(data.net, whole, layer, channels, at_row, at_column)
-    found = []
+    patches_found = []
     for i, (channel, image) in enumerate(zip(channels, images, strict=True)):
         box = deconvnet.receptive_field(net, layer, int(at_row[i]), int(at_column[i]))
         inside = (slice(box[0], box[2]), slice(box[1], box[3]))
         value = float(values[which[i], channel])
-        found.append(Patch(value, box, image.pixels[inside], projected[i][inside]))
+        patches_found.append(Patch(value, box, image.pixels[inside], projected[i][inside]))
     share = values.shape[1] // net.towers
     return [
-        ChannelPatches(layer, channel, channel // share, tuple(found[start : start + patches]))
-        for channel, start in zip(numbers, range(0, len(found), patches), strict=True)
+        ChannelPatches(layer, channel, channel // share, tuple(patches_found[start : start + patches]))
+        for channel, start in zip(numbers, range(0, len(patches_found), patches), strict=True)
     ]

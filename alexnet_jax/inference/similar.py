@@ -27,10 +27,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from alexnet_jax import files
+from alexnet_jax import drawing, files
 from alexnet_jax.config import io as config_io
 from alexnet_jax.data import image_files
-from alexnet_jax.data.images import BadImage, resize_center_crop
+from alexnet_jax.data.images import BadImage, read_file, resize_center_crop
 from alexnet_jax.errors import RunFailure, UsageError
 from alexnet_jax.evaluation import activations
 from alexnet_jax.inference import features, predict
@@ -87,12 +87,12 @@ def nearest(
     queries_on_device = jnp.asarray(queries)
     for start in range(0, len(vectors), rows):
         chunk = vectors[start : start + rows]
-        here = len(chunk)
-        if here < rows and start:  # one shape, one program; rows seen before are put out of reach
-            start -= rows - here
+        size = len(chunk)
+        if size < rows and start:  # one shape, one program; rows of the chunk before are masked
+            start -= rows - size
             chunk = vectors[start : start + rows]
         squares, positions = _nearest_of(
-            jnp.asarray(chunk), queries_on_device, jnp.asarray(rows - here), count, distance == "cosine"
+            jnp.asarray(chunk), queries_on_device, jnp.asarray(rows - size), count, distance == "cosine"
         )
         merged = np.concatenate([best, np.asarray(squares)], axis=1)
         order = np.argsort(merged, axis=1, kind="stable")[:, :count]
@@ -111,7 +111,7 @@ def _nearest_of(
 
     `unit`: all vectors are scaled to length 1 first; the square is then twice the cosine distance.
     """
-    seen = jnp.arange(len(chunk)) < skipped
+    is_skipped = jnp.arange(len(chunk)) < skipped
 
     # Differences and not |a|^2 - 2ab + |b|^2, whose rounding would hide that an image is itself.
     def one(query: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -120,11 +120,11 @@ def _nearest_of(
             lengths = (jnp.linalg.norm(v, axis=-1, keepdims=True) for v in (a, b))
             a, b = (v / jnp.maximum(n, 1e-30) for v, n in zip((a, b), lengths, strict=True))
         squares = jnp.sum(jnp.square(a - b), axis=-1)
-        negative, positions = jax.lax.top_k(-jnp.where(seen, jnp.inf, squares), count)
+        negative, positions = jax.lax.top_k(-jnp.where(is_skipped, jnp.inf, squares), count)
         return -negative, positions
 
-    found: tuple[jax.Array, jax.Array] = jax.lax.map(one, queries)
-    return found
+    smallest: tuple[jax.Array, jax.Array] = jax.lax.map(one, queries)
+    return smallest
 
 
 def index(net: TrainedNet, folder: Path) -> tuple[Index, list[dict[str, str]]]:
@@ -142,26 +142,28 @@ def index(net: TrainedNet, folder: Path) -> tuple[Index, list[dict[str, str]]]:
     """
     if not folder.is_dir():
         raise UsageError(f"--source={folder} is not a folder: similar searches the images below one")
-    found = {path.relative_to(folder).as_posix(): path for path in image_files.list_folder(folder)}
-    if not found:
+    paths = {path.relative_to(folder).as_posix(): path for path in image_files.list_folder(folder)}
+    if not paths:
         raise UsageError(f"the folder {folder} holds no images")
     layer, key = activations.embedding_layer(net.architecture), weights_key(net)
     digest = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:16]
     index_folder = net.workdir / layout.SIMILAR / digest
     old = _read(index_folder)
     if old and old["key"] != key:
-        print(f"{printable(str(folder))} was indexed with other weights: it is indexed anew", file=sys.stderr)
+        print(
+            f"{printable(str(folder))} was indexed with other weights: it is indexed again", file=sys.stderr
+        )
         old = {}
-    stamps = {name: _stamp(path) for name, path in found.items()}
+    stamps = {name: _stamp(path) for name, path in paths.items()}
     known = old.get("files", ())
     kept = {name: row for row, (name, stamp) in enumerate(known) if stamps.get(name) == stamp}
     left_out: list[dict[str, str]] = []
-    if not len(kept) == len(found) == len(known):
+    if not len(kept) == len(paths) == len(known):
         index_folder.mkdir(parents=True, exist_ok=True)
         left_out = _update(net, folder, index_folder, layer, key, old, kept, stamps)
     now = _read(index_folder)
     if now.get("key") != key:
-        raise RunFailure(f"none of {len(found)} images in {folder} could be decoded")
+        raise RunFailure(f"none of {len(paths)} images in {folder} could be decoded")
     names = tuple(name for name, _ in now["files"])
     distance = distance_of(net.architecture, layer)
     return Index(folder, layer, distance, names, now["vectors"], now["probabilities"]), left_out
@@ -300,7 +302,7 @@ def similar(
     else:
         data = net.config.data
         try:
-            pixels = resize_center_crop(image.read_bytes(), data.size, data.channels, exif_rotation=True)
+            pixels = resize_center_crop(read_file(image), data.size, data.channels, exif_rotation=True)
         except (BadImage, OSError) as error:
             raise RunFailure(f"{printable(str(image))} cannot be read: {printable(str(error))}") from None
         table, left_out = index(net, folder)
@@ -362,18 +364,19 @@ def check(arguments: list[str], source: str, label: str, count: int, distance: s
 def as_text(answer: Mapping[str, Any]) -> str:
     """Return the answer for a terminal."""
     if "label" in answer:
-        asked = f"the likeliest {printable(answer['label'])}"
+        what = f"the likeliest {printable(answer['label'])}"
     else:
-        asked = (
+        what = (
             f"the nearest to {printable(answer['query'])} by {answer['layer']}, {answer['distance']} distance"
         )
-    lines = [f"{answer['indexed']:,} images in {printable(answer['folder'])}; {asked}:"]
+    lines = [f"{answer['indexed']:,} images in {printable(answer['folder'])}; {what}:"]
     for result in answer["results"]:
         number = f"{result['probability']:8.2%}" if "label" in answer else f"{result['distance']:8.3f}"
         lines.append(f"{number}  {printable(result['file'])}")
     return "\n".join(lines)
 
 
+@drawing.default_style()
 def draw(answer: Mapping[str, Any], path: Path) -> None:
     """Draw the image asked with and the first results into `path`, a .png or .svg."""
     from matplotlib.figure import Figure

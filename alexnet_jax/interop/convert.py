@@ -1,4 +1,4 @@
-"""Other people's weights become a workdir, and a workdir's parameters become files for others."""
+"""Convert weights of other programs into a workdir, and the parameters of a workdir into a file."""
 
 import json
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 from alexnet_jax.config import io as config_io
 from alexnet_jax.data.statistics import Statistics
 from alexnet_jax.errors import RunFailure, UsageError
-from alexnet_jax.files import atomic_directory
+from alexnet_jax.files import atomic_directory, check_parent
 from alexnet_jax.inference import lpips
 from alexnet_jax.interop import formats
 from alexnet_jax.interop.identify import IdentifiedNet, identify_weights, with_mean
@@ -26,7 +26,7 @@ from alexnet_jax.training.optimizer import PlateauState
 from alexnet_jax.workdir import layout, trained
 from alexnet_jax.workdir.checkpoints import Checkpoints
 
-LAYOUTS = {".safetensors": "torch", ".npz": "plain"}  # of the files that are written
+LAYOUTS = {".safetensors": "torch", ".npz": "plain"}  # the layout that is written, by suffix
 
 
 def to_workdir(
@@ -36,18 +36,18 @@ def to_workdir(
     class_names: Path | None = None,
     mean: Path | None = None,
 ) -> list[str]:
-    """Make a workdir of a file of weights, whole or not at all.
+    """Write the weights of a file as a workdir, whole or not at all.
 
     Args:
       source: a file that `formats.read` takes.
       output: a folder that does not exist yet.
-      recipes: the configs by which 'torchvision' and 'caffe' were trained; the workdir gets a copy with
-        what the weights decide.
+      recipes: the configs that trained the nets of 'torchvision' and 'caffe'; the workdir gets a copy of
+        one, with the keys that the weights decide.
       class_names: a text file with one name a line, in the order of the labels.
-      mean: Caffe's mean file, for weights that were trained with another mean than the usual one.
+      mean: a mean file of Caffe, for weights that were trained with another mean than the published one.
 
     Returns:
-      What was done, in lines for the user.
+      Lines for the user that say what was done.
 
     Raises:
       UsageError: the file is damaged or not of an AlexNet, or does not fit the other arguments.
@@ -55,7 +55,7 @@ def to_workdir(
     """
     if output.exists():
         raise UsageError(f"--output={output} exists already: name a new folder")
-    _check_parent(output)
+    check_parent(output)
     weights = formats.read(source)
     try:
         net = identify_weights(weights, recipes)
@@ -80,7 +80,7 @@ def to_workdir(
 
 
 def _summary(source: Path, net: IdentifiedNet) -> list[str]:
-    """Return two lines: the net, and how it reads images."""
+    """Return two lines that describe the net and how it reads images."""
     data = net.config.data
     count = sum(leaf.size for layer in net.params.values() for leaf in layer.values())
     mean = ", ".join(f"{value:.3f}" for value in net.statistics.rgb_mean)
@@ -93,23 +93,23 @@ def _summary(source: Path, net: IdentifiedNet) -> list[str]:
 
 
 def to_file(workdir: Path, output: Path, which: str) -> list[str]:
-    """Write the parameters of a run with what they mean; `to_workdir` reads the same bits back.
+    """Write the parameters of a run, its config and class names; `to_workdir` reads the same bits back.
 
     Args:
-      workdir: of a run.
+      workdir: the folder of a run.
       output: `.safetensors`, with torchvision's names and layout, or `.npz`, with ours.
       which: the checkpoint: 'best', 'last' or a step.
 
     Returns:
-      What was done, in lines for the user.
+      Lines for the user that say what was done.
 
     Raises:
       UsageError: another suffix, no run, or a net for whose layers torchvision has no names.
       RunFailure: the checkpoint is damaged, or the file cannot be written.
     """
     if output.suffix not in LAYOUTS or output.is_dir():
-        raise UsageError(f"--output={output}: a workdir becomes a file {' or '.join(LAYOUTS)}")
-    _check_parent(output)
+        raise UsageError(f"--output={output}: name a file that ends in {' or '.join(LAYOUTS)}")
+    check_parent(output)
     net = trained.load(workdir, trained.read_config(workdir), which)
     arrays = to_arrays(net.architecture, jax.device_get(net.params), LAYOUTS[output.suffix])
     statistics = asdict(Statistics.load(workdir / layout.STATISTICS))
@@ -130,13 +130,8 @@ def to_file(workdir: Path, output: Path, which: str) -> list[str]:
     return [f"{output}: {net.architecture.name} of step {net.step}, {', '.join(net.params)}"]
 
 
-def _check_parent(output: Path) -> None:
-    if not output.absolute().parent.is_dir():
-        raise UsageError(f"--output={output}: the folder {output.parent} does not exist")
-
-
 def _class_names(net: IdentifiedNet, path: Path | None, partial: bool) -> tuple[str, ...]:
-    """Return the names in a file, else those of the weights, else the usual ones, for a whole net."""
+    """Return the class names of a file, else those of the weights, else, for a whole net, the usual ones."""
     classes = net.config.model.classes
     if path is None:
         return net.class_names if net.class_names or partial else _usual_names(classes)
@@ -147,7 +142,7 @@ def _class_names(net: IdentifiedNet, path: Path | None, partial: bool) -> tuple[
 
 
 def _usual_names(classes: int) -> tuple[str, ...]:
-    """Return ImageNet's synsets in the order of their numbers for 1000 classes; else 'class 0' and so on."""
+    """Return ImageNet's synsets, sorted, for 1000 classes, else 'class 0', 'class 1' and so on."""
     if classes != 1000:
         return tuple(f"class {label}" for label in range(classes))
     return tuple(Path(tfds.core.tfds_path("datasets/imagenet2012/labels.txt")).read_text().split())
@@ -162,9 +157,9 @@ def _read_names(path: Path) -> tuple[str, ...]:
 
 
 def _cut_before(architecture: Architecture, missing: str) -> Architecture:
-    """Return the part of a table that can do without the layer `missing`."""
+    """Return the architecture without the layer `missing` and all layers after it."""
     layers = architecture.layers[: [layer.name for layer in architecture.layers].index(missing)]
-    while isinstance(layers[-1], Dropout):  # it belongs to the layer that follows it
+    while isinstance(layers[-1], Dropout):  # a dropout belongs to the layer after it
         layers = layers[:-1]
     return replace(architecture, layers=layers)
 

@@ -82,7 +82,7 @@ def identify_weights(weights: Weights, recipes: Mapping[str, ConfigDict]) -> Ide
         notices.append("with the heads of LPIPS, for compare")
     others = sorted(weights.arrays.keys() - keys)
     if others and weights.layout == "plain":
-        notices.append(printable(f"passed over: {', '.join(others)}"))
+        notices.append(printable(f"not read: {', '.join(others)}"))
     elif others:
         strange = printable(others[0])
         raise UsageError(f"it has {strange}, which {architecture.name} has not: it is of another net")
@@ -147,7 +147,7 @@ def _read_note(weights: Weights) -> tuple[FrozenConfigDict, tuple[str, ...], Sta
         found = {name: np.asarray(value, np.float64) for name, value in note["statistics"].items()}
         side, channels = config.data.size, config.data.channels
         if len(names) > config.model.classes or side > MAX_SIDE:
-            raise UsageError("its config speaks of fewer classes or of larger images than it can have")
+            raise UsageError("its config has fewer classes than class names, or images too large to be read")
         if config.data.mean in ("centre", "crop") and MEAN not in weights.arrays:
             raise UsageError(f"it has no {MEAN}")
         found["mean"] = weights.arrays.get(MEAN, np.broadcast_to(found["rgb_mean"], (side, side, channels)))
@@ -163,7 +163,7 @@ def _read_note(weights: Weights) -> tuple[FrozenConfigDict, tuple[str, ...], Sta
     except UsageError:
         raise
     except Exception as error:  # any value can be of any kind
-        raise UsageError(f"what it says of itself cannot be read: {error}") from error
+        raise UsageError(f"its config and metadata cannot be read: {error}") from error
 
 
 def _usual_mean(config: ConfigDict) -> np.ndarray:
@@ -175,7 +175,7 @@ def _usual_mean(config: ConfigDict) -> np.ndarray:
 def with_mean(net: IdentifiedNet, path: Path) -> IdentifiedNet:
     """Return the net with Caffe's mean file in the place of the usual mean.
 
-    A mean image is taken off at the crop's own offset, as Caffe does.
+    A mean image is subtracted at the crop's own offset, as Caffe does.
 
     Raises:
       UsageError: as `formats.read_mean`, or a mean of another shape than the net's images.

@@ -1,7 +1,8 @@
 """The layers as pure functions of arrays.
 
-Channels of the towers that a device holds stand side by side on the last axis, in tower order, so that
-whatever works channel by channel (activation, pooling) need not know about towers.
+A tower is one of the two halves of the network (sections 3.2 and 3.5 and figure 2 of the paper). Channels of
+the towers that a device holds are concatenated on the last axis, in tower order, so that whatever works
+channel by channel (activation, pooling) need not know about towers.
 """
 
 import itertools
@@ -13,10 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-# The gradient of a convolution's kernel is taken over parts of the batch on a CPU, see `_convolve_backward`.
-PART_ELEMENTS = 2**19  # of input and output gradient together
-MAX_PARTS = 16
-MAX_FOLD_CHANNELS = 4  # up to which a strided convolution is folded, see `_correlate_folded`
+# The gradient of a convolution's kernel is added up over chunks of the batch on a CPU: `_convolve_backward`.
+CHUNK_ELEMENTS = 2**19  # of input and output gradient together
+MAX_CHUNKS = 16
+MAX_SPACE_TO_DEPTH_CHANNELS = 4  # of the input of a strided convolution: `_correlate_blocks`
 
 
 def convolution(
@@ -27,33 +28,34 @@ def convolution(
     pad: tuple[int, int],
     forward_mode: bool = False,
 ) -> jax.Array:
-    """Convolve once for each tower and stack the results on channels (section 3.5).
+    """Convolve once for each tower and concatenate the results on channels (section 3.5).
 
-    A kernel whose input channels I are all of C reads everything: the towers here are then one wide
-    convolution. Otherwise tower t reads its own I channels; that is written as plain convolutions, since
-    XLA's grouped ones are slower on a CPU.
+    Where I is C each tower reads all channels, and all towers are computed as one convolution. Otherwise
+    tower t reads its own I channels; that is written as plain convolutions, since XLA's grouped ones are
+    slower on a CPU.
 
     Args:
-      x_BxHxWxC: the values of all towers here.
-      kernel_TxKxKxIxO: a kernel for each tower.
-      bias_TxO: its bias.
+      x_BxHxWxC: the values of all towers on this device.
+      kernel_TxKxKxIxO: one kernel a tower.
+      bias_TxO: one bias a tower.
       stride: in both directions.
-      pad: zeros (before, after) the rows and the columns.
+      pad: rows and columns of zeros (before, after) the image, the same for both directions.
       forward_mode: take JAX's own derivatives, so that `jax.jvp` works.
 
     Returns:
       (B, H', W', T * O).
     """
     convolve = _correlate if forward_mode else _convolve
-    towers, _, _, seen, _ = kernel_TxKxKxIxO.shape
-    if seen == x_BxHxWxC.shape[-1]:
-        wide = jnp.moveaxis(kernel_TxKxKxIxO, 0, -2)
-        return convolve(x_BxHxWxC, wide.reshape(*wide.shape[:3], -1), stride, pad) + bias_TxO.reshape(-1)
-    parts = [
-        convolve(x_BxHxWxC[..., t * seen : (t + 1) * seen], kernel_TxKxKxIxO[t], stride, pad) + bias_TxO[t]
-        for t in range(towers)
-    ]
-    return jnp.concatenate(parts, axis=-1)
+    towers, _, _, in_channels, _ = kernel_TxKxKxIxO.shape
+    if in_channels == x_BxHxWxC.shape[-1]:
+        kernel = jnp.moveaxis(kernel_TxKxKxIxO, 0, -2)
+        kernel = kernel.reshape(*kernel.shape[:3], -1)
+        return convolve(x_BxHxWxC, kernel, stride, pad) + bias_TxO.reshape(-1)
+    outputs = []
+    for t in range(towers):
+        x = x_BxHxWxC[..., t * in_channels : (t + 1) * in_channels]
+        outputs.append(convolve(x, kernel_TxKxKxIxO[t], stride, pad) + bias_TxO[t])
+    return jnp.concatenate(outputs, axis=-1)
 
 
 def _correlate(x: jax.Array, kernel: jax.Array, stride: int, pad: tuple[int, int]) -> jax.Array:
@@ -62,39 +64,39 @@ def _correlate(x: jax.Array, kernel: jax.Array, stride: int, pad: tuple[int, int
     )
 
 
-def _correlate_folded(x: jax.Array, kernel: jax.Array, stride: int, pad: tuple[int, int]) -> jax.Array:
-    """Return `_correlate` at stride 1, over squares of `stride` x `stride` pixels that became channels.
+def _correlate_blocks(x: jax.Array, kernel: jax.Array, stride: int, pad: tuple[int, int]) -> jax.Array:
+    """Return what `_correlate` does, computed at stride 1 after space-to-depth.
 
-    Matrix units want many channels and an image has three.
+    Blocks of `stride` x `stride` pixels become channels: matrix units want many and an image has three.
     """
     size, features = kernel.shape[0], kernel.shape[-1]
-    squares = -(-size // stride)  # under a row of the kernel
-    height, width = ((side + sum(pad) - size) // stride + squares for side in x.shape[1:3])
+    blocks = -(-size // stride)  # that cover one side of the kernel
+    height, width = ((side + sum(pad) - size) // stride + blocks for side in x.shape[1:3])
     below, right = height * stride - x.shape[1] - pad[0], width * stride - x.shape[2] - pad[0]
     x = lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), (pad[0], below, 0), (pad[0], right, 0), (0, 0, 0)])
     x = x.reshape(-1, height, stride, width, stride, x.shape[-1]).swapaxes(2, 3)
-    extra = squares * stride - size
+    extra = blocks * stride - size
     kernel = jnp.pad(kernel, ((0, extra), (0, extra), (0, 0), (0, 0)))
-    kernel = kernel.reshape(squares, stride, squares, stride, -1, features).swapaxes(1, 2)
+    kernel = kernel.reshape(blocks, stride, blocks, stride, -1, features).swapaxes(1, 2)
     return _correlate(
         x.reshape(-1, height, width, int(np.prod(x.shape[3:]))),
-        kernel.reshape(squares, squares, -1, features),
+        kernel.reshape(blocks, blocks, -1, features),
         1,
         (0, 0),
     )
 
 
-def _folds(x: jax.Array, stride: int) -> bool:
-    return stride > 1 and x.shape[-1] <= MAX_FOLD_CHANNELS
+def _uses_space_to_depth(x: jax.Array, stride: int) -> bool:
+    return stride > 1 and x.shape[-1] <= MAX_SPACE_TO_DEPTH_CHANNELS
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def _convolve(x: jax.Array, kernel: jax.Array, stride: int, pad: tuple[int, int]) -> jax.Array:
     plain = partial(_correlate, stride=stride, pad=pad)
-    if not _folds(x, stride):
+    if not _uses_space_to_depth(x, stride):
         return plain(x, kernel)
-    folded = partial(_correlate_folded, stride=stride, pad=pad)
-    y: jax.Array = lax.platform_dependent(x, kernel, cpu=plain, default=folded)
+    space_to_depth = partial(_correlate_blocks, stride=stride, pad=pad)
+    y: jax.Array = lax.platform_dependent(x, kernel, cpu=plain, default=space_to_depth)
     return y
 
 
@@ -107,52 +109,55 @@ def _convolve_forward(
 def _convolve_backward(
     stride: int, pad: tuple[int, int], residuals: tuple[jax.Array, jax.Array], g: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    # On a CPU the gradient of the kernel is taken over parts of the batch. It is a convolution whose channels
-    # are the images, and many of them do not fit into the caches.
+    # On a CPU the gradient of the kernel is added up over chunks of the batch. It is a convolution whose
+    # channels are the images, and many of them do not fit into the caches.
     x, kernel = residuals
 
-    def of_kernel(x: jax.Array, g: jax.Array, correlate: Callable[..., jax.Array] = _correlate) -> jax.Array:
+    def kernel_gradient(
+        x: jax.Array, g: jax.Array, correlate: Callable[..., jax.Array] = _correlate
+    ) -> jax.Array:
         gradient: jax.Array = jax.linear_transpose(lambda k: correlate(x, k, stride, pad), kernel)(g)[0]
         return gradient
 
-    def in_parts(x: jax.Array, g: jax.Array) -> jax.Array:
+    def chunked_kernel_gradient(x: jax.Array, g: jax.Array) -> jax.Array:
         batch = x.shape[0]
-        parts = min(batch, MAX_PARTS, -(-(x.size + g.size) // PART_ELEMENTS))
-        ends = [batch * part // parts for part in range(parts + 1)]
-        return reduce(jnp.add, [of_kernel(x[i:j], g[i:j]) for i, j in itertools.pairwise(ends)])
+        chunks = min(batch, MAX_CHUNKS, -(-(x.size + g.size) // CHUNK_ELEMENTS))
+        ends = [batch * chunk // chunks for chunk in range(chunks + 1)]
+        return reduce(jnp.add, [kernel_gradient(x[i:j], g[i:j]) for i, j in itertools.pairwise(ends)])
 
-    of_input = jax.linear_transpose(lambda x: _correlate(x, kernel, stride, pad), x)(g)[0]
-    whole = partial(of_kernel, correlate=_correlate_folded if _folds(x, stride) else _correlate)
-    return of_input, lax.platform_dependent(x, g, cpu=in_parts, default=whole)
+    input_gradient = jax.linear_transpose(lambda x: _correlate(x, kernel, stride, pad), x)(g)[0]
+    correlate = _correlate_blocks if _uses_space_to_depth(x, stride) else _correlate
+    plain = partial(kernel_gradient, correlate=correlate)
+    return input_gradient, lax.platform_dependent(x, g, cpu=chunked_kernel_gradient, default=plain)
 
 
 _convolve.defvjp(_convolve_forward, _convolve_backward)
 
 
 def dense(x: jax.Array, kernel_TxIxO: jax.Array, bias_TxO: jax.Array) -> jax.Array:
-    """Apply one fully connected layer for each tower and stack the results: (B, T * O).
+    """Apply one fully connected layer a tower and concatenate the results: (B, T * O).
 
-    `x` is (B, H, W, C) or (B, C). A tower that reads everything sees it flattened (H, W, C); one that
-    reads its own part sees its own channels flattened so.
+    `x` is (B, H, W, C) or (B, C). A tower reads all of it, flattened in the order (H, W, C), or its own
+    channels, flattened in the same order: the kernel's inputs I say which.
     """
-    # One product over the towers reads the kernel where it lies; a product for each would copy its part.
+    # One batched product reads the kernel in place; a product for each tower would copy its slice.
     y_TxBxO = _inputs(x, kernel_TxIxO) @ kernel_TxIxO + bias_TxO[:, None]
     return y_TxBxO.swapaxes(0, 1).reshape(x.shape[0], -1)
 
 
 def dense_partial_sum(x: jax.Array, kernel_TxIxO: jax.Array) -> jax.Array:
-    """Return what the towers here add to a layer that sums over all towers: (B, O), without its bias."""
+    """Return the sum over this device's towers of a layer that sums over all: (B, O), without its bias."""
     return (_inputs(x, kernel_TxIxO) @ kernel_TxIxO).sum(axis=0)
 
 
 def _inputs(x: jax.Array, kernel_TxIxO: jax.Array) -> jax.Array:
     """Return what each tower reads, (T, B, I)."""
-    towers, seen, _ = kernel_TxIxO.shape
+    towers, inputs, _ = kernel_TxIxO.shape
     batch = x.shape[0]
-    if seen == np.prod(x.shape[1:]):
-        return jnp.broadcast_to(x.reshape(batch, -1), (towers, batch, seen))
-    apart = x.reshape(*x.shape[:-1], towers, -1)
-    return jnp.moveaxis(apart, -2, 0).reshape(towers, batch, seen)
+    if inputs == np.prod(x.shape[1:]):
+        return jnp.broadcast_to(x.reshape(batch, -1), (towers, batch, inputs))
+    by_tower = x.reshape(*x.shape[:-1], towers, -1)
+    return jnp.moveaxis(by_tower, -2, 0).reshape(towers, batch, inputs)
 
 
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
@@ -190,8 +195,9 @@ def lrn(
 ) -> jax.Array:
     """Apply local response normalisation, y = x / (k + alpha * sum_j x_j^2)^beta (section 3.3).
 
-    The sum runs over the `size` channels around a channel; the window ends at the edge of a tower, `towers`
-    of which stand side by side on the channel axis. It is computed in 32 bits at least.
+    The sum runs over the `size` channels around a channel, an even `size` over one more; `alpha` is not
+    divided by `size`. The window ends at the edge of a tower, `towers` of which are concatenated on the
+    channel axis. It is computed in 32 bits at least.
     """
     normalise = _normalise if forward_mode else _normalised
     return normalise(x_BxHxWxC, partial(_sum_over_channels, size=size, towers=towers), alpha, beta, k)
@@ -220,9 +226,9 @@ _normalised = jax.custom_vjp(_normalise, nondiff_argnums=(1, 2, 3, 4))
 def _normalised_forward(
     x: jax.Array, window_sum: Callable[[jax.Array], jax.Array], alpha: float, beta: float, k: float
 ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-    base = k + alpha * window_sum(jnp.square(wide))
-    return (wide * _negative_power(base, beta)).astype(x.dtype), (x, base.astype(x.dtype))
+    x_float32 = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    base = k + alpha * window_sum(jnp.square(x_float32))
+    return (x_float32 * _negative_power(base, beta)).astype(x.dtype), (x, base.astype(x.dtype))
 
 
 def _normalised_backward(
@@ -238,7 +244,7 @@ def _normalised_backward(
     dtype = g.dtype
     x, base, g = (each.astype(jnp.promote_types(dtype, jnp.float32)) for each in (*residuals, g))
     power = _negative_power(base, beta)
-    # Once, in the memory of the values, not at each of its uses.
+    # The barrier makes XLA compute this once, in x's dtype, and not again at each use.
     inner = lax.optimization_barrier((g * x * power / base).astype(dtype)).astype(g.dtype)
     return ((g * power - (2 * alpha * beta) * x * window_sum(inner)).astype(dtype),)
 
@@ -247,9 +253,9 @@ _normalised.defvjp(_normalised_forward, _normalised_backward)
 
 
 def _sum_over_channels(x: jax.Array, size: int, towers: int) -> jax.Array:
-    apart = x.reshape(*x.shape[:-1], towers, -1)
-    window = (1,) * (apart.ndim - 1) + (size // 2 * 2 + 1,)
-    sums: jax.Array = lax.reduce_window(apart, 0.0, lax.add, window, (1,) * apart.ndim, "SAME")
+    by_tower = x.reshape(*x.shape[:-1], towers, -1)
+    window = (1,) * (by_tower.ndim - 1) + (size // 2 * 2 + 1,)
+    sums: jax.Array = lax.reduce_window(by_tower, 0.0, lax.add, window, (1,) * by_tower.ndim, "SAME")
     return sums.reshape(x.shape)
 
 
@@ -303,9 +309,9 @@ def _max_pool_backward(
     for number, (i, j) in reversed(list(enumerate(offsets))):
         here = padded[:, i : i + rows : stride, j : j + columns : stride]
         winner = jnp.where(here == y, jnp.uint8(number), winner)
-    winner, g = lax.optimization_barrier((winner, g))  # once, not at each of its uses
-    given = {offset: jnp.where(winner == number, g, 0) for number, offset in enumerate(offsets)}
-    return (_scatter_windows(given, x.shape, stride),)
+    winner, g = lax.optimization_barrier((winner, g))  # computed once, not at each use
+    gradients = {offset: jnp.where(winner == number, g, 0) for number, offset in enumerate(offsets)}
+    return (_scatter_windows(gradients, x.shape, stride),)
 
 
 _max_pool.defvjp(_max_pool_forward, _max_pool_backward)
@@ -316,7 +322,7 @@ def average_pool(
 ) -> jax.Array:
     """Return the mean of each window of `size` x `size`, every `stride`.
 
-    One that runs over the edge (`ceil`) divides by the elements present.
+    With `ceil` the last window may run over the edge; it divides by the number of elements inside.
     """
     pool = _average_windows if forward_mode else _average_pool
     return pool(x_BxHxWxC, size, stride, ceil)
@@ -338,8 +344,8 @@ def _average_pool_backward(
     size: int, stride: int, ceil: bool, x: jax.Array, g: jax.Array
 ) -> tuple[jax.Array]:
     share = lax.optimization_barrier(g / _elements(x, g, size, stride))
-    given = {(i, j): share for i in range(size) for j in range(size)}
-    return (_scatter_windows(given, x.shape, stride),)
+    gradients = {(i, j): share for i in range(size) for j in range(size)}
+    return (_scatter_windows(gradients, x.shape, stride),)
 
 
 _average_pool.defvjp(_average_pool_forward, _average_pool_backward)
@@ -355,11 +361,11 @@ def _elements(x: jax.Array, y: jax.Array, size: int, stride: int) -> jax.Array:
 
 
 def _reduce_windows(
-    x: jax.Array, start: float, how: Callable[..., jax.Array], size: int, stride: int, ceil: bool
+    x: jax.Array, initial: float, reduction: Callable[..., jax.Array], size: int, stride: int, ceil: bool
 ) -> jax.Array:
     """Reduce each window to one value: (B, H', W', C)."""
     edges = _overrun(x, size, stride, ceil)
-    y: jax.Array = lax.reduce_window(x, start, how, (1, size, size, 1), (1, stride, stride, 1), edges)
+    y: jax.Array = lax.reduce_window(x, initial, reduction, (1, size, size, 1), (1, stride, stride, 1), edges)
     return y
 
 
@@ -370,31 +376,31 @@ def _overrun(x: jax.Array, size: int, stride: int, ceil: bool) -> list[tuple[int
 
 
 def _scatter_windows(
-    given: dict[tuple[int, int], jax.Array], shape: tuple[int, ...], stride: int
+    gradients: dict[tuple[int, int], jax.Array], shape: tuple[int, ...], stride: int
 ) -> jax.Array:
-    """Return the sum of what all windows give to each value that was pooled, (B, H, W, C).
+    """Return the gradient of each pooling input, (B, H, W, C): the sum over the windows that hold it.
 
     Values a multiple of the stride apart have the same offset in their windows; each such phase is one
     loop, and the phases are interleaved. This is faster on a CPU than scattering each window, and than XLA's
     own gradients.
 
     Args:
-      given: what each window gives to its value at offset (i, j): (B, H', W', C).
-      shape: of what was pooled.
-      stride: of the windows.
+      gradients: for each offset (i, j) in a window, the gradients of all windows there: (B, H', W', C).
+      shape: (B, H, W, C).
+      stride: between windows.
     """
     batch, height, width, channels = shape
     rows, columns = -(-height // stride), -(-width // stride)
 
     def phase(row: int, column: int) -> jax.Array:
-        """Return the values at (row, column) and every `stride` from there."""
-        total = jnp.zeros((batch, rows, columns, channels), given[0, 0].dtype)
-        for (i, j), piece in given.items():
+        """Return the gradients at (row, column) and every `stride` rows and columns from there."""
+        total = jnp.zeros((batch, rows, columns, channels), gradients[0, 0].dtype)
+        for (i, j), gradient in gradients.items():
             if i % stride == row and j % stride == column:
                 above, left = i // stride, j // stride
-                below, right = rows - piece.shape[1] - above, columns - piece.shape[2] - left
+                below, right = rows - gradient.shape[1] - above, columns - gradient.shape[2] - left
                 edges = [(0, 0, 0), (above, below, 0), (left, right, 0), (0, 0, 0)]
-                total += lax.pad(piece, jnp.zeros((), piece.dtype), edges)
+                total += lax.pad(gradient, jnp.zeros((), gradient.dtype), edges)
         return total
 
     phases = [jnp.stack([phase(p, q) for q in range(stride)], axis=3) for p in range(stride)]
@@ -403,9 +409,9 @@ def _scatter_windows(
 
 
 def adaptive_average_pool(x_BxHxWxC: jax.Array, side: int) -> jax.Array:
-    """Return means of `side` x `side` windows, from floor(i H / side) to ceil((i + 1) H / side).
+    """Return the means of `side` x `side` windows, (B, side, side, C), as PyTorch's AdaptiveAvgPool2d does.
 
-    They are those of PyTorch's AdaptiveAvgPool2d.
+    Window i covers rows floor(i H / side) to ceil((i + 1) H / side) - 1, and columns likewise.
     """
 
     def windows(length: int) -> jax.Array:
@@ -422,10 +428,10 @@ def adaptive_average_pool(x_BxHxWxC: jax.Array, side: int) -> jax.Array:
 
 
 def dropout(x: jax.Array, mask: jax.Array | None, rate: float, inverted: bool) -> jax.Array:
-    """Zero what `mask`, bool of the shape of `x`, does not keep (section 4.2).
+    """Apply dropout: zero the values of `x` where `mask`, bool of the same shape, is False (section 4.2).
 
-    Without a mask, where the net is used and not trained, multiply by 1 - rate. `inverted`: divide by
-    1 - rate with a mask instead, and do nothing without.
+    Without a mask, outside training, multiply by 1 - rate. Inverted dropout divides by 1 - rate where there
+    is a mask instead, and does nothing without one.
     """
     if mask is None:
         return x if inverted else x * (1 - rate)

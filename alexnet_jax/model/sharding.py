@@ -17,7 +17,7 @@ from alexnet_jax.model.shapes import layer_shapes
 from alexnet_jax.model.specs import Architecture, Dropout
 
 Params = dict[str, dict[str, jax.Array]]
-SMALL_INPUT = 64  # sides of images up to which `compiler_options` has something to say
+SMALL_INPUT = 64  # side of images, in pixels, up to which `compiler_options` sets an option
 
 
 def make_mesh(
@@ -52,14 +52,14 @@ def make_mesh(
         )
     if batch_size % data:
         raise UsageError(f"a batch of {batch_size} images does not divide over config.mesh.data={data}")
-    chosen = devices[: data * model]
-    idle = {d.process_index for d in devices} - {d.process_index for d in chosen}
+    used = devices[: data * model]
+    idle = {d.process_index for d in devices} - {d.process_index for d in used}
     if idle:
         raise UsageError(
             f"config.mesh={data} x {model} leaves process {min(idle)} without a device: set config.mesh.data "
             f"so that all {len(devices)} devices have work, or start fewer processes"
         )
-    grid = np.asarray(chosen).reshape(data, model)
+    grid = np.asarray(used).reshape(data, model)
     return Mesh(grid, ("data", "model"), axis_types=(AxisType.Auto, AxisType.Auto))
 
 

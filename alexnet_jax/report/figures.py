@@ -39,7 +39,7 @@ def shorten(text: str, max_length: int) -> str:
 
 def encode(figure: Figure) -> dict[str, bytes]:
     """Return the figure as files: {'png': ..., 'svg': ...}; the same figure gives the same bytes."""
-    found = {}
+    files = {}
     # Letters that the font lacks are drawn as boxes; that is no news for a terminal.
     with warnings.catch_warnings(), matplotlib.rc_context({"svg.hashsalt": "alexnet_jax"}):
         warnings.filterwarnings("ignore", message="Glyph .* missing")
@@ -47,8 +47,8 @@ def encode(figure: Figure) -> dict[str, bytes]:
             file = io.BytesIO()
             metadata = {"Date": None} if extension == "svg" else None
             figure.savefig(file, format=extension, dpi=DPI, metadata=metadata)
-            found[extension] = file.getvalue()
-    return found
+            files[extension] = file.getvalue()
+    return files
 
 
 def figure_1(relu: Sequence[Points], tanh: Sequence[Points]) -> Figure:
@@ -249,10 +249,10 @@ def neighbours(shown: Sequence[Neighbours]) -> Figure:
     return figure
 
 
-def confusion(found: Confusions) -> Figure:
+def confusion(confusions: Confusions) -> Figure:
     """Draw the confusion matrix as shares of each class, with numbers in the cells of few classes."""
-    matrix = found.matrix[:, : len(found.matrix)]
-    shares = matrix / np.maximum(found.matrix.sum(axis=1, keepdims=True), 1)
+    matrix = confusions.matrix[:, : len(confusions.matrix)]
+    shares = matrix / np.maximum(confusions.matrix.sum(axis=1, keepdims=True), 1)
     count = len(matrix)
     side = min(max(3.6 + 0.5 * count, 5), 10.5)
     figure = Figure(figsize=(side, 0.92 * side), layout="constrained")
@@ -262,7 +262,7 @@ def confusion(found: Confusions) -> Figure:
     bar.ax.yaxis.set_major_formatter(matplotlib.ticker.PercentFormatter(1))
     bar.ax.tick_params(labelsize=8)
     if count <= 60:
-        names = [shorten(name, 18) for name in found.names]
+        names = [shorten(name, 18) for name in confusions.names]
         size = 9 if count <= 20 else 5
         panel.set_xticks(range(count), names, rotation=90 if count > 6 else 30, fontsize=size)
         panel.set_yticks(range(count), names, fontsize=size)

@@ -10,15 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import jinja2
 import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
-from alexnet_jax import files
+from alexnet_jax import drawing, files
 from alexnet_jax.errors import UsageError
 from alexnet_jax.progress import printable
-from alexnet_jax.report import figures, published, runs
+from alexnet_jax.report import figures, published, runs, template
 from alexnet_jax.workdir import layout
 
 if TYPE_CHECKING:
@@ -61,6 +60,7 @@ class Section:
     tables: Sequence[dict[str, Any]] = ()
 
 
+@drawing.default_style()
 def write(all_runs: Sequence[runs.RunFiles], data: ReportData) -> list[str]:
     """Write the page, its figures and its numbers into the first run's workdir.
 
@@ -91,7 +91,7 @@ def write(all_runs: Sequence[runs.RunFiles], data: ReportData) -> list[str]:
         vars(section) | {"figures": [_embed(drawings, figure) for figure in section.figures]}
         for section in _sections(all_runs, names, data)
     ]
-    page = _template().render(
+    page = template.load(Path(__file__).with_name("page.html.jinja")).render(
         title=_text(names[0]),
         subtitle=_text(_subtitle(run, data)),
         missing=missing_lines,
@@ -111,13 +111,13 @@ def check(workdirs: Sequence[Path]) -> list[runs.RunFiles]:
     Raises:
       UsageError: a folder holds no run, or the first one cannot be written.
     """
-    found = [runs.read(workdir) for workdir in workdirs]
+    files_of_runs = [runs.read(workdir) for workdir in workdirs]
     folder = workdirs[0] / layout.REPORT
     try:
         folder.mkdir(exist_ok=True)
     except OSError as error:
         raise UsageError(f"{folder} cannot be written: {error.strerror}") from None
-    return found
+    return files_of_runs
 
 
 def distinct_names(all_runs: Sequence[runs.RunFiles]) -> list[str]:
@@ -130,30 +130,30 @@ def distinct_names(all_runs: Sequence[runs.RunFiles]) -> list[str]:
 
 
 def numbers(run: runs.RunFiles, data: ReportData) -> dict[str, Any]:
-    """Return what the page says in numbers: errors as fractions, `pictures` the images that they are over.
+    """Return what the page says in numbers: errors as fractions, `images` how many they are over.
 
     `changed` says what makes the net another than the run's own, {} where nothing does.
     """
     special = figures.specialisation(data.kernels) if data.kernels is not None else None
-    found = data.confusions
+    confusions = data.confusions
     return {
         "step": data.step,
         "changed": data.changed,
         "specialisation": special[0] if special else None,
         "epochs_to_25_percent": runs.epochs_to(run.metrics, runs.TARGET_ERROR),
-        "centre_top1_error": top1_error(found) if found else None,
-        "centre_top5_error": found.top5_error if found else None,
-        "pictures": int(found.matrix.sum()) if found else None,
+        "centre_top1_error": top1_error(confusions) if confusions else None,
+        "centre_top5_error": confusions.top5_error if confusions else None,
+        "images": int(confusions.matrix.sum()) if confusions else None,
     }
 
 
-def top1_error(found: Confusions) -> float:
+def top1_error(confusions: Confusions) -> float:
     """Return the share of the images off the diagonal."""
-    return 1 - float(np.trace(found.matrix)) / float(found.matrix.sum())
+    return 1 - float(np.trace(confusions.matrix)) / float(confusions.matrix.sum())
 
 
 def at_a_glance(run: runs.RunFiles, data: ReportData) -> list[tuple[str, str, str]]:
-    """Return the rows of the first table: what, here, published for the same net and data."""
+    """Return the rows of the first table: what, for this run, published for the same net and data."""
     config, metadata = run.config, run.metadata
     model = f"{config.model.architecture}, {data.towers} tower{'s' if data.towers > 1 else ''}"
     if data.parameters:
@@ -165,13 +165,13 @@ def at_a_glance(run: runs.RunFiles, data: ReportData) -> list[tuple[str, str, st
     elif "converted_from" in metadata:
         rows.append(("weights", f"converted from {metadata['converted_from']}", ""))
     for views, words in ((1, "centre view"), (10, "ten views")):
-        here = _error_words(run, data, views)
-        there = "; ".join(
+        ours = _error_words(run, data, views)
+        theirs = "; ".join(
             f"{_errors(row.top1_error, row.top5_error)} ({row.source})"
             for row in published.find(config, views)
         )
-        if here or there:
-            rows.append((f"error, {words}", here or f"not evaluated: evaluate --views={views}", there))
+        if ours or theirs:
+            rows.append((f"error, {words}", ours or f"not evaluated: evaluate --views={views}", theirs))
     reached = runs.epochs_to(run.metrics, runs.TARGET_ERROR)
     if reached is not None:
         rows.append(("epochs to 25 % training error", f"{reached:.3g}", ""))
@@ -189,10 +189,10 @@ def _time_rows(run: runs.RunFiles) -> list[tuple[str, str, str]]:
         rows.append(("training images/s (median)", f"{speed:,.0f}", paper))
     if seconds:
         least, most = (seconds / (days * 86_400) for days in (6, 5))
-        here = runs.duration(seconds)
+        ours = runs.duration(seconds)
         if least >= 0.01:  # of a small experiment it says nothing
-            here += f": {least:.2g} to {most:.2g} of the paper's"
-        rows.append(("time in training steps", here, "paper: 5 to 6 days"))
+            ours += f": {least:.2g} to {most:.2g} of the paper's"
+        rows.append(("time in training steps", ours, "paper: 5 to 6 days"))
     return rows
 
 
@@ -205,15 +205,16 @@ def _data_words(run: runs.RunFiles) -> str:
 
 def _error_words(run: runs.RunFiles, data: ReportData, views: int) -> str:
     """Return the error of the page's net with 1 or 10 views, and over what; '' where there is none."""
-    evaluation, found = {} if data.changed else run.evaluation, data.confusions
+    evaluation, confusions = {} if data.changed else run.evaluation, data.confusions
     if runs.finite_number(evaluation.get("views")) == views:
-        here = _errors(evaluation.get("top1_error"), evaluation.get("top5_error"))
+        ours = _errors(evaluation.get("top1_error"), evaluation.get("top5_error"))
         count = runs.finite_number(evaluation.get("examples"))
         over = f"{count:,.0f} images of {evaluation.get('split')!r}" if count is not None else "of evaluate"
-        return f"{here} ({over})" if here else ""
-    if views == 1 and found is not None:
-        here = _errors(top1_error(found), found.top5_error)
-        return f"{here} ({int(found.matrix.sum()):,} of {found.of:,} images of {found.split!r})"
+        return f"{ours} ({over})" if ours else ""
+    if views == 1 and confusions is not None:
+        ours = _errors(top1_error(confusions), confusions.top5_error)
+        count = confusions.matrix.sum()
+        return f"{ours} ({count:,} of {confusions.of:,} images of {confusions.split!r})"
     return ""
 
 
@@ -266,12 +267,12 @@ def _sections(all_runs: Sequence[runs.RunFiles], names: Sequence[str], data: Rep
 
 
 def _curve_words(all_runs: Sequence[runs.RunFiles], names: Sequence[str]) -> str:
-    found = []
+    epochs = []
     for run, name in zip(all_runs, names, strict=True):
         reached = runs.epochs_to(run.metrics, runs.TARGET_ERROR)
         words = "not reached" if reached is None else f"{reached:.3g} epochs"
-        found.append(f"{figures.shorten(name, MAX_NAME_LENGTH)}: {words}")
-    return f"Epochs to 25 % training error (paper, figure 1): {'; '.join(found)}."
+        epochs.append(f"{figures.shorten(name, MAX_NAME_LENGTH)}: {words}")
+    return f"Epochs to 25 % training error (paper, figure 1): {'; '.join(epochs)}."
 
 
 def _kernels(kernels: np.ndarray) -> PageFigure:
@@ -287,18 +288,19 @@ def _kernels(kernels: np.ndarray) -> PageFigure:
     return PageFigure("kernels", figures.kernels(kernels), words, "Kernels as small images")
 
 
-def _confusions(found: Confusions) -> Section:
+def _confusions(confusions: Confusions) -> Section:
     words = (
-        f"{int(found.matrix.sum()):,} of {found.of:,} images of {found.split!r}, centre view: top-1 error "
-        f"{top1_error(found):.2%}. A row is a class, its cells the classes that its images were taken for."
+        f"{int(confusions.matrix.sum()):,} of {confusions.of:,} images of {confusions.split!r}, centre view: "
+        f"top-1 error {top1_error(confusions):.2%}. A row is a class, its cells the classes that its images "
+        "were taken for."
     )
-    shown = [PageFigure("confusion", figures.confusion(found), words, "Confusion matrix")]
-    if found.mistakes:
+    shown = [PageFigure("confusion", figures.confusion(confusions), words, "Confusion matrix")]
+    if confusions.mistakes:
         words = "The wrong guesses of the highest probability; the right class is bold, its bar red."
         title = "Most confident mistakes"
-        drawn = figures.guesses(found.mistakes)
+        drawn = figures.guesses(confusions.mistakes)
         shown.append(PageFigure("mistakes", drawn, words, "Images with bars", title))
-    rows = class_rows(found)
+    rows = class_rows(confusions)
     head = ["class", "right", "images", "most often taken for"]
     count = min(MAX_ROWS_SHOWN, -(-len(rows) // 2))
     worst = {"title": "Worst classes", "head": head, "rows": rows[:count]}
@@ -306,16 +308,17 @@ def _confusions(found: Confusions) -> Section:
     return Section("Confusions", shown, [best, worst])
 
 
-def class_rows(found: Confusions) -> list[tuple[str, str, str, str]]:
+def class_rows(confusions: Confusions) -> list[tuple[str, str, str, str]]:
     """Return (name, share right, images, class it is most often taken for) of each class, the worst first.
 
     Classes without an image are left out.
     """
-    images = found.matrix.sum(axis=1)
-    right = np.diagonal(found.matrix) / np.maximum(images, 1)
-    others = found.matrix.copy()
+    images = confusions.matrix.sum(axis=1)
+    right = np.diagonal(confusions.matrix) / np.maximum(images, 1)
+    others = confusions.matrix.copy()
     np.fill_diagonal(others, 0)
-    names = [*found.names, *(f"class {output}" for output in range(len(found.names), others.shape[1]))]
+    outputs = range(len(confusions.names), others.shape[1])
+    names = [*confusions.names, *(f"class {output}" for output in outputs)]
     names = [figures.shorten(name, MAX_NAME_LENGTH) for name in names]
     rows = []
     for label in np.argsort(right, kind="stable"):
@@ -361,9 +364,3 @@ def _embed(folder: Path, shown: PageFigure) -> dict[str, Any]:
 def _text(text: Any) -> str:
     """Return a text for the page: without control and direction characters, and not endless."""
     return figures.shorten(str(text), MAX_NAME_LENGTH) if str(text) else ""
-
-
-def _template() -> jinja2.Template:
-    loader = jinja2.FileSystemLoader(Path(__file__).parent)
-    environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
-    return environment.get_template("page.html.jinja")

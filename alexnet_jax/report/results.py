@@ -81,13 +81,13 @@ def row_of(run: runs.RunFiles) -> dict[str, Any]:
     report = runs.read_object(run.workdir / layout.REPORT / layout.REPORT_DATA)
     report = {} if report.get("changed") else report  # of another net than the run's own
     errors = ("top1_error", "top5_error", "mean_class_error")
-    found = {name: runs.finite_number(run.evaluation.get(name)) for name in errors} | {
+    numbers = {name: runs.finite_number(run.evaluation.get(name)) for name in errors} | {
         "train_top1_error": training[-1][1] if training else None,
         "epochs_to_25_percent": runs.epochs_to(run.metrics, runs.TARGET_ERROR),
         "epochs_to_learn": runs.epochs_to(run.metrics, learned, "train/loss"),
         "specialisation": runs.finite_number(report.get("specialisation")),
     }
-    values = {name: value for name, value in found.items() if value is not None}
+    values = {name: value for name, value in numbers.items() if value is not None}
     if not values:
         raise RunFailure(
             f"{run.workdir} holds no {layout.METRICS} and no {layout.EVALUATION}: train and evaluate it"
@@ -130,28 +130,29 @@ def nearest_config(config: ConfigDict) -> tuple[str, dict[str, Any]]:
       The name of the config of configs/ that differs in the fewest keys, and {'section.key': the run's value}
       of these keys.
     """
-    given = _flatten(config)
+    own = _flatten(config)
     differences = {}
     for name, path in find.config_files().items():
         known = _flatten(find.load_file(path))
         differences[name] = {
             key: value
-            for key, value in given.items()
+            for key, value in own.items()
             if key not in _WITHOUT_EFFECT and (key not in known or known[key] != value)
         }
     nearest, changes = min(differences.items(), key=lambda item: len(item[1]))
-    if changes.get("train.init_from"):
-        changes["train.init_from"] = f"runs/{Path(changes['train.init_from']).name}"
     return nearest, changes
 
 
 def _flatten(config: ConfigDict) -> dict[str, Any]:
     """Return {'section.key': value} of the keys that the command line can change, in order of names.
 
-    The layers' rules are one of them.
+    The layers' rules are one of them. Of the net that a run starts from there is the name alone: where it
+    lies changes nothing.
     """
     rules = "optimizer.per_layer"
     flat = {key: value for key, value in compatibility.flatten(config).items() if not key.startswith(rules)}
+    if flat["train.init_from"]:
+        flat["train.init_from"] = f"runs/{Path(flat['train.init_from']).name}"
     return dict(sorted((flat | {rules: config.optimizer.per_layer.to_dict()}).items()))
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from scipy import stats
 
-from alexnet_jax import files
+from alexnet_jax import drawing, files
 from alexnet_jax.errors import UsageError
 from alexnet_jax.progress import printable
 from alexnet_jax.report import figures, published, results, runs
@@ -31,6 +31,7 @@ VALUES = {
 }
 
 
+@drawing.default_style()
 def write(folder: Path = results.FOLDER, page: Path = PAGE) -> str:
     """Make the page of all rows in `folder`, and its figure in that folder; return a line that says so.
 
@@ -38,8 +39,8 @@ def write(folder: Path = results.FOLDER, page: Path = PAGE) -> str:
       UsageError: there are no rows.
       RunFailure: a row is damaged.
     """
-    found = sorted(folder.glob("*.jsonl")) if folder.is_dir() else []
-    rows = [row for path in found for row in results.read_rows(path)]
+    paths = sorted(folder.glob("*.jsonl")) if folder.is_dir() else []
+    rows = [row for path in paths for row in results.read_rows(path)]
     if not rows:
         raise UsageError(f"{folder} holds no results: report --results --workdir=DIR writes a run's")
     compared = _figure_1(_experiments(rows))
@@ -149,13 +150,13 @@ def _pairs(groups: Sequence[Rows]) -> list[tuple[Rows, Rows]]:
 
     Where another experiment is between two, they are no pair.
     """
-    found = []
+    pairs = []
     for other in groups:
         like = [x for x in groups if (x[0]["config"], _views(x)) == (other[0]["config"], _views(other))]
         parts = [x for x in like if set(_changes(x)) < set(_changes(other))]
         nearest = [x for x in parts if not any(set(_changes(x)) < set(_changes(y)) for y in parts)]
-        found += [(group, other) for group in nearest]
-    return found
+        pairs += [(group, other) for group in nearest]
+    return pairs
 
 
 def _changes(group: Rows) -> list[str]:
@@ -184,10 +185,10 @@ def _figure_1(groups: Sequence[Rows]) -> tuple[str, Rows, Rows] | None:
         apart = ("model.activation=", "schedule.learning_rate=", "train.epochs=")
         net = best.setdefault(" ".join(word for word in words if not word.startswith(apart)), {})
         here = statistics.mean(epochs), group[0]["experiment"], group
-        net[activation] = min(here, net.get(activation, here), key=lambda found: found[0])
-    for found in best.values():
-        if len(found) == 2:
-            (relu, name, rows), (tanh, other, others) = found["relu"], found["tanh"]
+        net[activation] = min(here, net.get(activation, here), key=lambda candidate: candidate[0])
+    for net in best.values():
+        if len(net) == 2:
+            (relu, name, rows), (tanh, other, others) = net["relu"], net["tanh"]
             sentence = (
                 f"Figure 1: {_code(other)} needs {tanh / relu:.2g} times the epochs of {_code(name)} to 25 % "
                 f"training error ({tanh:.3g}, n {len(others)}, and {relu:.3g}, n {len(rows)}; the best "

@@ -53,8 +53,8 @@ def read(workdir: Path) -> RunFiles:
     lines: list[dict[str, Any]] = []
     with contextlib.suppress(OSError):
         text = (workdir / layout.METRICS).read_text(encoding="utf-8", errors="replace")
-        found = map(_json_object, text.splitlines())
-        lines = [line for line in found if finite_number(line.get("epoch")) is not None]
+        objects = map(_json_object, text.splitlines())
+        lines = [line for line in objects if finite_number(line.get("epoch")) is not None]
     return RunFiles(workdir, config, metadata, lines, read_object(workdir / layout.EVALUATION))
 
 
@@ -83,8 +83,8 @@ def finite_number(value: Any) -> float | None:
 
 def curve(metrics: Lines, tag: str) -> tuple[list[float], list[float]]:
     """Return the epochs and the values of one tag, where both are finite numbers."""
-    found = [(finite_number(line["epoch"]), finite_number(line.get(tag))) for line in metrics]
-    points = [(epoch, value) for epoch, value in found if epoch is not None and value is not None]
+    pairs = [(finite_number(line["epoch"]), finite_number(line.get(tag))) for line in metrics]
+    points = [(epoch, value) for epoch, value in pairs if epoch is not None and value is not None]
     return [epoch for epoch, _ in points], [value for _, value in points]
 
 

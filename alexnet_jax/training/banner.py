@@ -15,10 +15,10 @@ def banner(setup: RunSetup, workdir: object, processes: int, initial: Initial | 
     """Return lines that say what is trained, on what, and what may surprise the user.
 
     Args:
-      setup: of the run.
+      setup: the run.
       workdir: its folder.
-      processes: how many the run has.
-      initial: the net that it starts from, None where its parameters are drawn.
+      processes: how many processes it has.
+      initial: the net that it starts from; None where all parameters are initialised at random.
     """
     config, mesh = setup.config, setup.mesh
     data, model = mesh.shape["data"], mesh.shape["model"]
@@ -37,7 +37,9 @@ def banner(setup: RunSetup, workdir: object, processes: int, initial: Initial | 
         lines += process_lines(mesh, setup.architecture.towers, config.data.batch_size)
     if initial is not None:
         new = ", ".join(initial.new)
-        lines.append(f"from {config.train.init_from}: {', '.join(initial.layers)}; drawn anew: {new}")
+        lines.append(
+            f"from {config.train.init_from}: {', '.join(initial.layers)}; initialised at random: {new}"
+        )
     if not config.data.validation_split:
         lines.append("no validation split: nothing is selected, the last checkpoint is the result")
     if config.schedule.steps and config.schedule.steps[-1][0] >= config.train.epochs:

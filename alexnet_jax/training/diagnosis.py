@@ -18,14 +18,14 @@ from alexnet_jax.model import inputs, network, sharding
 from alexnet_jax.model.specs import Activation
 from alexnet_jax.progress import printable
 
-MAX_IMAGES = 32  # with which a dead layer is looked for
-MAX_RECORDS_SHOWN = 4  # that a message names; a file has them all
+MAX_IMAGES = 32  # images in which a dead layer is looked for
+MAX_RECORDS_SHOWN = 4  # records that a message names; a file has them all
 
 
-def batch_records(dataset: Dataset, config: ConfigDict, number: int) -> list[str]:
-    """Return 'index file_name' of each record of the batch of step `number`, the first step being 1."""
+def batch_records(dataset: Dataset, config: ConfigDict, step: int) -> list[str]:
+    """Return 'index file_name' of each record in the batch of a step; the first step is 1."""
     records = dataset.records(config.data.train_split)
-    _, indices = order.record_indices(len(records), config.seed, config.data.batch_size, number - 1)
+    _, indices = order.record_indices(len(records), config.seed, config.data.batch_size, step - 1)
     named = []
     for index in indices.tolist():
         try:
@@ -35,11 +35,11 @@ def batch_records(dataset: Dataset, config: ConfigDict, number: int) -> list[str
     return named
 
 
-def name_batches(dataset: Dataset, config: ConfigDict, path: Path, number: int) -> str:
-    """Write the records of step `number` and of the one before it to `path`; return words for the first."""
+def name_batches(dataset: Dataset, config: ConfigDict, path: Path, step: int) -> str:
+    """Write the records of `step` and the step before it to `path`; return a message on those of `step`."""
     lines = []
-    for each in range(max(number - 1, 1), number + 1):
-        lines += [f"step {each}: {name}" for name in batch_records(dataset, config, each)]
+    for of_step in range(max(step - 1, 1), step + 1):
+        lines += [f"step {of_step}: {name}" for name in batch_records(dataset, config, of_step)]
     named = [line.partition(": ")[2] for line in lines[-config.data.batch_size :]]
     more = len(named) - MAX_RECORDS_SHOWN
     words = ", ".join(named[:MAX_RECORDS_SHOWN]) + (f" and {more} more" if more > 0 else "")
@@ -51,13 +51,13 @@ def name_batches(dataset: Dataset, config: ConfigDict, path: Path, number: int) 
 
 
 def flat_loss(net: PlacedNet, dataset: Dataset, config: ConfigDict, loss: float) -> list[str]:
-    """Return what to tell the user of a training loss that is no better than guessing; else nothing.
+    """Return messages about a training loss that is no better than guessing; none where it is better.
 
     Args:
-      net: with the parameters of now.
-      dataset: on which it is trained.
-      config: the run's.
-      loss: the mean over the last steps, in nats.
+      net: the net with its present parameters.
+      dataset: the data on which it is trained.
+      config: the run's config.
+      loss: the mean loss of the last steps, in nats.
     """
     guessing = math.log(config.model.classes)
     if loss <= (1 - FLAT_LOSS_TOLERANCE) * guessing:
@@ -82,13 +82,13 @@ def flat_loss(net: PlacedNet, dataset: Dataset, config: ConfigDict, loss: float)
 
 
 def dead_relu_layers(net: PlacedNet, dataset: Dataset, config: ConfigDict) -> list[str]:
-    """Return the ReLU layers whose every value is 0 for the first training images, centre view.
+    """Return the ReLU layers whose values are all 0 for the first training images, centre view.
 
-    What follows a dead layer is the same for every image, and no gradient reaches what is before it.
+    The values after a dead layer are the same for every image, and no gradient reaches the layers before it.
     """
     architecture, mesh = net.architecture, net.mesh
-    wanted = tuple(x.name for x in architecture.layers if isinstance(x, Activation) and x.kind == "relu")
-    if not wanted:
+    relu_layers = tuple(x.name for x in architecture.layers if isinstance(x, Activation) and x.kind == "relu")
+    if not relu_layers:
         return []
     batch_size = sharding.padded_batch_size(MAX_IMAGES, mesh)
     rows = sharding.rows_here(mesh, batch_size)
@@ -105,11 +105,11 @@ def dead_relu_layers(net: PlacedNet, dataset: Dataset, config: ConfigDict) -> li
     def largest(params: sharding.Params, image: jax.Array, weight: jax.Array) -> dict[str, jax.Array]:
         view = inputs.view(image, edge, edge, False, architecture.crop)
         x = inputs.normalise(view, net.mean, net.normalization)
-        values = network.forward(architecture, mesh, params, x, None, wanted)
+        values = network.forward(architecture, mesh, params, x, None, relu_layers)
         return {
             name: jnp.max(jnp.where((weight > 0).reshape(-1, *[1] * (value.ndim - 1)), value, 0))
             for name, value in values.items()
         }
 
-    found = jax.device_get(largest(net.params, batch["image"], batch["weight"]))
-    return [name for name in wanted if found[name] <= 0]
+    largest_values = jax.device_get(largest(net.params, batch["image"], batch["weight"]))
+    return [name for name in relu_layers if largest_values[name] <= 0]

@@ -6,7 +6,7 @@ import gc
 import math
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -18,14 +18,15 @@ from alexnet_jax.data import pipeline
 from alexnet_jax.data.statistics import Statistics
 from alexnet_jax.distributed import Group
 from alexnet_jax.errors import RunFailure
-from alexnet_jax.evaluation import views
+from alexnet_jax.evaluation import metrics, views
 from alexnet_jax.evaluation.split import evaluate_split
 from alexnet_jax.model import inputs, sharding
 from alexnet_jax.progress import Progress
-from alexnet_jax.training import diagnosis, optimizer, resume, step
+from alexnet_jax.training import diagnosis, optimizer, resume
 from alexnet_jax.training.banner import banner
 from alexnet_jax.training.profiler import Profiler
 from alexnet_jax.training.setup import RunSetup, check_same_everywhere, prepare_run
+from alexnet_jax.training.step import Program, compiled_train_step
 from alexnet_jax.training.stop import Stop
 from alexnet_jax.training.throughput import Window, batches_ahead
 from alexnet_jax.workdir import layout
@@ -33,16 +34,16 @@ from alexnet_jax.workdir.checkpoints import Checkpoints
 from alexnet_jax.workdir.lock import lock
 from alexnet_jax.workdir.log import MetricsLog
 
-SIGNAL_SECONDS = 0.5  # after which a signal that came has been heard
+SIGNAL_SECONDS = 0.5  # in which `Stop` has noticed a signal that reached all processes
 
 
 def train(config: ConfigDict, workdir: Path, profile: int = 0) -> int:
-    """Train what a config says in a workdir, from where it stopped.
+    """Train the net of a config in a workdir, or resume the run that is there.
 
     Args:
-      config: checked and resolved here.
+      config: the experiment; it is checked and resolved here.
       workdir: gets `config.json`, `metrics.jsonl`, `statistics.npz`, `tensorboard/`, `checkpoints/`.
-      profile: steps of which a profiler trace is written to `workdir/profile`.
+      profile: the number of steps of which JAX's profiler writes a trace to `workdir/profile`.
 
     Returns:
       0, or 128 + the number of the signal that stopped it.
@@ -56,158 +57,178 @@ def train(config: ConfigDict, workdir: Path, profile: int = 0) -> int:
         check_same_everywhere(setup, group)
         with lock(workdir) if group.is_primary else contextlib.nullcontext():
             try:
-                return _Run(setup, workdir, stop, group).run(profile)
+                return _open_run(setup, workdir, stop, group).run(profile)
             except OSError as error:
-                raise RunFailure(f"the run in {workdir} cannot go on: {error.strerror or error}") from error
+                raise RunFailure(
+                    f"the run in {workdir} cannot continue: {error.strerror or error}"
+                ) from error
 
 
+def _open_run(setup: RunSetup, workdir: Path, stop: Stop, group: Group) -> "_Run":
+    """Write or check the workdir's files, draw or restore the parameters, and print what is trained."""
+    config, architecture, mesh = setup.config, setup.architecture, setup.mesh
+    checkpoints = Checkpoints(workdir, config.checkpoint.keep)
+    initial = resume.keep_or_check_config(setup, workdir, checkpoints, group)
+    normalization = inputs.Normalization(config.data.mean, config.data.input_std)
+    statistics = Statistics.load(workdir / layout.STATISTICS)
+    mean = inputs.mean_array(normalization, statistics.mean, statistics.rgb_mean, architecture.crop)
+    rules = optimizer.layer_rules(architecture, config.optimizer, config.schedule)
+    program = Program(
+        architecture,
+        mesh,
+        normalization,
+        optimizer.update_rule(rules, config.optimizer),
+        config.seed,
+        accumulate_steps=config.train.accumulate_steps,
+    )
+    mean_on_mesh = sharding.replicate(mean, mesh)
+    start = resume.start(setup, workdir, program, checkpoints, initial, group)
+    if group.is_primary:
+        print(banner(setup, workdir, group.processes, initial), file=sys.stderr, flush=True)
+    return _Run(setup, workdir, stop, group, checkpoints, rules, program, mean_on_mesh, start)
+
+
+@dataclasses.dataclass(eq=False)
 class _Run:
     """One process's part of a run, and what changes in it from step to step."""
 
-    def __init__(self, setup: RunSetup, workdir: Path, stop: Stop, group: Group):
-        self.setup, self.workdir, self.stop, self.group = setup, workdir, stop, group
-        self.config = config = setup.config
-        architecture, mesh = setup.architecture, setup.mesh
-        self.checkpoints = Checkpoints(workdir, config.checkpoint.keep)
-        self.initial = resume.keep_or_check_config(setup, workdir, self.checkpoints, group)
-        normalization = inputs.Normalization(config.data.mean, config.data.input_std)
-        statistics = Statistics.load(workdir / layout.STATISTICS)
-        mean = inputs.mean_array(normalization, statistics.mean, statistics.rgb_mean, architecture.crop)
-        self.mean = sharding.replicate(mean, mesh)
-        self.rules = optimizer.layer_rules(architecture, config.optimizer, config.schedule)
-        self.program = step.Program(
-            architecture,
-            mesh,
-            normalization,
-            optimizer.update_rule(self.rules, config.optimizer),
-            config.seed,
-            parts=config.train.accumulate_steps,
-        )
-        self.predict = views.predictor(architecture, mesh, normalization, self.mean, config.data.size, 1)
+    setup: RunSetup
+    workdir: Path
+    stop: Stop
+    group: Group
+    checkpoints: Checkpoints
+    rules: Mapping[str, optimizer.LayerRule]
+    program: Program
+    mean: jax.Array
+    start: dataclasses.InitVar[resume.Start]
+
+    def __post_init__(self, start: resume.Start) -> None:
+        self.config, architecture, mesh = self.setup.config, self.setup.architecture, self.setup.mesh
+        size, normalization = self.config.data.size, self.program.normalization
+        self.predict = views.predictor(architecture, mesh, normalization, self.mean, size, 1)
         self.all_finite = jax.jit(
             lambda leaves: jnp.all(jnp.stack([jnp.isfinite(x).all() for x in leaves])),
             out_shardings=sharding.replicated(mesh),
         )
-        start = resume.start(setup, workdir, self.program, self.checkpoints, self.initial, group)
-        self.number, self.state = start.step, start.state
-        self.plateau, self.evaluated_step = start.plateau, start.evaluated_step
-        self.saved_step = self.number
+        self.step, self.state, self.plateau = start.step, start.state, start.plateau
+        self.evaluated_step, self.saved_step = start.evaluated_step, start.step
         self.window = Window()
-        self.rates: tuple[Any, Any] | None = None
-        self.compiled: tuple[step.Program, Any] | None = None
+        self.compiled_step: Any = None  # compiled for the layers that `program` freezes
+        self.learning_rates: Any = None  # those of the last step, and the same on the mesh
+        self.learning_rates_on_mesh: Any = None
 
     def run(self, profile: int) -> int:
         """Train to the end or to a signal; return the exit code."""
-        config, mesh, primary = self.config, self.setup.mesh, self.group.is_primary
-        if primary:
-            lines = banner(self.setup, self.workdir, self.group.processes, self.initial)
-            print(lines, file=sys.stderr, flush=True)
-        self.log = MetricsLog(self.workdir, self.number) if primary else None
+        config, total, primary = self.config, self.setup.total_steps, self.group.is_primary
+        self.log = MetricsLog(self.workdir, self.step) if primary else None
         host_batches = pipeline.training_batches(
             self.setup.dataset,
             config.data,
             config.seed,
-            first_batch=self.number,
-            last_batch=self.setup.total_steps,
-            rows=sharding.rows_here(mesh, config.data.batch_size),
+            first_batch=self.step,
+            last_batch=total,
+            rows=sharding.rows_here(self.setup.mesh, config.data.batch_size),
         )
-        batches = batches_ahead(host_batches, mesh, self.window)
-        profiler = Profiler(self.workdir / layout.PROFILE, profile, self.number)
-        total = self.setup.total_steps
+        batches = batches_ahead(host_batches, self.setup.mesh, self.window)
+        profiler = Profiler(self.workdir / layout.PROFILE, profile, self.step)
         try:
-            with Progress("train", total, "steps", initial=self.number, shown=primary) as self.progress:
-                while not self._evaluate_and_save():
-                    self._step(batches, profiler)
+            with Progress("train", total, "steps", initial=self.step, shown=primary) as self.progress:
+                self._evaluate_and_save()
+                while not self._leaving():
+                    self._train_step(batches, profiler)
+                    self._evaluate_and_save()
         finally:
             profiler.close()
             batches.close()
             host_batches.close()
-            gc.collect()  # cycles in grain keep the last batches and the shared memory in which they lie
+            gc.collect()  # reference cycles in grain hold the last batches and their shared memory
             self.checkpoints.close()
             if self.log is not None:
                 self.log.close()
         if self.stop.agreed and not self._ended():
             if primary:
-                print(f"stopped at step {self.number}; the same command resumes there", file=sys.stderr)
+                print(f"stopped at step {self.step}; the same command resumes there", file=sys.stderr)
             return 128 + self.stop.agreed
         if self.plateau.finished and primary:
-            print(f"ended at step {self.number}: the validation error has stopped improving", file=sys.stderr)
+            print(f"ended at step {self.step}: the validation error has stopped improving", file=sys.stderr)
         return 0
 
-    def _evaluate_and_save(self) -> bool:
-        """Do what is due after step `number`; return whether the run ends or stops here."""
+    def _evaluate_and_save(self) -> None:
+        """Validate and save a checkpoint, each where it is due after the last step."""
         error = None
         stopping = self.stop.now()
-        due = self.number > self.evaluated_step and self._due(self.config.train.evaluate_every_epochs)
+        due = self.step > self.evaluated_step and self._due(self.config.train.evaluate_every_epochs)
         if due and not stopping and self.config.data.validation_split:
             self._log_window()
             error = self._evaluate()
             self.window.restart()
-            if error is not None and self.number == self.saved_step:  # the stop came before the evaluation
-                self.checkpoints.update_metadata(self.number, self._metadata(error))
-        leaving = bool(self.stop.agreed) or self._ended()
-        if self.number > self.saved_step and (
-            leaving or self._due(self.config.checkpoint.every_epochs) or self._is_best(error)
+            if error is not None and self.step == self.saved_step:  # the stop came before the evaluation
+                self.checkpoints.update_metadata(self.step, self._metadata(error))
+        if self.step > self.saved_step and (
+            self._leaving() or self._due(self.config.checkpoint.every_epochs) or self._is_best(error)
         ):
             self._log_window()
             self._save(error)
             self.window.restart()
-        return leaving
+
+    def _leaving(self) -> bool:
+        """Return whether the loop ends here: all is done, or the processes agreed to stop at a signal."""
+        return bool(self.stop.agreed) or self._ended()
 
     def _ended(self) -> bool:
-        """Return whether nothing is left to do: the last step is evaluated, or the plateau rule ended."""
-        evaluated = not self.config.data.validation_split or self.evaluated_step >= self.number
-        return self.plateau.finished or (self.number >= self.setup.total_steps and evaluated)
+        """Return whether all is done: the last step is evaluated, or the plateau schedule has finished."""
+        evaluated = not self.config.data.validation_split or self.evaluated_step >= self.step
+        return self.plateau.finished or (self.step >= self.setup.total_steps and evaluated)
 
-    def _step(self, batches: Iterator[dict[str, jax.Array]], profiler: Profiler) -> None:
-        """Make one update, and log where it is due; none where a signal ends the reading processes."""
-        profiler.before(self.number, self.state)
-        update, rates = self._update(), self._rates()
+    def _train_step(self, batches: Iterator[dict[str, jax.Array]], profiler: Profiler) -> None:
+        """Make one update and log where it is due; make none where a signal ended the workers."""
+        profiler.before(self.step, self.state)
+        update, learning_rates = self._compiled_step(), self._learning_rates()
         try:
             batch = next(batches)
         except RuntimeError:
-            # A signal to all processes ends those that read while they are starting.
+            # A signal to all processes of a job ends workers that are still starting.
             time.sleep(SIGNAL_SECONDS)
             if not self.stop.now():
                 raise
             return
-        self.state, sums = update(self.state, batch, self.mean, rates)
-        del batch  # with the memory in which it came
-        self.number += 1
+        self.state, sums = update(self.state, batch, self.mean, learning_rates)
+        del batch  # releases the memory from which it was copied
+        self.step += 1
         self.window.add(sums)
         self.progress.update(1, self.window.note)
-        profiler.after(self.number, self.state)
-        if self.number % self.config.train.log_every_steps == 0:
+        profiler.after(self.step, self.state)
+        if self.step % self.config.train.log_every_steps == 0:
             self._log_window()
-        if self.number == self.config.train.flat_loss_steps:
+        if self.step == self.config.train.flat_loss_steps:
             self._log_window()
             self._report_flat_loss()
 
-    def _update(self) -> Any:
-        """Return the compiled step; it is compiled again when a layer freezes."""
-        frozen = optimizer.frozen_layers(self.rules, self.setup.epoch(self.number))
-        program = dataclasses.replace(self.program, frozen=frozen)
-        if self.compiled is None or self.compiled[0] != program:
-            self.compiled = (program, step.compiled_train_step(program, self.state))
-        return self.compiled[1]
+    def _compiled_step(self) -> Any:
+        """Return the compiled training step; compile it again when a layer becomes frozen."""
+        frozen = optimizer.frozen_layers(self.rules, self.setup.epoch(self.step))
+        if self.compiled_step is None or frozen != self.program.frozen:
+            self.program = dataclasses.replace(self.program, frozen=frozen)
+            self.compiled_step = compiled_train_step(self.program, self.state)
+        return self.compiled_step
 
-    def _rates(self) -> Any:
-        """Return the learning rates of the next step on the mesh; copied there when they change."""
-        epoch = self.setup.epoch(self.number)
+    def _learning_rates(self) -> Any:
+        """Return the learning rates of the next step on the mesh; copy them there when they change."""
+        epoch = self.setup.epoch(self.step)
         values = optimizer.learning_rates(self.rules, self.config, self.plateau, epoch)
-        if self.rates is None or self.rates[0] != values:
-            self.rates = (values, sharding.replicate(values, self.setup.mesh))
-        return self.rates[1]
+        if values != self.learning_rates:
+            self.learning_rates = values
+            self.learning_rates_on_mesh = sharding.replicate(values, self.setup.mesh)
+        return self.learning_rates_on_mesh
 
     def _due(self, every_epochs: float) -> bool:
         """Return whether this step is the first at or after a multiple of `every_epochs`, or the last."""
-        if self.number == 0:
+        if self.step == 0:
             return False
-        passed, before = (
-            math.floor(self.setup.epoch(number) / every_epochs + 1e-9)
-            for number in (self.number, self.number - 1)
+        intervals_before, intervals = (
+            math.floor(self.setup.epoch(step) / every_epochs + 1e-9) for step in (self.step - 1, self.step)
         )
-        return self.number >= self.setup.total_steps or passed > before
+        return self.step >= self.setup.total_steps or intervals > intervals_before
 
     def _is_best(self, error: float | None) -> bool:
         if error is None:
@@ -218,12 +239,12 @@ class _Run:
             best = self.checkpoints.best()
             return best is None or error < self.checkpoints.metadata(best)["validation_top1_error"]
 
-        found: bool = self.group.broadcast_from_primary(better)
-        return found
+        is_best: bool = self.group.broadcast_from_primary(better)
+        return is_best
 
     def _evaluate(self) -> float | None:
-        """Return the validation top-1 error, logged and handed to the plateau rule; None when stopped."""
-        averages = evaluate_split(
+        """Return the validation top-1 error; log it and update the plateau schedule; None when stopped."""
+        results = evaluate_split(
             self.setup.dataset,
             self.config,
             self.setup.mesh,
@@ -232,46 +253,40 @@ class _Run:
             stopped=lambda: bool(self.stop.now()),
             shown=False,
         )
-        if averages is None:
+        if results is None:
             return None
-        found, epoch = averages[0], self.setup.epoch(self.number)
-        self.evaluated_step = self.number
-        # The rule counts in whole intervals: the first step after an epoch overshoots it by a varying part.
+        averages, epoch = results[0], self.setup.epoch(self.step)
+        self.evaluated_step = self.step
+        # The patience counts whole intervals: the first step after one overshoots it by a varying fraction.
         every = self.config.train.evaluate_every_epochs
-        passed = math.floor(epoch / every + 1e-9) * every
-        before = self.plateau
-        self.plateau = optimizer.update_plateau(self.config.schedule, before, passed, found.top1_error)
+        due_epoch = math.floor(epoch / every + 1e-9) * every
+        previous = self.plateau
+        error = averages.top1_error
+        self.plateau = optimizer.update_plateau(self.config.schedule, previous, due_epoch, error)
         if self.log is not None:
-            values = {
-                "val/loss": found.loss,
-                "val/top1_error": found.top1_error,
-                "val/top5_error": found.top5_error,
-            }
-            self.log.write(self.number, epoch, values)
+            self.log.write(self.step, epoch, _tags("val", averages))
         self.progress.say(
-            f"epoch {epoch:.2f}, step {self.number}: validation loss {found.loss:.4f}, "
-            f"top-1 error {found.top1_error:.2%}, top-5 error {found.top5_error:.2%}"
+            f"epoch {epoch:.2f}, step {self.step}: validation loss {averages.loss:.4f}, "
+            f"top-1 error {averages.top1_error:.2%}, top-5 error {averages.top5_error:.2%}"
         )
-        if self.plateau.num_decays > before.num_decays:
+        if self.plateau.num_decays > previous.num_decays:
             rate = optimizer.learning_rate(self.config, self.plateau, epoch)
             self.progress.say(f"the error has stopped improving: the learning rate is now {rate:g}")
-        return found.top1_error
+        return error
 
     def _log_window(self) -> None:
-        """Write a line about the steps since the last one, where there are any."""
+        """Log the averages of the steps since the last line of the log, where there are any."""
         if not self.window.sums:
             return
-        found = self.window.close(self.number, self._fail_not_finite)
-        epoch = self.setup.epoch(self.number - 1)
+        averages = self.window.close(self.step, self._fail_not_finite)
+        epoch = self.setup.epoch(self.step - 1)
         values = {
-            "train/loss": found.loss,
-            "train/top1_error": found.top1_error,
-            "train/top5_error": found.top5_error,
+            **_tags("train", averages),
             "learning_rate": optimizer.learning_rate(self.config, self.plateau, epoch),
-            **self.window.rates(found.count),
+            **self.window.rates(averages.count),
         }
         if self.log is not None:
-            self.log.write(self.number, self.setup.epoch(self.number), values)
+            self.log.write(self.step, self.setup.epoch(self.step), values)
 
     def _report_flat_loss(self) -> None:
         net = views.PlacedNet(
@@ -288,26 +303,32 @@ class _Run:
 
     def _save(self, error: float | None) -> None:
         if not self.all_finite(jax.tree.leaves(self.state.params)):
-            self._fail_not_finite(self.number)
-        self.checkpoints.save(self.number, self.state, self._metadata(error))
-        self.saved_step = self.number
+            self._fail_not_finite(self.step)
+        self.checkpoints.save(self.step, self.state, self._metadata(error))
+        self.saved_step = self.step
 
     def _metadata(self, error: float | None) -> dict[str, Any]:
         return {
-            "epoch": self.setup.epoch(self.number),
+            "epoch": self.setup.epoch(self.step),
             "schedule": self.plateau.to_json(),
             "evaluated_step": self.evaluated_step,
             "validation_top1_error": error,
         }
 
-    def _fail_not_finite(self, number: int) -> NoReturn:
+    def _fail_not_finite(self, step: int) -> NoReturn:
         self.checkpoints.wait()
-        last = self.checkpoints.steps()
-        kept = f"the last good checkpoint is step {last[-1]}" if last else "no checkpoint was written before"
+        steps = self.checkpoints.steps()
+        kept = (
+            f"the last good checkpoint is step {steps[-1]}" if steps else "no checkpoint was written before"
+        )
         records = diagnosis.name_batches(
-            self.setup.dataset, self.config, self.workdir / layout.NOT_FINITE, number
+            self.setup.dataset, self.config, self.workdir / layout.NOT_FINITE, step
         )
         raise RunFailure(
-            f"step {number}: the loss or the parameters are not finite ({kept}); its batch: records {records}"
+            f"step {step}: the loss or the parameters are not finite ({kept}); its batch: records {records}"
             f"; try a lower config.schedule.learning_rate than {self.config.schedule.learning_rate}"
         )
+
+
+def _tags(split: str, averages: metrics.Averages) -> dict[str, float]:
+    return {f"{split}/{name}": getattr(averages, name) for name in ("loss", "top1_error", "top5_error")}

@@ -3,9 +3,9 @@
     v <- 0.9 v - 0.0005 e w - e g
     w <- w + v
 
-Rate e and decay stand inside the velocity v, so a drop of e acts on what comes after it and leaves the
-velocity that was gathered before: `optax.sgd`, which multiplies the velocity by the rate, moves 4.5
-times less in the 20 steps after a division by 10.
+The learning rate e scales what is added to the velocity v, so that a drop of e leaves the velocity gathered
+before it as it is. `optax.sgd` multiplies the velocity by the rate instead, and moves 4.5 times less in the
+20 steps after a division by 10.
 """
 
 import math
@@ -30,9 +30,9 @@ class LeafRule:
     """Say how one kernel or bias is updated.
 
     Attributes:
-      rate_factor: its share of the learning rate.
-      weight_decay: its decay.
-      steps: pairs (epoch, rate): a rate of its own from there on.
+      rate_factor: the factor of its learning rate.
+      weight_decay: the coefficient of its weight decay.
+      steps: pairs (epoch, learning rate): a learning rate of its own from that epoch on.
     """
 
     rate_factor: float
@@ -69,7 +69,7 @@ def layer_rules(
             )
     rules = {}
     for name in names:
-        given = {
+        values = {
             "kernel_rate_factor": 1.0,
             "bias_rate_factor": optimizer.bias_rate_factor,
             "kernel_weight_decay": optimizer.weight_decay,
@@ -79,10 +79,10 @@ def layer_rules(
             "trust_ratio": True,
         } | (dict(optimizer.per_layer[name]) if name in optimizer.per_layer else {})
         rules[name] = LayerRule(
-            LeafRule(given["kernel_rate_factor"], given["kernel_weight_decay"], given["kernel_steps"]),
-            LeafRule(given["bias_rate_factor"], given["bias_weight_decay"], schedule.bias_steps),
-            given["frozen_from"],
-            given["trust_ratio"],
+            LeafRule(values["kernel_rate_factor"], values["kernel_weight_decay"], values["kernel_steps"]),
+            LeafRule(values["bias_rate_factor"], values["bias_weight_decay"], schedule.bias_steps),
+            values["frozen_from"],
+            values["trust_ratio"],
         )
     if all(rule.frozen_from <= 0 for rule in rules.values()):
         raise UsageError("config.optimizer.per_layer freezes all layers: nothing is left to train")
@@ -109,13 +109,13 @@ def momentum(
 
     With a `trust_coefficient` it is LARS (You, Gitman, Ginsburg 2017, arXiv:1708.03888) in optax's form
     (`optax.scale_by_trust_ratio`): what goes into a kernel's velocity is scaled to that share of the kernel's
-    norm, times the rate. A layer's towers count as one kernel. For biases, which may start at 0, and kernels
-    whose rule has no `trust_ratio`, the ratio of the norms is taken as 1: they go by the rate times the
-    coefficient.
+    norm, times the learning rate. A layer's towers count as one kernel. For biases, which may start at 0, and
+    kernels whose rule has no `trust_ratio`, the ratio of the norms is taken as 1: their learning rate is
+    multiplied by the coefficient.
 
-    Its `update` takes `learning_rates` {layer: {'kernel', 'bias'}}, and gradients, parameters and rates
-    of the layers that are trained alone: a frozen layer keeps its value and its velocity, where a rate of
-    0 would let it coast.
+    Its `update` takes `learning_rates` {layer: {'kernel', 'bias'}}, and gradients, parameters and learning
+    rates of the trained layers alone: a frozen layer keeps its value and its velocity, where a learning rate
+    of 0 would let it coast.
     """
     velocity = optax.trace(decay)
     trust = (
@@ -138,22 +138,24 @@ def momentum(
         inside = {
             layer: {leaf: scaled(layer, leaf) for leaf in leaves} for layer, leaves in gradients.items()
         }
-        kept = state.trace
-        updates, new = velocity.update(inside, optax.TraceState(trace={name: kept[name] for name in inside}))
-        return updates, optax.TraceState(trace={**kept, **new.trace})
+        velocities = state.trace
+        updates, new = velocity.update(
+            inside, optax.TraceState(trace={name: velocities[name] for name in inside})
+        )
+        return updates, optax.TraceState(trace={**velocities, **new.trace})
 
     return optax.GradientTransformationExtraArgs(velocity.init, update)
 
 
 @dataclass(frozen=True)
 class PlateauState:
-    """Hold what the plateau rule remembers; kept in the checkpoint.
+    """Hold the state of the schedule 'plateau' (reduce on plateau); it is saved in the checkpoint.
 
     Attributes:
-      num_decays: how often the learning rate has been divided.
-      best: the lowest validation top-1 error that counted as a fall, None before the first.
+      num_decays: how often the learning rate was divided.
+      best: the lowest validation top-1 error that counted as an improvement, None before the first.
       last_improvement_epoch: the epoch of that error, or of the last division.
-      finished: whether the last wait is over.
+      finished: whether the patience after the last division is over, and with it the run.
     """
 
     num_decays: int = 0
@@ -180,8 +182,8 @@ def batch_factor(config: ConfigDict) -> float:
     """Return the factor of the learning rates for the batch, by `schedule.batch_scaling`.
 
     B is the batch size, base is `schedule.base_batch_size`. 'linear': B / base, as a batch replaces B / base
-    steps (Goyal et al. 2017, arXiv:1706.02677);
-    'square_root': its root, which keeps the variance of an update (Krizhevsky 2014, arXiv:1404.5997).
+    steps (Goyal et al. 2017, arXiv:1706.02677). 'square_root': its root, which keeps the variance of an
+    update (Krizhevsky 2014, arXiv:1404.5997).
     """
     ratio: float = config.data.batch_size / config.schedule.base_batch_size
     return {"none": 1.0, "linear": ratio, "square_root": math.sqrt(ratio)}[config.schedule.batch_scaling]
@@ -227,11 +229,11 @@ def _stepped(rate: float, steps: Iterable[tuple[float, float]], epoch: float) ->
 
 
 def update_plateau(schedule: ConfigDict, plateau: PlateauState, epoch: float, error: float) -> PlateauState:
-    """Return the plateau rule's state after an evaluation (section 5).
+    """Return the state of reduce on plateau after an evaluation (section 5); of other schedules it stays.
 
     The paper divides the learning rate "when the validation error rate stopped improving": here, when the
-    top-1 `error` (a fraction) has not fallen by `min_delta` for `patience` epochs. After `divisions` of them
-    another such wait ends the run.
+    top-1 `error` (a fraction) has not fallen by `min_delta` for `patience` epochs. After `divisions` of these
+    another `patience` epochs without a fall finish the run.
     """
     if schedule.kind != "plateau":
         return plateau

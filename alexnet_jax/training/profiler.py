@@ -1,4 +1,4 @@
-"""A trace of some steps for TensorBoard's profiler."""
+"""Trace some steps of a run for TensorBoard's profiler."""
 
 import sys
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 
-SKIPPED_STEPS = 3  # that compile and fill queues
+SKIPPED_STEPS = 3  # steps that compile and fill queues
 
 
 class Profiler:
@@ -31,7 +31,7 @@ class Profiler:
             self._tracing, self._steps = False, 0
 
     def close(self) -> None:
-        """End a trace that the end of the run cuts off; say where there was none."""
+        """End a trace that the end of the run cuts off; print a message where none was begun."""
         if self._tracing:
             jax.profiler.stop_trace()
         elif self._steps:

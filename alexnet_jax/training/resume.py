@@ -1,4 +1,4 @@
-"""A run and its workdir: keep its config there, find what it holds, and continue from that."""
+"""Keep a run's config in its workdir, find the checkpoints there, and resume from the last whole one."""
 
 import hashlib
 import sys
@@ -28,9 +28,9 @@ class Start:
     """Hold where a run begins or continues.
 
     Attributes:
-      step: updates behind it.
+      step: updates made before.
       state: parameters and the optimizer's state.
-      plateau: what the plateau rule remembers.
+      plateau: the state of reduce on plateau.
       evaluated_step: the step of the last validation.
     """
 

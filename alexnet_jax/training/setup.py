@@ -1,4 +1,4 @@
-"""What is checked and fixed before a run starts: config, data, net, mesh, and that all processes agree."""
+"""Check and fix what a run needs before it starts: config, data, net, mesh, and that all processes agree."""
 
 import hashlib
 import sys
@@ -29,12 +29,12 @@ class RunSetup:
     """Hold what is fixed for a run before its first step.
 
     Attributes:
-      config: resolved: its splits are there, its classes are counted.
+      config: the resolved config: the dataset has its splits, and its classes are counted.
       dataset: the prepared data.
       architecture: the net.
       mesh: the devices.
       train_images: how many images an epoch has.
-      total_steps: updates in the whole run.
+      total_steps: how many updates the whole run makes.
     """
 
     config: FrozenConfigDict
@@ -45,7 +45,7 @@ class RunSetup:
     total_steps: int
 
     def epoch(self, step: int) -> float:
-        """Return the epochs behind a run that has made `step` updates."""
+        """Return how many epochs `step` updates are."""
         return step * int(self.config.data.batch_size) / self.train_images
 
 
@@ -74,24 +74,24 @@ def prepare_run(config: ConfigDict) -> RunSetup:
     """
     config, architecture, mesh = check_run(config)
     dataset = open_dataset(config.data)
-    chosen = choose_splits(config.data, dataset.splits)
+    splits = choose_splits(config.data, dataset.splits)
     config = resolve.replace(
         config,
         {
-            "data.train_split": chosen.train,
-            "data.validation_split": chosen.validation,
-            "data.test_split": chosen.test,
+            "data.train_split": splits.train,
+            "data.validation_split": splits.validation,
+            "data.test_split": splits.test,
             "model.classes": config.model.classes or len(dataset.class_names),
         },
     )
     architecture = architectures.build(config.model, config.data.crop, config.data.channels)
     check_classes(len(dataset.class_names), config.model.classes, str(dataset.folder))
-    if chosen.notice and not jax.process_index():
+    if splits.notice and not jax.process_index():
         print(
-            f"{dataset.folder.parent.name} has {' and '.join(dataset.splits)}: {chosen.notice}",
+            f"{dataset.folder.parent.name} has {' and '.join(dataset.splits)}: {splits.notice}",
             file=sys.stderr,
         )
-    for split in (chosen.train, chosen.validation, chosen.test):
+    for split in (splits.train, splits.validation, splits.test):
         if split:
             dataset.records(split)  # refuses one that is not there or is empty
     first, last = sharding.rows_here(mesh, config.data.batch_size)
@@ -111,9 +111,9 @@ def check_same_everywhere(setup: RunSetup, group: Group) -> None:
     sizes = {name: dataset.size(name) for name in dataset.splits}
     mean = hashlib.sha256(dataset.statistics.mean.tobytes()).hexdigest()
     flat = compatibility.flatten(config_io.to_json(setup.config))
-    found: dict[str, Any] = {f"config.{key}": value for key, value in flat.items()}
-    found[f"the data {setup.config.data.name}"] = [list(dataset.class_names), sizes, mean]
-    for key, value in group.broadcast_from_primary(lambda: found).items():
-        if key not in LOCAL_KEYS and found.get(key) != value:
-            short = "" if key.startswith("the") else f": {found.get(key)!r}, not {value!r}"
+    values: dict[str, Any] = {f"config.{key}": value for key, value in flat.items()}
+    values[f"the data {setup.config.data.name}"] = [list(dataset.class_names), sizes, mean]
+    for key, value in group.broadcast_from_primary(lambda: values).items():
+        if key not in LOCAL_KEYS and values.get(key) != value:
+            short = "" if key.startswith("the") else f": {values.get(key)!r}, not {value!r}"
             raise UsageError(f"{key} is not the same here as in the first process{short}")

@@ -37,11 +37,11 @@ class TrainState:
 
 @dataclass(frozen=True)
 class Program:
-    """Hold what a step is made for: everything that is fixed when it is compiled.
+    """Hold everything that is fixed when a training step is compiled.
 
     Attributes:
-      frozen: layers that are left alone; they cost no backward pass where nothing below them is trained.
-      parts: in which a batch is computed, one after another.
+      frozen: layers that are not updated; they cost no backward pass where nothing below them is trained.
+      accumulate_steps: microbatches of a batch, computed one after another and added up.
     """
 
     architecture: Architecture
@@ -50,7 +50,7 @@ class Program:
     optimizer: optax.GradientTransformationExtraArgs
     seed: int
     frozen: frozenset[str] = frozenset()
-    parts: int = 1
+    accumulate_steps: int = 1
 
 
 def init_state(program: Program, params: Any) -> TrainState:
@@ -83,7 +83,7 @@ def train_step(
     Args:
       program: what is fixed.
       state: as `init_state` gives it.
-      batch: of training, as `data.batch` describes it, sharded over 'data'.
+      batch: a training batch (`data.batch`), sharded over 'data'.
       mean: what `inputs.mean_array` gave.
       learning_rates: {layer: {'kernel', 'bias'}}, scalars.
 
@@ -95,14 +95,21 @@ def train_step(
 
 
 def _gradients(
-    program: Program, state: TrainState, batch: Batch[jax.Array], mean: jax.Array, part: jax.Array | None
+    program: Program,
+    state: TrainState,
+    batch: Batch[jax.Array],
+    mean: jax.Array,
+    microbatch: jax.Array | None,
 ) -> tuple[Any, Sums]:
-    """Return gradients of the mean loss of the batch, or of the summed loss of a part, and the sums."""
+    """Return gradients, and the sums of the metrics.
+
+    They are those of the mean loss of the batch; with the index of a `microbatch`, of its summed loss.
+    """
     size = batch["label"].shape[0]
     key = jax.random.fold_in(jax.random.key(program.seed), state.step)
     masks = sharding.dropout_masks(program.architecture, key, size, program.mesh)
-    if part is not None:  # the masks are those that the whole batch would have
-        batch, masks = _part_of(program, (batch, masks), part)
+    if microbatch is not None:  # the masks are those that the whole batch would have
+        batch, masks = _rows_of(program, (batch, masks), microbatch)
     x = inputs.normalise(batch, mean, program.normalization)
     trained = _trained(program, state)
 
@@ -111,25 +118,25 @@ def _gradients(
         outputs = network.forward(program.architecture, program.mesh, params, x, masks)
         log_probabilities = metrics.log_softmax(outputs[program.architecture.logits])
         sums = metrics.score(log_probabilities, batch["label"], batch["weight"])
-        return (sums.loss / sums.count if part is None else sums.loss), sums
+        return (sums.loss / sums.count if microbatch is None else sums.loss), sums
 
-    found: tuple[Any, Sums] = jax.grad(loss_of, has_aux=True)(trained)
-    return found
+    gradients_and_sums: tuple[Any, Sums] = jax.grad(loss_of, has_aux=True)(trained)
+    return gradients_and_sums
 
 
 def _trained(program: Program, state: TrainState) -> Any:
     return {name: leaves for name, leaves in state.params.items() if name not in program.frozen}
 
 
-def _part_of(program: Program, tree: Any, part: jax.Array) -> Any:
-    """Return the rows of a part of a batch: as many of each device's, so that no row leaves its device."""
+def _rows_of(program: Program, tree: Any, microbatch: jax.Array) -> Any:
+    """Return the rows of a microbatch: as many of each device's, so that no row leaves its device."""
     data = program.mesh.shape["data"]
 
     def rows(x: jax.Array) -> jax.Array:
-        share = x.shape[0] // data // program.parts
-        split = x.reshape(data, program.parts, share, *x.shape[1:])
-        chosen: jax.Array = jax.lax.dynamic_index_in_dim(split, part, axis=1, keepdims=False)
-        return chosen.reshape(data * share, *x.shape[1:])
+        share = x.shape[0] // data // program.accumulate_steps
+        split = x.reshape(data, program.accumulate_steps, share, *x.shape[1:])
+        selected: jax.Array = jax.lax.dynamic_index_in_dim(split, microbatch, axis=1, keepdims=False)
+        return selected.reshape(data * share, *x.shape[1:])
 
     return jax.tree.map(rows, tree)
 
@@ -149,11 +156,12 @@ def compiled_train_step(
 ) -> Callable[[TrainState, Batch[jax.Array], jax.Array, Any], tuple[TrainState, Sums]]:
     """Return `train_step`, compiled, of (state, batch, mean, learning_rates); it donates the state.
 
-    With `program.parts` above 1 it is a loop over compiled parts, which add up gradients and sums (a loop in
-    the compiled program would be 25 times slower on a CPU). Dropout and result are those of the whole batch.
+    With `program.accumulate_steps` above 1 it is a Python loop over microbatches that adds up gradients and
+    sums: a loop in the compiled program would be 25 times slower on a CPU. Dropout and result are those of
+    the whole batch.
     """
-    if program.parts > 1:
-        return _step_in_parts(program, state)
+    if program.accumulate_steps > 1:
+        return _accumulating_step(program, state)
     return jax.jit(
         lambda state, batch, mean, rates: train_step(program, state, batch, mean, rates),
         donate_argnums=0,
@@ -162,7 +170,7 @@ def compiled_train_step(
     )
 
 
-def _step_in_parts(
+def _accumulating_step(
     program: Program, state: TrainState
 ) -> Callable[[TrainState, Batch[jax.Array], jax.Array, Any], tuple[TrainState, Sums]]:
     shardings = state_shardings(program, state)
@@ -170,7 +178,7 @@ def _step_in_parts(
     out = (_trained(program, shardings), whole)
     options = sharding.compiler_options(program.architecture, program.mesh)
     first = jax.jit(
-        lambda state, batch, mean, part: _gradients(program, state, batch, mean, part),
+        lambda state, batch, mean, index: _gradients(program, state, batch, mean, index),
         out_shardings=out,
         compiler_options=options,
     )
@@ -189,8 +197,8 @@ def _step_in_parts(
         state: TrainState, batch: Batch[jax.Array], mean: jax.Array, rates: Any
     ) -> tuple[TrainState, Sums]:
         total = first(state, batch, mean, np.int32(0))
-        for part in range(1, program.parts):
-            total = further(total, state, batch, mean, np.int32(part))
+        for index in range(1, program.accumulate_steps):
+            total = further(total, state, batch, mean, np.int32(index))
         gradients, sums = total
         return end(state, gradients, sums.count, rates), sums
 

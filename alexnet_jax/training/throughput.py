@@ -1,4 +1,4 @@
-"""Where the time of training goes: steps in flight, their sums, and how long the device waits for input."""
+"""Measure the steps of training: their sums, their time, and how long the device waits for input."""
 
 import collections
 import math
@@ -20,11 +20,11 @@ class Window:
     """Collect the steps since the last line of the log: their sums, still on the device, and their time.
 
     Attributes:
-      sums: one for each step.
-      mean_loss: of the window closed last.
-      note: its values for the progress bar.
+      sums: the sums of each step.
+      mean_loss: the mean loss of the last closed window.
+      note: its mean loss and top-1 error, for the progress bar.
       seconds: how long it took.
-      waited: how long the device had nothing to do for want of input.
+      waited: for how long of that the device waited for input.
     """
 
     def __init__(self) -> None:
@@ -49,7 +49,7 @@ class Window:
             self._waiting += seconds
 
     def restart(self) -> None:
-        """Leave what was not training out of the throughput."""
+        """Restart the clock: the time since the last step was not training."""
         self._started = time.monotonic()
 
     def close(self, step: int, fail: Callable[[int], NoReturn]) -> metrics.Averages:
@@ -67,13 +67,13 @@ class Window:
         self.seconds, self._started = now - self._started, now
         self.waited, self._waiting = self._waiting, 0.0
         self.sums = []
-        found = metrics.average(values)
-        self.mean_loss = found.loss
-        self.note = f"loss {found.loss:.3f}, error {found.top1_error:.1%}"
-        return found
+        averages = metrics.average(values)
+        self.mean_loss = averages.loss
+        self.note = f"loss {averages.loss:.3f}, error {averages.top1_error:.1%}"
+        return averages
 
     def rates(self, images: int) -> dict[str, float]:
-        """Return the tags of the log that say how fast `images` went through the window closed last."""
+        """Return tags of the log for the throughput of the last closed window, which had `images` images."""
         seconds = max(self.seconds, 1e-9)
         return {
             "perf/images_per_second": images / seconds,
@@ -84,7 +84,7 @@ class Window:
 def batches_ahead(
     batches: Iterator[Mapping[str, Any]], mesh: Mesh, window: Window
 ) -> Generator[dict[str, jax.Array], None, None]:
-    """Yield batches on the device, the next one already on its way while one is used."""
+    """Yield batches on the device; the next one is copied there while one is used."""
     queue: collections.deque[dict[str, jax.Array]] = collections.deque()
     while True:
         started = time.monotonic()

@@ -6,6 +6,7 @@ from pathlib import Path
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from alexnet_jax import program
 from alexnet_jax.config import io as config_io
 from alexnet_jax.data.statistics import Statistics
 from alexnet_jax.errors import UsageError
@@ -21,11 +22,11 @@ class Initial:
     """Hold the net that a run starts from.
 
     Attributes:
-      statistics: those that its images were normalised by, and so the run's.
+      statistics: by which its images were normalised, and the run's will be.
       checkpoints: its checkpoints.
-      step: of the one to read, the best.
-      layers: those of the run that it has.
-      new: those of the run that it does not have, and the last.
+      step: the step of the checkpoint to read, the best.
+      layers: the names of the run's layers that are restored from it.
+      new: the names of the run's layers that are initialised at random: those it lacks, and the last.
     """
 
     statistics: Statistics
@@ -35,16 +36,16 @@ class Initial:
     new: tuple[str, ...]
 
     def params(self, drawn: sharding.Params, architecture: Architecture, mesh: Mesh) -> sharding.Params:
-        """Return `drawn`, with the layers that the net has in the place of those that were drawn."""
+        """Return the run's initial parameters `drawn`, with `layers` restored from the net."""
         target = network.abstract_params(architecture, mesh)
-        wanted = {"params": {name: target[name] for name in self.layers}}
-        return {**drawn, **self.checkpoints.restore(self.step, wanted)["params"]}
+        taken = {"params": {name: target[name] for name in self.layers}}
+        return {**drawn, **self.checkpoints.restore(self.step, taken)["params"]}
 
 
 def open_initial(config: ConfigDict, architecture: Architecture) -> Initial:
-    """Look at what `config.train.init_from` names: the workdir of a trained or converted net.
+    """Open the workdir of a trained or converted net that `config.train.init_from` names.
 
-    All its layers that the run has too are taken, but the last, which belongs to other classes.
+    All layers that both nets have are restored from it but the last, which belongs to other classes.
 
     Raises:
       UsageError: no such net, one that reads its images otherwise, or a layer of another shape.
@@ -53,7 +54,7 @@ def open_initial(config: ConfigDict, architecture: Architecture) -> Initial:
     if not (workdir / layout.CONFIG).is_file():
         raise UsageError(
             f"config.train.init_from={config.train.init_from!r} is not the workdir of a trained net; weights "
-            "become one by: python -m alexnet_jax.main convert FILE --output=DIR"
+            f"become one by: {program.command()} convert FILE --output=DIR"
         )
     saved, metadata = config_io.load(workdir / layout.CONFIG)
     for key in ("channels", "mean", "input_std"):
@@ -81,18 +82,18 @@ def open_initial(config: ConfigDict, architecture: Architecture) -> Initial:
 def _shared_layers(
     saved: dict[str, tuple[int, ...]], architecture: Architecture, workdir: Path, crop: int
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the layers of a net that are taken from saved ones, and those that are not."""
+    """Return the layers with weights that are restored from saved ones, and those that are not."""
     layers, new = [], []
     for name, shape in layer_shapes(architecture).items():
         if not shape.kernel:
             continue
-        found = saved.get(f"params/{name}/kernel")
-        if found is None or name == architecture.logits:
+        saved_shape = saved.get(f"params/{name}/kernel")
+        if saved_shape is None or name == architecture.logits:
             new.append(name)
-        elif found != shape.kernel:
+        elif saved_shape != shape.kernel:
             raise UsageError(
-                f"{name} of the net in {workdir} is {found}, here {shape.kernel}: use its config.model and "
-                f"its config.data.crop={crop}"
+                f"{name} of the net in {workdir} is {saved_shape}, here {shape.kernel}: use its config.model "
+                f"and its config.data.crop={crop}"
             )
         else:
             layers.append(name)

@@ -3,7 +3,7 @@
 Orbax restores a file with a flipped bit without a word, so `manifest.json`, written last, lists every
 file with its size and SHA-256. It also holds the checkpoint's metadata, with a checksum of its own: the
 epoch, the schedule's memory, the validation error. A folder without a manifest is an interrupted save, one
-that does not agree with its manifest is corrupt: neither is used.
+that does not agree with its manifest is corrupt: neither is used. `restore` does not verify; its callers do.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ import orbax.checkpoint as ocp
 
 from alexnet_jax import files
 from alexnet_jax.distributed import explain
-from alexnet_jax.errors import RunFailure, UsageError
+from alexnet_jax.errors import RunFailure, UsageError, first_line
 from alexnet_jax.progress import printable
 from alexnet_jax.workdir import layout
 
@@ -46,7 +46,7 @@ class Checkpoints:
         return sorted(int(path.name) for path in self._folders() if (path / layout.MANIFEST).is_file())
 
     def interrupted(self) -> list[str]:
-        """Return the names of what interrupted saves left, or of the save that runs."""
+        """Return the names of the folders that interrupted saves left; a save in progress counts as one."""
         return sorted(path.name for path in self._folders() if not (path / layout.MANIFEST).is_file())
 
     def _folders(self) -> list[Path]:
@@ -55,7 +55,7 @@ class Checkpoints:
         return [path for path in self.folder.iterdir() if path.name.isdecimal()]
 
     def metadata(self, step: int) -> dict[str, Any]:
-        """Return what was saved with the state at `step`: 'epoch', 'schedule' and so on."""
+        """Return the metadata saved with the state at `step`: 'epoch', 'schedule' and so on."""
         manifest = json.loads((self.folder / str(step) / layout.MANIFEST).read_text())
         metadata: dict[str, Any] = manifest["progress"]
         return metadata
@@ -76,7 +76,7 @@ class Checkpoints:
         return min(known)[1] if known else None
 
     def save(self, step: int, state: Any, metadata: dict[str, Any]) -> None:
-        """Save in the background; the values are those of this moment. One save runs at a time.
+        """Save the values that `state` has now, in the background, one save at a time.
 
         Args:
           step: names the checkpoint.
@@ -96,13 +96,13 @@ class Checkpoints:
             self._orbax.save(folder / layout.STATE, args=ocp.args.PyTreeSave(state))
         except (OSError, ValueError) as error:
             raise RunFailure(
-                f"the checkpoint {folder} cannot be written: {_first_line(error)}{explain()}"
+                f"the checkpoint {folder} cannot be written: {_shown(error)}{explain()}"
             ) from error
         self._finisher = threading.Thread(target=self._finish, args=(folder, metadata))
         self._finisher.start()
 
     def update_metadata(self, step: int, metadata: dict[str, Any]) -> None:
-        """Replace the metadata of the complete checkpoint at `step` in one move."""
+        """Replace the metadata of the complete checkpoint at `step`, whole or not at all."""
         self.wait()
         if jax.process_index() == 0:
             folder = self.folder / str(step)
@@ -125,22 +125,20 @@ class Checkpoints:
                 self.remove(step)
 
     def wait(self) -> None:
-        """Wait until the save that runs is on disk.
+        """Wait until a save in progress is on disk.
 
         Raises:
-          RunFailure: it failed.
+          RunFailure: the save failed.
         """
         if self._finisher is not None:
             self._finisher.join()
             self._finisher = None
         if self._failure is not None:
             failure, self._failure = self._failure, None
-            raise RunFailure(
-                f"a checkpoint cannot be written: {_first_line(failure)}{explain()}"
-            ) from failure
+            raise RunFailure(f"a checkpoint cannot be written: {_shown(failure)}{explain()}") from failure
 
     def clean(self) -> list[str]:
-        """Remove what interrupted saves left; return the names of what was removed."""
+        """Remove the folders that interrupted saves left; return their names."""
         for step in self.steps():
             files.remove_partial(self.folder / str(step))
         left = self.interrupted()
@@ -153,18 +151,18 @@ class Checkpoints:
         _remove(self.folder / str(step))
 
     def find_corruption(self, step: int) -> str | None:
-        """Return what is wrong with the checkpoint at `step`; None when it is as it was written."""
+        """Return how the checkpoint at `step` differs from its manifest; None when it does not."""
         folder = self.folder / str(step)
         try:
             text = (folder / layout.MANIFEST).read_text()
             manifest = json.loads(text)
             if manifest["progress_sha256"] != _digest(manifest["progress"]) or text != _as_text(manifest):
                 return f"{folder / layout.MANIFEST} is not as it was written"
-            found = checksums(folder)
+            present = checksums(folder)
             for name, written in manifest["files"].items():
-                if name not in found:
+                if name not in present:
                     return f"{folder / name} is missing"
-                if found[name] != written:
+                if present[name] != written:
                     return f"{folder / name} is not as it was written"
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             return f"{folder / layout.MANIFEST} cannot be read: {error}"
@@ -201,10 +199,10 @@ class Checkpoints:
                 raise ValueError("what it says of its arrays is damaged or missing")
             return _names_and_shapes(metadata.item_metadata.tree)
         except Exception as error:  # Orbax raises whatever a damaged file leads it to
-            raise UsageError(f"{folder} cannot be read: {_first_line(error)}") from error
+            raise UsageError(f"{folder} cannot be read: {_shown(error)}") from error
 
     def verified_restore(self, step: int, target: Any) -> Any:
-        """Check that the checkpoint at `step` is as it was written, and `restore` it.
+        """Verify the checkpoint at `step`, and `restore` it.
 
         Raises:
           RunFailure: it is corrupt. UsageError: as `restore`.
@@ -215,12 +213,14 @@ class Checkpoints:
         return self.restore(step, target)
 
     def restore(self, step: int, target: Any) -> Any:
-        """Return the arrays at `step`, sharded as `target` says, whatever the devices were when it was saved.
+        """Return the arrays at `step`, sharded as `target` says, on whatever devices they were saved.
+
+        Nothing is verified: call `find_corruption` before, or `verified_restore`.
 
         Args:
-          step: of a complete checkpoint that `find_corruption` finds nothing wrong with.
-          target: a tree of jax.ShapeDtypeStruct with shardings; part of the saved tree is enough, and only
-            that is read.
+          step: of a complete checkpoint.
+          target: a tree of jax.ShapeDtypeStruct with shardings; a part of the saved tree is enough, and only
+            that part is read.
 
         Raises:
           UsageError: the saved arrays do not have the target's shapes or names.
@@ -242,10 +242,10 @@ class Checkpoints:
         except UsageError:
             raise
         except Exception as error:  # Orbax and TensorStore raise whatever a damaged file leads them to
-            raise UsageError(f"{folder} cannot be restored: {_first_line(error)}") from error
+            raise UsageError(f"{folder} cannot be restored: {_shown(error)}") from error
 
     def close(self) -> None:
-        """Wait for the save that runs and release Orbax's threads."""
+        """Wait for a save in progress and release Orbax's threads."""
         try:
             self.wait()
         finally:
@@ -292,5 +292,5 @@ def _names_and_shapes(tree: Any) -> dict[str, tuple[int, ...]]:
     }
 
 
-def _first_line(error: BaseException) -> str:
-    return printable((str(error) or type(error).__name__).splitlines()[0])[:300]
+def _shown(error: BaseException) -> str:
+    return printable(first_line(error))[:300]

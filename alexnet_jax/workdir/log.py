@@ -1,16 +1,18 @@
 """A run's metrics: lines of `metrics.jsonl`, and the same as TensorBoard's events."""
 
 import json
+import sys
 from pathlib import Path
+from typing import Any
 
-import tensorboardX
-
-from alexnet_jax import files
+from alexnet_jax import extras, files
 from alexnet_jax.workdir import layout
 
 
 class MetricsLog:
     """Write a run's metrics, without the lines of steps after the one at which it resumes.
+
+    Without tensorboardX there are no events, and a line says so: all of it is in `metrics.jsonl`, too.
 
     Args:
       workdir: the run's folder.
@@ -21,18 +23,26 @@ class MetricsLog:
         self.path = workdir / layout.METRICS
         if self.path.exists():
             files.write_text(self.path, "".join(f"{line}\n" for line in lines_until(self.path, step)))
-        self.events = tensorboardX.SummaryWriter(str(workdir / layout.TENSORBOARD), purge_step=step + 1)
+        self.events: Any = None
+        if extras.missing("tensorboard"):
+            words = f"no events for TensorBoard, which need tensorboardX: {extras.install('tensorboard')}"
+            print(words, file=sys.stderr)
+            return
+        from tensorboardX import SummaryWriter
+
+        self.events = SummaryWriter(str(workdir / layout.TENSORBOARD), purge_step=step + 1)
 
     def write(self, step: int, epoch: float, values: dict[str, float]) -> None:
         """Append one line: `step`, `epoch` and the tags in `values`."""
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"step": step, "epoch": round(epoch, 6), **values}) + "\n")
-        for tag, value in values.items():
+        for tag, value in values.items() if self.events is not None else ():
             self.events.add_scalar(tag, value, step)
 
     def close(self) -> None:
         """Flush the events."""
-        self.events.close()
+        if self.events is not None:
+            self.events.close()
 
 
 def lines_until(path: Path, step: int) -> list[str]:

@@ -1,8 +1,7 @@
 """A trained net as a workdir holds it, on the devices at hand."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 

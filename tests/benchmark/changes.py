@@ -23,7 +23,7 @@ VARIANTS = {
 
 
 def one(batch: int, undone: tuple[str, ...]) -> None:
-    """Prints the images/s of one variant."""
+    """Print the images/s of one variant."""
     os.environ["JAX_PLATFORMS"] = "cpu"
     from alexnet_jax import runtime
 
@@ -91,17 +91,19 @@ def one(batch: int, undone: tuple[str, ...]) -> None:
 
 
 def main(batch: int) -> None:
-    rates: dict[str, list[float]] = {name: [] for name in VARIANTS}
+    speeds: dict[str, list[float]] = {name: [] for name in VARIANTS}
     for _ in range(RUNS):
         for name, undone in VARIANTS.items():
             command = [sys.executable, "-m", "tests.benchmark.changes", str(batch), ",".join(undone)]
             done = subprocess.run(command, capture_output=True, text=True, check=True)
-            rates[name].append(float(done.stdout))
-    whole = statistics.median(rates["as it is"])
+            speeds[name].append(float(done.stdout))
+    whole = statistics.median(speeds["as it is"])
     print(f"| training step, batch {batch}, undone | images/s | of the whole |\n|---|---|---|")
-    for name, found in rates.items():
-        median = statistics.median(found)
-        print(f"| {name} | {median:.1f} ({min(found):.1f} to {max(found):.1f}) | {median / whole:.2f} |")
+    for name, measured in speeds.items():
+        median = statistics.median(measured)
+        print(
+            f"| {name} | {median:.1f} ({min(measured):.1f} to {max(measured):.1f}) | {median / whole:.2f} |"
+        )
 
 
 if __name__ == "__main__":

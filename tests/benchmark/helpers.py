@@ -8,7 +8,7 @@ from configs import digits
 
 
 def tiny() -> Any:
-    """Two fully connected layers: soon compiled."""
+    """Return a config with two fully connected layers, which is soon compiled."""
     config = digits.get_config()
     config.data.batch_size, config.data.crop = 4, 8
     config.model = ConfigDict(
@@ -20,7 +20,7 @@ def tiny() -> Any:
 
 
 def small() -> Any:
-    """The paper's table, narrow."""
+    """Return the config of the paper's net, narrow."""
     config = digits.get_config()
     config.data.batch_size = 4
     config.model.width = 0.0625

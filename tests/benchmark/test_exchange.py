@@ -27,8 +27,8 @@ HLO = """
 
 
 def test_bytes_by_hand():
-    found = exchange.exchanges(HLO)
-    assert [(e.kind, e.devices, e.sent) for e in found] == [
+    exchanges = exchange.exchanges(HLO)
+    assert [(e.kind, e.devices, e.sent) for e in exchanges] == [
         ("all-gather", 2, 4 * 8 * 6 * 6 * 32 / 2),
         ("all-reduce", 4, 2 * (40 + 40) * 3 / 4),
         ("reduce-scatter", 4, 4 * 8 * 3),
@@ -65,8 +65,8 @@ def test_the_page_of_arithmetic_says_what_the_program_says():
 def test_the_compiled_step_sends_the_least():
     config = imagenet.get_config()
     text, _, images = exchange.compiled_step(config, 1, 2)
-    found = exchange.exchanges(text)
-    assert sum(each.sent for each in found) / images == pytest.approx(LEAST, rel=0.01)
+    exchanges = exchange.exchanges(text)
+    assert sum(each.sent for each in exchanges) / images == pytest.approx(LEAST, rel=0.01)
     text, architecture, _ = exchange.compiled_step(config, 2, 1)
     gradients = 4 * sum(shape.parameters for shape in layer_shapes(architecture).values())
     sent = sum(each.sent for each in exchange.exchanges(text))
@@ -81,9 +81,9 @@ def test_bytes_grow_as_the_page_says():
 
     def sent(data, model, share=2):
         text, _, _ = exchange.compiled_step(config, data, model, share)
-        found = exchange.exchanges(text)
-        large = [e.sent for e in found if e.kind == "all-reduce" and sum(e.values) > 10_000]
-        return sum(large), (sum(e.sent for e in found) - sum(large)) / share  # a device's images
+        exchanges = exchange.exchanges(text)
+        large = [e.sent for e in exchanges if e.kind == "all-reduce" and sum(e.values) > 10_000]
+        return sum(large), (sum(e.sent for e in exchanges) - sum(large)) / share  # a device's images
 
     two, four = sent(2, 1)[0], sent(4, 1)[0]
     assert four / two == pytest.approx(2 * (3 / 4), rel=1e-3)

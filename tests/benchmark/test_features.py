@@ -9,7 +9,7 @@ def test_measures_features(tmp_path):
     net = random_run(tmp_path / "run")
     row = features.measure(net, str(tmp_path / "in"), ["relu5"], tmp_path, images=20, runs=1)[0]
     assert row["name"] == "features.vs_forward"
-    assert (row["pictures"], row["files"], row["layers"]) == (20, 7, ["relu5"])
+    assert (row["images"], row["files"], row["layers"]) == (20, 7, ["relu5"])
     assert row["ratio"] == row["median"] / row["peer_median"]
-    assert [peak["pictures"] for peak in row["peak_memory"]] == [2, 10, 20]
+    assert [peak["images"] for peak in row["peak_memory"]] == [2, 10, 20]
     assert [path.name for path in tmp_path.iterdir()] == ["in"]

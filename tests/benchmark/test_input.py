@@ -59,11 +59,11 @@ def test_measures_peers(short: None, package: str, tmp_path: Path, monkeypatch: 
         pytest.skip(f"{package} is not installed")
     config = config_for(tmp_path, "jpeg", 3)
     write_dataset(config)
-    found = importlib.util.find_spec
+    find_spec = importlib.util.find_spec
     monkeypatch.setattr(
         importlib.util,
         "find_spec",
-        lambda name, *rest: None if name in {"torch", "tensorflow"} - {package} else found(name, *rest),
+        lambda name, *rest: None if name in {"torch", "tensorflow"} - {package} else find_spec(name, *rest),
     )
     rows = benchmark_input.measure(config, runs=1, workers=1)
     peer = {"torch": "torch_dataloader", "tensorflow": "tf_data"}[package]

@@ -15,9 +15,9 @@ def test_alternate_runs_all_in_turn() -> None:
         called.append(name)
         return float(len(called))
 
-    rates = timing.alternate("test", {"a": lambda: contestant("a"), "b": lambda: contestant("b")}, 3)
+    speeds = timing.alternate("test", {"a": lambda: contestant("a"), "b": lambda: contestant("b")}, 3)
     assert called == ["b", "a", "a", "b", "b", "a", "a", "b"]
-    assert rates == {"a": [3.0, 6.0, 7.0], "b": [4.0, 5.0, 8.0]}  # the first round is not counted
+    assert speeds == {"a": [3.0, 6.0, 7.0], "b": [4.0, 5.0, 8.0]}  # the first round is not counted
 
 
 def test_repeated_counts_its_calls(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,7 +71,7 @@ def test_a_row_without_a_peer_and_one_where_less_is_better() -> None:
 
 
 def test_versions_of_what_is_there() -> None:
-    found = timing.measured_on("cpu", "numpy", "no-such-package-at-all")
-    assert found["device"] == "cpu"
-    assert found["versions"].keys() == {"python", "numpy"}
-    assert found["versions"]["numpy"] == np.__version__
+    row = timing.measured_on("cpu", "numpy", "no-such-package-at-all")
+    assert row["device"] == "cpu"
+    assert row["versions"].keys() == {"python", "numpy"}
+    assert row["versions"]["numpy"] == np.__version__

@@ -24,15 +24,17 @@ def test_the_peers_steps_give_the_same_losses() -> None:
     }  # fmt: skip
     mean = np.full((64, 64, 3), 127.5, np.float32)
     state = step.init_state(program, jax.tree.map(jnp.asarray, params))
-    rate = 1e-4
-    rates = jax.tree.map(lambda x: jnp.float32(rate), params)
+    learning_rate = 1e-4
+    learning_rates = jax.tree.map(lambda x: jnp.float32(learning_rate), params)
     update = step.compiled_train_step(program, state)
     ours = []
     for _ in range(4):
-        state, sums = update(state, sharding.to_device(batch, program.mesh), jnp.asarray(mean), rates)  # type: ignore[arg-type]
+        state, sums = update(
+            state, sharding.to_device(batch, program.mesh), jnp.asarray(mean), learning_rates
+        )  # type: ignore[arg-type]
         ours.append(float(sums.loss / sums.count))
 
-    rule = ((rate, 0.0005), (rate, 0.0005))
+    rule = ((learning_rate, 0.0005), (learning_rate, 0.0005))
     job = torch_process.TorchJob(architecture, 0.9, dict.fromkeys(params, rule), 4)
     peer = torch_process.Contestant(job, torch_peer.TorchVariant())
     peer.net.load(params)

@@ -1,11 +1,13 @@
 """`doctor`: whether a run could start, and the state of one."""
 
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from ml_collections import ConfigDict
 
+from alexnet_jax import extras
 from alexnet_jax.commands import doctor_report
 from alexnet_jax.data import pipeline
 from alexnet_jax.model import inputs, network, sharding
@@ -45,11 +47,11 @@ def test_memory_is_of_the_size_that_xla_says(digits_config: ConfigDict) -> None:
     )
     batch = sharding.to_device(next(iter(batches)), run.mesh)
     batches.close()
-    rates = optimizer.learning_rates(rules, config, optimizer.PlateauState(), 0.0)
+    learning_rates = optimizer.learning_rates(rules, config, optimizer.PlateauState(), 0.0)
     compiled = (
         step.compiled_train_step(program, state)
         .lower(  # type: ignore[attr-defined]
-            state, batch, mean, rates
+            state, batch, mean, learning_rates
         )
         .compile()
     )
@@ -92,10 +94,17 @@ def test_what_it_reports_beforehand(
     monkeypatch.setattr(doctor_report.time, "time", lambda: 0.0)
     assert "the clock says Thu Jan  1" in problems(doctor_report.report(None)[0])[0]
     monkeypatch.undo()
-    monkeypatch.setattr(doctor_report, "_requirements", lambda: ["jax>=0.1,<0.2", "nonesuch>=1"])
+    needed = ["jax>=0.1,<0.2", "nonesuch>=1", 'another>=1; extra == "pages"', 'chips; extra == "tpu"']
+    monkeypatch.setattr(extras, "requirements", lambda: needed)
+    monkeypatch.setitem(sys.modules, "jinja2", None)
     text, healthy = doctor_report.report(None)
     assert "versions that were not tested: jax" in text
     assert "the package nonesuch is missing" in text
+    assert "another" not in text
+    assert "chips" not in text
+    assert (
+        "extras: tensorboard, digits, ilsvrc2010\nextra pages, which needs jinja2, is not installed: " in text
+    )
     assert not healthy
 
 

@@ -11,7 +11,7 @@ from alexnet_jax.commands.flags import Flag
 
 @pytest.fixture
 def known(monkeypatch: pytest.MonkeyPatch) -> flags.FlagValues:
-    """absl's flags, empty, in the place of the program's."""
+    """Replace the program's flags of absl by none."""
     values = flags.FlagValues()
     monkeypatch.setattr(own, "FLAGS", values)
     for name in ("DEFINE", "DEFINE_bool", "DEFINE_integer", "DEFINE_list", "DEFINE_multi", "DEFINE_string"):

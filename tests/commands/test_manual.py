@@ -65,8 +65,8 @@ def test_help_of_a_verb_that_has_only_kinds(verb: str, ask: str, capsys: pytest.
 @pytest.mark.parametrize("ask", [["--help"], ["-h"], ["--config=configs/digits.py", "--help"]])
 def test_help_of_the_program_lists_every_command(ask: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert call(ask) == 0
-    found = columns(section(capsys.readouterr().out, "Verbs"))
-    assert found == {command.name: command.help for command in table.COMMANDS}
+    listed = columns(section(capsys.readouterr().out, "Verbs"))
+    assert listed == {command.name: command.help for command in table.COMMANDS}
 
 
 @pytest.mark.parametrize(

@@ -9,45 +9,43 @@ import pytest
 from PIL import Image
 
 from alexnet_jax import runtime
+from alexnet_jax.config import find
 from alexnet_jax.training import loop
 from tests.commands.helpers import call
 from tests.helpers import epochs, small_digits
 
 TRAIN = "train --config=configs/digits.py --config.data.dir={data} --config.mesh.model=1 --workdir={new}"
 # fmt: off
-# (arguments, exit code, the line after "alexnet_jax: "); {places} are made by the fixture below.
+# (arguments, exit code, the line after "alexnet_jax: "); {paths} are made by the fixture below.
 WRONG: list[tuple[str, int, str]] = [
     ("", 2, "type a verb, such as: python -m alexnet_jax.main train --config=configs/digits.py --source=digits; python -m alexnet_jax.main --help lists them all"),
     ("--debug=false", 2, "train needs --config=configs/X.py"),
     ("evaluate --workdir={run} --source={tmp}", 2, "evaluate does not read --source, which is for train, prepare, similar, benchmark input, benchmark features, benchmark similar"),
-    ("predict --workdir={run} --split=train x.jpg", 2, "predict does not read --split, which is for evaluate"),
-    ("train --config=configs/digits.py --checkpoint=last", 2, "train does not read --checkpoint, which is for evaluate, predict, features, similar, compare, convert, export, report, report --explore, benchmark features, benchmark similar"),
     ("fly --config=configs/digits.py", 2, "'fly' is not a verb; there are train, prepare, evaluate, predict, features, similar, compare, convert, export, doctor, report, benchmark"),
-    ("train --config=configs/nothing.py", 2, "--config=configs/nothing.py is not a config file: configs/ has some"),
-    ("train --config=README.md", 2, "--config=README.md is not a config file: configs/ has some"),
+    ("train --config=configs/nothing.py", 2, "--config=configs/nothing.py is not a config file, nor the name of one that comes along: {configs}"),
+    ("train --config=README.md", 2, "--config=README.md is not a config file, nor the name of one that comes along: {configs}"),
     ("train --config={tmp}/broken.py", 2, "--config={tmp}/broken.py: division by zero"),
     ("train --config=configs/digits.py --config.data.colour=red", 2, "config.data.colour is not a key of this config"),
     ("train --config=configs/digits.py --config.train.epochs=many", 2, "flag --config.train.epochs=many: could not convert string to float: 'many'"),
-    ("train --config=configs/digits.py --config.train.epochs=-1", 2, "config.train.epochs=-1.0: it must be a number above 0"),
-    ("train --config=configs/digits.py --config.train.epochs=nan", 2, "config.train.epochs=nan: it must be a number above 0"),
-    ("train --config=configs/digits.py --config.seed=-1", 2, "config.seed=-1: it must be a whole number from 0 to 2**32 - 1"),
+    ("train --config=configs/digits.py --config.train.epochs=-1", 2, "config.train.epochs=-1.0: it must be a number above 0, at most 1000000000"),
+    ("train --config=configs/digits.py --config.train.epochs=nan", 2, "config.train.epochs=nan: it must be a number above 0, at most 1000000000"),
+    ("train --config=configs/digits.py --config.seed=-1", 2, "config.seed=-1: it must be a whole number from 0 to 4294967295"),
     ("train --config=configs/digits.py --config.data.crop=100", 2, "config.data.crop=100 is larger than the prepared images, config.data.size=72"),
     ("train --config.data.crop=100 --config configs/digits.py", 2, "config.data.crop=100 is larger than the prepared images, config.data.size=72"),
-    ("train --config=configs/digits.py --config.data.batch_size=0", 2, "config.data.batch_size=0: it must be a whole number of at least 1"),
+    ("train --config=configs/digits.py --config.data.batch_size=0", 2, "config.data.batch_size=0: it must be a whole number from 1 to 131072"),
     ("train --config=configs/digits.py --config.data.mean=median", 2, "config.data.mean='median': it must be one of 'centre', 'crop', 'rgb', 'none'"),
-    ("train --config=configs/digits.py --config.data.channels=3 --config.data.lighting=0.1 --config.data.name=No-Name", 2, "config.data.name='No-Name': it must be a name of small letters, digits and _"),
+    ("train --config=configs/digits.py --config.data.channels=3 --config.data.lighting=0.1 --config.data.name=No-Name", 2, "config.data.name='No-Name': it must be a name of lower-case letters, digits and _, of at most 100"),
     ("train --config=configs/digits.py --config.data.lighting=0.1", 2, "config.data.lighting needs three channels: set config.data.lighting=0.0"),
     ("train --config=configs/digits.py --config.data.crop_sharing=7", 2, "config.data.batch_size=64 is not a multiple of config.data.crop_sharing=7"),
     ("train --config=configs/digits.py --config.schedule.kind=constant", 2, "config.schedule.kind='constant' with config.schedule.steps=((50, 0.001),): 'steps' needs some, and no other kind has any"),
     ("train --config=configs/imagenet.py --config.schedule.kind=steps", 2, "config.schedule.kind='steps' with config.schedule.steps=(): 'steps' needs some, and no other kind has any"),
     ("train --config=configs/digits.py --config.model.architecture=resnet", 2, "config.model.architecture='resnet': there are alexnet_2012, alexnet_2012_source, source_132, source_145_half, source_146, source_147, source_148, source_150, caffe, caffenet, torchvision, cifar10_26, cifar10_19, cifar10_18, cifar10_13, cifar10_11, fully_connected"),
-    ("train --config=configs/digits.py --config.model.width=0.0", 2, "config.model.width=0.0: it must be a number above 0"),
+    ("train --config=configs/digits.py --config.model.width=0.0", 2, "config.model.width=0.0: it must be a number above 0, at most 8"),
     ("train --config=configs/digits.py --config.model.dropout=1.5", 2, "config.model.dropout=1.5: it must be a number from 0 to below 1"),
     ("train --config=configs/digits.py --config.model.activation=gelu", 2, "config.model.activation='gelu': it must be 'relu', 'tanh' or 'sigmoid'"),
     ("train --config=configs/digits.py --config.model.compute_dtype=float64", 2, "config.model.compute_dtype='float64' needs JAX_ENABLE_X64=1 in the environment"),
     ("train --config=configs/digits.py --config.data.crop=8", 2, "config.data.crop=8 is too small for this net: nothing is left at pool1"),
     ("train --config=configs/digits.py --nonsense", 2, "Unknown command line flag 'nonsense'"),
-    ("train --config=configs/digits.py extra", 2, "train takes no argument 'extra'; flags are written --name=value"),
     ("train --config=configs/digits.py --profile=-1", 2, "flag --profile=-1: -1 is not a non-negative integer"),
     ("train --config=configs/imagenet.py --workdir={new}", 2, "/nowhere/imagenet2012_256/1.0.0 is not prepared; type: python -m alexnet_jax.main prepare --config=<this config> --source=<folder, archive, or digits>"),
     ("--config=configs/imagenet.py --workdir={new}", 2, "/nowhere/imagenet2012_256/1.0.0 is not prepared; type: python -m alexnet_jax.main prepare --config=<this config> --source=<folder, archive, or digits>"),
@@ -80,7 +78,7 @@ WRONG: list[tuple[str, int, str]] = [
     ("evaluate --workdir={run} --checkpoint=7", 2, "--checkpoint=7: {run}/checkpoints holds 2; or say last or best"),
     ("evaluate --workdir={run} --config.model.classes=12", 2, "{run}/checkpoints/2/state: params/fc8/bias is (10,), and this config needs (12,)"),
     ("predict --workdir={run}", 2, "predict needs images: files, folders or patterns such as 'photos/*.jpg'"),
-    ("predict --workdir={run} {tmp}/nothing.jpg", 2, "{tmp}/nothing.jpg does not exist, or leads to no image"),
+    ("predict --workdir={run} {tmp}/nothing.jpg", 2, "{tmp}/nothing.jpg does not exist, or matches no image"),
     ("predict --workdir={run} {tmp}/empty", 2, "the folder {tmp}/empty holds no images (.bmp, .gif, .jpeg, .jpg, .pgm, .png, .ppm, .tif, .tiff, .webp)"),
     ("predict --workdir={run} --output={tmp}/a.gif {tmp}/image.png", 2, "--output={tmp}/a.gif: the name of a figure ends in .png or .svg"),
     ("predict --workdir={run} --output={tmp}/none/a.png {tmp}/image.png", 2, "--output={tmp}/none/a.png: the folder {tmp}/none does not exist"),
@@ -101,9 +99,8 @@ WRONG: list[tuple[str, int, str]] = [
     ("convert", 2, "type convert FILE --output=DIR for a new workdir, or convert DIR --output=FILE for a file .safetensors or .npz of the workdir DIR"),
     ("convert {tmp}/weights.pth --output={new} --checkpoint=last", 2, "convert does not read --checkpoint when a file is converted"),
     ("convert {run} --output={tmp}/a.npz --mean={tmp}/a.npy", 2, "convert does not read --mean when a workdir is converted"),
-    ("convert --workdir={run} --output={tmp}/a.npz", 2, "convert does not read --workdir, which is for train, prepare, evaluate, predict, features, similar, compare, export, doctor, report, report --explore, report --results, benchmark input, benchmark step, benchmark start, benchmark exchange, benchmark features, benchmark similar"),
     ("convert {tmp}/weights.pth --output={run}", 2, "--output={run} exists already: name a new folder"),
-    ("convert {run} --output={tmp}/a.onnx", 2, "--output={tmp}/a.onnx: a workdir becomes a file .safetensors or .npz"),
+    ("convert {run} --output={tmp}/a.onnx", 2, "--output={tmp}/a.onnx: name a file that ends in .safetensors or .npz"),
     ("prepare --config=configs/digits.py --config.data.dir={new}", 2, "--source is missing: a folder of class folders, an archive of one (.tar, .tar.gz, .tar.xz, .zip), a folder with ImageNet's tars, a dataset that TFDS prepared, a folder with IDX files, or the word digits"),
     ("prepare --config=configs/digits.py --config.data.dir={new} --source=nowhere", 2, "--source=nowhere does not exist"),
     ("prepare --config=configs/digits.py --config.data.dir={new} --source={tmp}/empty", 2, "--source={tmp}/empty holds no images; it may be a folder of class folders, an archive of one (.tar, .tar.gz, .tar.xz, .zip), a folder with ImageNet's tars, a dataset that TFDS prepared, a folder with IDX files, or the word digits"),
@@ -122,7 +119,7 @@ WRONG: list[tuple[str, int, str]] = [
 
 
 @pytest.fixture(scope="module")
-def places(tmp_path_factory: pytest.TempPathFactory, digits_folder: str) -> dict[str, str]:
+def paths(tmp_path_factory: pytest.TempPathFactory, digits_folder: str) -> dict[str, str]:
     """Folders and files that wrong uses name."""
     folder = tmp_path_factory.mktemp("w")
     config = small_digits(digits_folder)
@@ -162,11 +159,17 @@ def places(tmp_path_factory: pytest.TempPathFactory, digits_folder: str) -> dict
     (folder / "mnist").mkdir()
     (folder / "mnist/train-images-idx3-ubyte").write_bytes(b"\0\0\x08\x03\0\0\0\x09")
     (folder / "mnist/train-labels-idx1-ubyte").write_bytes(b"\0\0\x08\x01\0\0\0\0")
-    return {"tmp": str(folder), "data": digits_folder, "run": str(folder / "run"), "new": str(folder / "new")}
+    return {
+        "tmp": str(folder),
+        "data": digits_folder,
+        "run": str(folder / "run"),
+        "new": str(folder / "new"),
+        "configs": ", ".join(find.config_files()),
+    }
 
 
 @pytest.fixture(autouse=True)
-def _in_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def _neutral_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(runtime, "retain_malloc_heap", lambda: False)
     monkeypatch.setenv("TFDS_DATA_DIR", "/nowhere")
     monkeypatch.delenv("JAX_ENABLE_X64", raising=False)
@@ -174,22 +177,22 @@ def _in_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("arguments", "code", "message"), WRONG, ids=[row[0][:60] for row in WRONG])
 def test_wrong_uses(
-    arguments: str, code: int, message: str, places: dict[str, str], capfd: pytest.CaptureFixture[str]
+    arguments: str, code: int, message: str, paths: dict[str, str], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    filled = [word.format(**places) for word in arguments.split()]
-    found = call(filled)
+    filled = [word.format(**paths) for word in arguments.split()]
+    returned = call(filled)
     lines = [line for line in capfd.readouterr().err.splitlines() if line.startswith("alexnet_jax: ")]
-    assert lines == ["alexnet_jax: " + message.format(**places)]
-    assert found == code
-    assert not os.path.exists(places["new"] + "/config.json")
+    assert lines == ["alexnet_jax: " + message.format(**paths)]
+    assert returned == code
+    assert not os.path.exists(paths["new"] + "/config.json")
 
 
 def test_the_table_is_long_enough() -> None:
     assert len({message for _, _, message in WRONG}) >= 40
 
 
-def test_debug_shows_the_traceback(places: dict[str, str], capfd: pytest.CaptureFixture[str]) -> None:
-    arguments = ["evaluate", f"--workdir={places['tmp']}/bare"]
+def test_debug_shows_the_traceback(paths: dict[str, str], capfd: pytest.CaptureFixture[str]) -> None:
+    arguments = ["evaluate", f"--workdir={paths['tmp']}/bare"]
     assert call(arguments) == 2
     assert "Traceback" not in capfd.readouterr().err
     assert call([*arguments, "--debug"]) == 2

@@ -66,7 +66,7 @@ def test_float64_needs_jax_to_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
         (["--config.evaluate.batch_size=7", "--config.mesh.model=1"], ""),
         (
             ["--config.mesh.model=1", "--config.data.mean=none"],
-            "{run} was not trained so: config.data.mean=none\n",
+            "{run} was not trained with config.data.mean=none\n",
         ),
     ],
 )

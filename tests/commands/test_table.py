@@ -43,11 +43,11 @@ def test_the_switches_that_call_it_are_among_its_flags(command: Command) -> None
 
 def test_a_flag_is_read_in_one_way() -> None:
     """absl knows each name once, whoever reads it: kind, default and bounds are the same everywhere."""
-    found: dict[str, set[tuple[object, ...]]] = {}
+    readings: dict[str, set[tuple[object, ...]]] = {}
     for command in table.COMMANDS:
         for flag in command.flags:
-            found.setdefault(flag.name, set()).add((flag.kind, flag.default, flag.minimum))
-    assert {name: ways for name, ways in found.items() if len(ways) > 1} == {}
+            readings.setdefault(flag.name, set()).add((flag.kind, flag.default, flag.minimum))
+    assert {name: ways for name, ways in readings.items() if len(ways) > 1} == {}
 
 
 def test_no_flag_takes_a_name_of_absl() -> None:

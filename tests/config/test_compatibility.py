@@ -30,9 +30,9 @@ KEYS = sorted(compatibility.flatten(imagenet.get_config()))
 def changed(key, value):
     config = imagenet.get_config()
     section, _, name = key.rpartition(".")
-    place = config[section] if section else config
-    with place.ignore_type():
-        place[name] = value
+    part = config[section] if section else config
+    with part.ignore_type():
+        part[name] = value
     return config
 
 

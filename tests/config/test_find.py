@@ -24,9 +24,9 @@ def load(file):
 
 
 def test_the_configs_that_come_along():
-    found = find.config_files()
-    assert found == {path.stem: path for path in (ROOT / "configs").iterdir() if path.suffix == ".py"}
-    assert list(found) == sorted(found)
+    files = find.config_files()
+    assert files == {path.stem: path for path in (ROOT / "configs").iterdir() if path.suffix == ".py"}
+    assert list(files) == sorted(files)
 
 
 @pytest.mark.parametrize("name", find.config_files())
@@ -50,7 +50,7 @@ def test_a_path_is_relative_to_the_working_directory(tmp_path, monkeypatch):
 
 
 def write(path: Path, imports: str, change: str = "") -> Path:
-    """Writes a config file that starts from `base`."""
+    """Write a config file that starts from `base`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     lines = [imports, "def get_config():", "    config = base.get_config()", change and f"    {change}"]
     path.write_text("\n".join([*lines, "    return config", ""]))
@@ -78,12 +78,39 @@ def test_a_config_that_comes_along_is_found_from_elsewhere(outside):
 
 @pytest.mark.parametrize("folder", ["configs", "experiments"])
 def test_a_folder_of_ones_own_comes_first(folder, outside):
-    """The folder `configs` that holds the file, or stands beside its folder; then what comes along."""
+    """The folder `configs` that holds the file, or stands next to its folder; then what comes along."""
     write(outside / "configs" / "mnist.py", "from configs import digits as base", "config.seed = 8")
     file = write(outside / folder / "mine.py", "from configs import mnist as base")
     config = load(file)
     assert (config.seed, config.data.name) == (8, "digits")
     assert load("mnist_30").data.name == "mnist"  # that starts from the one that comes along
+
+
+def test_a_config_is_found_as_it_is_named_in_the_documentation(outside):
+    """`configs/X.py` is the user's own where there is one, else the config that comes along."""
+    assert load("configs/digits.py").data.name == "digits"
+    write(outside / "configs" / "digits.py", "from configs import mnist as base")
+    assert load("configs/digits.py").data.name == "mnist"
+    assert load("digits").data.name == "digits"
+
+
+def test_a_base_is_beside_the_file_or_comes_along(outside):
+    write(outside / "mine" / "mnist.py", "from configs import digits as base", "config.seed = 8")
+    file = outside / "mine" / "experiment.py"
+    lines = [
+        "from alexnet_jax.config import find",
+        "def get_config():",
+        "    return find.base(__file__, 'NAME')",
+    ]
+    for name, seed, dataset in (("mnist", 8, "digits"), ("cifar10", 2012, "cifar10")):
+        file.write_text("\n".join(lines).replace("NAME", name))
+        assert (load(file).seed, load(file).data.name) == (seed, dataset)
+    # One that has the name of its own base starts from the one that comes along.
+    file = file.rename(file.with_name("cifar10.py"))
+    assert load(file).data.name == "cifar10"
+    file.write_text(file.read_text().replace("'cifar10'", "'nothing'"))
+    with pytest.raises(UsageError, match=r"mine/cifar10\.py: .*mine/nothing\.py is not a config file"):
+        load(file)
 
 
 def test_a_folder_in_the_working_directory_comes_before_what_comes_along(outside):
@@ -101,7 +128,11 @@ def test_what_a_file_does_to_the_path_is_undone(outside):
 @pytest.mark.parametrize(
     ("name", "text", "words"),
     [
-        ("mine.py", None, "mine.py is not a config file: configs/ has some"),
+        (
+            "mine.py",
+            None,
+            "mine.py is not a config file, nor the name of one that comes along: cifar10, .*mnist",
+        ),
         ("folder.py", "", "folder.py is not a config file"),
         ("mine.txt", "def get_config(): pass", "mine.txt is not a config file"),
         ("mine.py", "x = 1", r"mine.py has no function get_config\(\) that returns a ConfigDict"),

@@ -39,6 +39,19 @@ def test_a_frozen_config_is_a_copy():
     assert resolve.freeze(frozen) == frozen
 
 
+def test_paths_mean_the_same_everywhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/someone")
+    config = finetune.get_config()
+    assert (config.data.dir, config.train.init_from) == ("", "runs/torchvision")
+    frozen = resolve.freeze(config)
+    assert (frozen.data.dir, frozen.train.init_from) == ("", f"{tmp_path}/runs/torchvision")
+    assert config.train.init_from == "runs/torchvision"
+    moved = resolve.replace(frozen, {"data.dir": "~/data", "train.init_from": ""})
+    assert (moved.data.dir, moved.train.init_from) == ("/home/someone/data", "")
+    assert resolve.replace(frozen, {"data.dir": "../data"}).data.dir == f"{tmp_path.parent}/data"
+
+
 def test_only_what_is_right_is_frozen():
     config = imagenet.get_config()
     config.data.crop = 300

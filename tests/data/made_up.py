@@ -107,9 +107,9 @@ def tar_bytes(files: Mapping[str, bytes], mode: str = "w") -> bytes:
 def all_images(path: Path | str) -> dict[tuple[str, str, str], bytes]:
     """{(split, class, key): bytes} of a source, as the program finds it."""
     listed = list(open_source(str(path)).images())
-    found = {(entry.split, entry.label, entry.key): data for entry, data in listed}
-    assert len(found) == len(listed)
-    return found
+    images = {(entry.split, entry.label, entry.key): data for entry, data in listed}
+    assert len(images) == len(listed)
+    return images
 
 
 def located(files: Mapping[str, bytes]) -> dict[tuple[str, str, str], bytes]:

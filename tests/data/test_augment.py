@@ -37,9 +37,9 @@ def words(count: int, seed: int = 2012, stream: int = augment.CROP_STREAM, epoch
 def test_philox_known_answers(counter: str, key: str, answer: str) -> None:
     first, second = (int(word, 16) for word in key.split())
     given = np.array([[int(word, 16) for word in counter.split()]] * 2, np.uint32)
-    found = augment.philox(given, (first, second))
-    assert found.dtype == np.uint32
-    assert [f"{word:08x}" for word in found[1]] == answer.split()
+    drawn = augment.philox(given, (first, second))
+    assert drawn.dtype == np.uint32
+    assert [f"{word:08x}" for word in drawn[1]] == answer.split()
 
 
 def test_words_differ_by_seed_stream_epoch_and_index() -> None:

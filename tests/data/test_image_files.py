@@ -24,8 +24,8 @@ def test_folders_files_and_patterns(photos: Path) -> None:
     a, b, c, d, e = (photos / f"{name}.jpg" for name in "abcde")
     deep = photos / "deep" / "er" / "f.PNG"
     assert image_files.list_folder(photos) == [a, b, c, d, deep, e]
-    found = image_files.find_images([str(c), str(photos / "[ab].jpg"), str(photos)], "predict")
-    assert found == [c, a, b, d, deep, e]
+    files = image_files.find_images([str(c), str(photos / "[ab].jpg"), str(photos)], "predict")
+    assert files == [c, a, b, d, deep, e]
     assert image_files.find_images([str(photos / "**" / "*.PNG")], "predict") == [deep]
     notes = photos / "notes.txt"
     assert image_files.find_images([str(notes)], "predict") == [notes]  # named, so it is tried
@@ -38,7 +38,7 @@ def test_what_leads_to_no_image(photos: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"the folder .*empty holds no images \(\.bmp, \.gif, \.jpeg"):
         image_files.find_images([str(photos), str(tmp_path / "empty")], "predict")
     for name in ("nothing.jpg", "*.gif", "g.*"):  # the last one leads to a folder
-        with pytest.raises(UsageError, match="does not exist, or leads to no image"):
+        with pytest.raises(UsageError, match="does not exist, or matches no image"):
             image_files.find_images([str(photos / name)], "predict")
 
 

@@ -105,12 +105,12 @@ def test_jpeg_records(source: Path, tmp_path: Path, channels: int) -> None:
         assert image.size == (32, 32)
         assert image.mode == ("RGB" if channels == 3 else "L")
         want = np.frombuffer(other.read(index)[0], np.uint8).reshape(32, 32, channels)
-        found = np.asarray(image).reshape(want.shape)
-        assert np.abs(found.astype(int) - want).mean() < 4
+        decoded = np.asarray(image).reshape(want.shape)
+        assert np.abs(decoded.astype(int) - want).mean() < 4
         assert one.read(index)[1:] == other.read(index)[1:]
 
 
-def test_the_same_bytes_in_every_form_and_on_any_number_of_processes(
+def test_the_same_bytes_from_every_source_and_on_any_number_of_processes(
     small_shards: None, source: Path, files: made_up.Files, tmp_path: Path
 ) -> None:
     (tmp_path / "a.tar").write_bytes(made_up.tar_bytes(files))
@@ -122,9 +122,9 @@ def test_the_same_bytes_in_every_form_and_on_any_number_of_processes(
     ):
         config = config_for(tmp_path / str(number), threads=processes)
         folder = prepare.prepare(config, str(tmp_path / name))
-        found = content(folder)
-        found.pop("preparation.json")  # it names the kind of source
-        made.append(found)
+        written = content(folder)
+        written.pop("preparation.json")  # it names the kind of source
+        made.append(written)
     assert len([name for name in made[0] if "-of-" in name]) > 8
     assert all(other == made[0] for other in made[1:])
 
@@ -142,7 +142,7 @@ def test_parts(small_shards: None, source: Path, tmp_path: Path, capsys: pytest.
     prepare.prepare(config, str(source), part="1/3")
     assert not tfds_layout.is_prepared(config.data)
     assert content(prepare.prepare(config, "", merge=True)) == content(alone)
-    assert "part 1 of 3 is made" in capsys.readouterr().out
+    assert "part 1/3 is made" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("part", ["1", "3/3", "-1/3", "a/b", "1/"])

@@ -18,8 +18,8 @@ from tests.data.toy import CLASSES, SIZE, TEST, TRAIN, changed, config_for, enco
 def test_opens(raw: ConfigDict) -> None:
     dataset = records.open_dataset(raw.data)
     assert dataset.class_names == tuple(f"class{number}" for number in range(CLASSES))
-    form = dataset.record_format
-    assert (form.size, form.channels, form.format, form.exif_rotation) == (SIZE, 3, "raw", False)
+    made = dataset.record_format
+    assert (made.size, made.channels, made.format, made.exif_rotation) == (SIZE, 3, "raw", False)
     assert dataset.splits == ["test", "train"]
     assert dataset.size("train") == TRAIN
     assert dataset.size("train[50%:]") == TRAIN // 2
@@ -31,14 +31,14 @@ def test_opens(raw: ConfigDict) -> None:
 def test_jpeg_is_decoded_as_pillow_does(channels: int, tmp_path: Path) -> None:
     config = config_for(tmp_path, "jpeg", channels)
     write_dataset(config)
-    found = records.open_dataset(config.data).records("test")
-    assert len(found) == TEST
-    buffer = found.new_buffer()
+    split = records.open_dataset(config.data).records("test")
+    assert len(split) == TEST
+    buffer = split.new_buffer()
     for index in range(TEST):
         file = io.BytesIO(encode(pixels_of("test", index, channels), "jpeg"))
         oracle = np.asarray(Image.open(file)).reshape(SIZE, SIZE, channels)
         for given in (None, buffer):
-            pixels, label = found.image(index, given)
+            pixels, label = split.image(index, given)
             assert label == index % CLASSES
             np.testing.assert_array_equal(pixels, oracle)
 
@@ -61,13 +61,13 @@ def test_quality_counts_for_jpeg_alone(raw: ConfigDict, jpeg: ConfigDict) -> Non
 
 
 @pytest.mark.parametrize("name", ["statistics.npz", "preparation.json", "features.json", "dataset_info.json"])
-@pytest.mark.parametrize("damage", ["missing", "half"])
-def test_half_made(tmp_path: Path, name: str, damage: str) -> None:
+@pytest.mark.parametrize("fault", ["missing", "half"])
+def test_half_made(tmp_path: Path, name: str, fault: str) -> None:
     config = config_for(tmp_path, "raw", 3)
     path = write_dataset(config) / name
     content = path.read_bytes()
     path.unlink()
-    if damage == "half":
+    if fault == "half":
         path.write_bytes(content[: len(content) // 2])
     with pytest.raises(UsageError) as caught:
         records.open_dataset(config.data)
@@ -99,10 +99,10 @@ def test_records_that_do_not_fit_are_reported(tmp_path: Path, record: bytes) -> 
 
     config = config_for(tmp_path, "jpeg", 3)
     write_dataset(config, change)
-    found = records.open_dataset(config.data).records("test")
-    found.image(8)
+    split = records.open_dataset(config.data).records("test")
+    split.image(8)
     with pytest.raises(RunFailure, match=r"the record of 9\.png cannot be decoded"):
-        found.image(9)
+        split.image(9)
 
 
 def test_a_raw_record_that_is_too_short_is_reported() -> None:
@@ -114,15 +114,15 @@ def test_pillow_decodes_what_libjpeg_does_not() -> None:
     pixels = pixels_of("train", 0, 3)
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "PNG")
-    found = records.decode(file.getvalue(), "jpeg", np.empty((SIZE, SIZE, 3), np.uint8), "0.png")
-    np.testing.assert_array_equal(found, pixels)
+    decoded = records.decode(file.getvalue(), "jpeg", np.empty((SIZE, SIZE, 3), np.uint8), "0.png")
+    np.testing.assert_array_equal(decoded, pixels)
 
 
 def test_records_can_be_pickled(raw: ConfigDict) -> None:
     """As they travel to a process that reads."""
-    found = pickle.loads(pickle.dumps(records.open_dataset(raw.data).records("train[50%:]")))
-    assert len(found) == TRAIN // 2
-    np.testing.assert_array_equal(found.image(2)[0], pixels_of("train", TRAIN // 2 + 2, 3))
+    split = pickle.loads(pickle.dumps(records.open_dataset(raw.data).records("train[50%:]")))
+    assert len(split) == TRAIN // 2
+    np.testing.assert_array_equal(split.image(2)[0], pixels_of("train", TRAIN // 2 + 2, 3))
 
 
 def test_a_preparation_that_is_no_table_is_not_whole(tmp_path: Path) -> None:

@@ -56,8 +56,8 @@ def test_jpeg(channels: int, quality: int) -> None:
     assert (image.format, image.size, image.mode) == ("JPEG", (64, 64), "RGB" if channels == 3 else "L")
     if channels == 3:
         assert [layer[1:3] for layer in image.layer] == [(2, 2), (1, 1), (1, 1)]  # type: ignore[attr-defined]
-    found = np.asarray(image).reshape(pixels.shape)
-    assert np.abs(found.astype(int) - pixels).mean() < (8 if quality == 50 else 4)
+    decoded = np.asarray(image).reshape(pixels.shape)
+    assert np.abs(decoded.astype(int) - pixels).mean() < (8 if quality == 50 else 4)
     again = io.BytesIO()
     Image.fromarray(pixels.squeeze()).save(again, "JPEG", quality=quality)
     assert image.quantization == Image.open(again).quantization  # type: ignore[attr-defined]

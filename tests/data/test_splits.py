@@ -32,10 +32,10 @@ def test_splits_that_a_source_does_not_have(
 ) -> None:
     keys = dict(zip(("train_split", "validation_split", "test_split"), given, strict=True))
     for data in (ConfigDict(keys), FrozenConfigDict(keys)):
-        found = choose_splits(data, there.split())
-        assert (found.train, found.validation, found.test) == want
-        assert bool(found.notice) == (given != want)
-        assert not found.notice or all(repr(split) in found.notice for split in want if split)
+        chosen = choose_splits(data, there.split())
+        assert (chosen.train, chosen.validation, chosen.test) == want
+        assert bool(chosen.notice) == (given != want)
+        assert not chosen.notice or all(repr(split) in chosen.notice for split in want if split)
         assert data.to_dict() == keys  # it is not changed
 
 

@@ -25,25 +25,25 @@ def finished(given: np.ndarray) -> Statistics:
 @pytest.mark.parametrize("count", [256, 257, 258, 600])
 def test_many_white_images(count: int) -> None:
     """The largest sums there are: nothing runs over."""
-    found = finished(np.full((count, 3, 3, 3), 255, np.uint8))
-    assert (found.mean == 255).all()
-    assert (found.rgb_covariance == 0).all()
+    statistics = finished(np.full((count, 3, 3, 3), 255, np.uint8))
+    assert (statistics.mean == 255).all()
+    assert (statistics.rgb_covariance == 0).all()
 
 
 @pytest.mark.parametrize(("size", "channels"), [(1, 3), (7, 3), (32, 3), (33, 1), (64, 1)])
 def test_against_numpy(size: int, channels: int) -> None:
     given = images(9, size, channels)
-    found = finished(given)
+    statistics = finished(given)
     pixels = given.reshape(-1, channels).astype(np.float64)
     covariance = np.cov(pixels.T, bias=True).reshape(channels, channels)
-    np.testing.assert_allclose(found.mean, given.mean(axis=0), rtol=1e-6)
-    np.testing.assert_allclose(found.rgb_mean, pixels.mean(axis=0), rtol=1e-12)
-    np.testing.assert_allclose(found.rgb_covariance, covariance, rtol=1e-9, atol=1e-9)
-    assert list(found.eigenvalues) == sorted(found.eigenvalues, reverse=True)
-    rebuilt = found.eigenvectors @ np.diag(found.eigenvalues) @ found.eigenvectors.T
+    np.testing.assert_allclose(statistics.mean, given.mean(axis=0), rtol=1e-6)
+    np.testing.assert_allclose(statistics.rgb_mean, pixels.mean(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(statistics.rgb_covariance, covariance, rtol=1e-9, atol=1e-9)
+    assert list(statistics.eigenvalues) == sorted(statistics.eigenvalues, reverse=True)
+    rebuilt = statistics.eigenvectors @ np.diag(statistics.eigenvalues) @ statistics.eigenvectors.T
     np.testing.assert_allclose(rebuilt, covariance, rtol=1e-9, atol=1e-6)
-    assert (found.eigenvectors.sum(axis=0) >= 0).all()
-    assert found.count == 9
+    assert (statistics.eigenvectors.sum(axis=0) >= 0).all()
+    assert statistics.count == 9
 
 
 def test_sums_are_exact_at_the_brightest() -> None:
@@ -78,7 +78,7 @@ def test_saved_and_loaded(tmp_path: Path) -> None:
     assert other.count == 3
 
 
-def test_damage_is_reported(tmp_path: Path) -> None:
+def test_corruption_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "statistics.npz"
     with pytest.raises(UsageError, match="are missing"):
         Statistics.load(path)

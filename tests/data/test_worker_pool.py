@@ -41,7 +41,7 @@ def die_at_three(number: int, report_progress: Report) -> int:
 
 
 def blocked_signals(number: int, report_progress: Report) -> set[int]:
-    return {int(found) for found in signal.pthread_sigmask(signal.SIG_BLOCK, set())}
+    return {int(number) for number in signal.pthread_sigmask(signal.SIG_BLOCK, set())}
 
 
 def report_for_ever(path: Path, report_progress: Report) -> None:
@@ -70,24 +70,24 @@ def alive(pid: int) -> bool:
 
 def test_one_process_keeps_the_order() -> None:
     progress = silent()
-    found = list(run_in_processes(iter(range(20)), square, 1, progress))
-    assert found == [number**2 for number in range(20)]
+    results = list(run_in_processes(iter(range(20)), square, 1, progress))
+    assert results == [number**2 for number in range(20)]
     assert progress.done == sum(range(20))
     assert not children()
 
 
 def test_each_task_is_done_once() -> None:
-    found = list(run_in_processes(iter(range(50)), square, 3, silent()))
-    assert sorted(found) == [number**2 for number in range(50)]
+    results = list(run_in_processes(iter(range(50)), square, 3, silent()))
+    assert sorted(results) == [number**2 for number in range(50)]
 
 
 def test_results_come_as_they_are_done(tmp_path: Path) -> None:
     """A slow task does not keep back the quick ones, which the other process does."""
     gate = tmp_path / "gate"
-    found = run_in_processes(iter([gate, None, None, None]), wait_for, 2, silent())
-    quick = [next(found) for _ in range(3)]
+    results = run_in_processes(iter([gate, None, None, None]), wait_for, 2, silent())
+    quick = [next(results) for _ in range(3)]
     gate.touch()
-    (slow,) = found
+    (slow,) = results
     assert [path for path, _ in quick] == [None, None, None]
     assert slow[0] == gate
     assert {pid for _, pid in quick} != {slow[1]}
@@ -133,10 +133,10 @@ def test_an_error_of_the_tasks_ends_the_processes() -> None:
 
 
 def test_closed_early_it_ends_the_processes() -> None:
-    found = run_in_processes(iter(range(1000)), square, 2, silent())
-    next(found)
+    results = run_in_processes(iter(range(1000)), square, 2, silent())
+    next(results)
     assert len(children()) == 2
-    found.close()  # type: ignore[attr-defined]
+    results.close()  # type: ignore[attr-defined]
     assert not children()
 
 

@@ -42,7 +42,7 @@ def test_processes_with_an_accelerator(jpeg: ConfigDict, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("count", [0, 1])
-def test_damaged_records_are_reported(tmp_path: Path, count: int) -> None:
+def test_corrupt_records_are_reported(tmp_path: Path, count: int) -> None:
     config = changed(config_for(tmp_path, "raw", 3), workers=count)
     folder = write_dataset(config)
     path = next(folder.glob("*train.array_record-00001*"))

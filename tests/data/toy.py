@@ -23,7 +23,7 @@ TRAIN, TEST, CLASSES = 30, 11, 5  # 30 is no multiple of 8: batches reach over t
 
 
 def pixels_of(split: str, index: int, channels: int) -> np.ndarray:
-    """Another one for each record."""
+    """Draw the pixels of a toy record, other ones for each: uint8 (SIZE, SIZE, channels)."""
     random = np.random.default_rng([int(split == "test"), index])
     coarse = random.integers(0, 256, (4, 4, channels)).astype(np.uint8)
     bands = [Image.fromarray(coarse[:, :, c]).resize((SIZE, SIZE)) for c in range(channels)]
@@ -60,7 +60,7 @@ def write_dataset(
     config: ConfigDict,
     change: Callable[[str, int, dict[str, Any]], None] = lambda split, index, example: None,
 ) -> Path:
-    """Writes the toy dataset, two shards a split; `change` may spoil a record's example."""
+    """Write the toy dataset, two shards a split; `change` may spoil a record's example."""
     data = config.data
     folder = Path(data.dir) / f"toy_{SIZE}" / "1.0.0"
     folder.mkdir(parents=True)
@@ -136,21 +136,21 @@ def training(
 
 
 def evaluation(config: ConfigDict, split: str, rows: tuple[int, int]) -> list[Batch[np.ndarray]]:
-    """Batches of 4."""
+    """Load a split's evaluation batches, 4 images each."""
     dataset = records.open_dataset(config.data)
     return _all(pipeline.evaluation_batches(dataset, split, config.data, 4, rows=rows))
 
 
-def assert_same(found: list[Batch[np.ndarray]], expected: list[Batch[np.ndarray]]) -> None:
-    assert len(found) == len(expected)
-    for one, other in zip(found, expected, strict=True):
+def assert_same(batches: list[Batch[np.ndarray]], expected: list[Batch[np.ndarray]]) -> None:
+    assert len(batches) == len(expected)
+    for one, other in zip(batches, expected, strict=True):
         assert one.keys() == other.keys()
         for key in one:
             np.testing.assert_array_equal(one[key], other[key], err_msg=key)  # type: ignore[literal-required]
 
 
 def joined(parts: list[list[Batch[np.ndarray]]]) -> list[Batch[np.ndarray]]:
-    """Whole batches of those that several processes loaded."""
+    """Join the parts of batches that several processes loaded into whole batches."""
     return [
         {key: np.concatenate([part[key] for part in batch]) for key in batch[0]}  # type: ignore
         for batch in zip(*parts, strict=True)

@@ -23,11 +23,11 @@ def test_every_layer_against_numpy(trained):
     layers = activations.layer_names(trained.architecture)
     assert layers[0] == "conv1"
     assert layers[-2:] == ("fc8", "prob")
-    found = activations.activations(trained, images, layers, 4)
+    values = activations.activations(trained, images, layers, 4)
     expected = by_hand(trained, images)
-    assert list(found) == list(layers)
-    assert set(found) == set(expected)
-    assert_close(found, expected, 1e-5)
+    assert list(values) == list(layers)
+    assert set(values) == set(expected)
+    assert_close(values, expected, 1e-5)
     for name in ("relu1", "relu5", "relu7"):
         assert 0.05 < (expected[name] > 0).mean() < 0.95  # there is something to see
 
@@ -83,10 +83,10 @@ def test_shapes_are_the_paper_s():
 def test_towers_on_devices_of_their_own(tmp_path):
     run = random_run(tmp_path, data=2, model=2)
     images = np.random.default_rng(1).integers(0, 256, (5, 72, 72, 3), dtype=np.uint8)
-    found = activations.activations(run, images, ["conv4", "conv4/1", "fc7", "prob"], 4)
+    values = activations.activations(run, images, ["conv4", "conv4/1", "fc7", "prob"], 4)
     expected = by_hand(run, images)
     expected["conv4/1"] = expected["conv4"][..., 12:]
-    assert_close(found, {name: expected[name] for name in found}, 1e-5)
+    assert_close(values, {name: expected[name] for name in values}, 1e-5)
 
 
 def test_towers_other_names_and_cut_images(trained):
@@ -101,17 +101,17 @@ def test_towers_other_names_and_cut_images(trained):
         "features.9/0",
         "classifier.2",
     ]
-    found = activations.activations(trained, images, asked, 4)
-    assert list(found) == asked
-    assert found["conv1/0"].shape == (3, 15, 15, 3)
+    values = activations.activations(trained, images, asked, 4)
+    assert list(values) == asked
+    assert values["conv1/0"].shape == (3, 15, 15, 3)
     np.testing.assert_array_equal(
-        np.concatenate([found["conv1/0"], found["conv1/1"]], axis=-1), whole["conv1"]
+        np.concatenate([values["conv1/0"], values["conv1/1"]], axis=-1), whole["conv1"]
     )
-    np.testing.assert_array_equal(found["relu4/1"], whole["relu4"][..., 12:])
-    np.testing.assert_array_equal(found["fc7/0"], whole["fc7"][:, :128])
-    np.testing.assert_array_equal(found["features.9"], whole["relu4"])
-    np.testing.assert_array_equal(found["features.9/0"], whole["relu4"][..., :12])
-    np.testing.assert_array_equal(found["classifier.2"], whole["relu6"])
+    np.testing.assert_array_equal(values["relu4/1"], whole["relu4"][..., 12:])
+    np.testing.assert_array_equal(values["fc7/0"], whole["fc7"][:, :128])
+    np.testing.assert_array_equal(values["features.9"], whole["relu4"])
+    np.testing.assert_array_equal(values["features.9/0"], whole["relu4"][..., :12])
+    np.testing.assert_array_equal(values["classifier.2"], whole["relu6"])
     cut = activations.activations(trained, images[:, 4:68, 4:68], ["fc7"], 4)
     np.testing.assert_array_equal(cut["fc7"], whole["fc7"])
 
@@ -160,8 +160,8 @@ def test_torchvisions_names_are_its_modules(tmp_path):
     expected = {name: np.moveaxis(value, 1, -1) for name, value in expected.items()}
     expected["classifier.0"] = expected["avgpool"]  # the same values, before they are flattened
     assert set(expected) == {*activations.OTHER_NAMES, "avgpool"}
-    found = activations.activations(run, images, list(expected), 4)
-    assert_close(found, expected, 1e-5)
+    values = activations.activations(run, images, list(expected), 4)
+    assert_close(values, expected, 1e-5)
 
 
 def test_average_pooling_is_known_where_it_changes_nothing(trained):
@@ -186,8 +186,8 @@ def test_a_net_that_ends_early(trained):
         params={name: trained.params[name] for name in ("conv1", "conv2", "conv3", "conv4", "conv5")},
     )
     images = np.random.default_rng(3).integers(0, 256, (2, 72, 72, 3), dtype=np.uint8)
-    found = activations.activations(cut, images, ["relu5", "features.12"], 4)
-    assert_close(found["features.12"], by_hand(trained, images)["pool5"], 1e-5)
+    values = activations.activations(cut, images, ["relu5", "features.12"], 4)
+    assert_close(values["features.12"], by_hand(trained, images)["pool5"], 1e-5)
     assert activations.layer_names(cut.architecture)[-1] == "pool5"
     assert activations.embedding_layer(cut.architecture) == "pool5"
     assert activations.embedding_layer(trained.architecture) == "relu7"
@@ -195,7 +195,7 @@ def test_a_net_that_ends_early(trained):
         activations.activations(cut, images, ["prob"], 4)
 
 
-def test_arrays_of_another_form_are_refused(trained):
+def test_arrays_of_another_shape_are_refused(trained):
     for images in (
         np.zeros((1, 72, 72, 3)),
         np.zeros((1, 70, 70, 3), np.uint8),

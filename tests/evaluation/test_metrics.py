@@ -39,9 +39,9 @@ def draw_scores(count, classes, seed=0):
 @pytest.mark.parametrize(("count", "classes"), [(200, 10), (64, 3), (7, 1000), (5, 1)])
 def test_sums_are_those_of_a_loop(count, classes):
     values, labels, weights = draw_scores(count, classes)
-    found = score(values, jnp.asarray(labels), weights)
-    np.testing.assert_allclose(numbers(found), by_hand(values, labels, weights), rtol=1e-5)
-    assert found.by_class is None
+    sums = score(values, jnp.asarray(labels), weights)
+    np.testing.assert_allclose(numbers(sums), by_hand(values, labels, weights), rtol=1e-5)
+    assert sums.by_class is None
     table = np.asarray(score(values, jnp.asarray(labels), weights, by_class=True).by_class)
     for label in range(classes):
         of = [i for i in range(count) if labels[i] == label and weights[i]]
@@ -53,8 +53,8 @@ def test_equal_values_rank_in_order_of_class():
     """A net that says the same of all classes is right about class 0, and among the five of 0 to 4."""
     values, labels = np.full((7, 7), np.log(1 / 7), np.float32), jnp.arange(7)
     for label in range(7):
-        found = score(values[:1], labels[label : label + 1], jnp.ones(1))
-        assert numbers(found)[1:3] == [label >= 1, label >= 5]
+        sums = score(values[:1], labels[label : label + 1], jnp.ones(1))
+        assert numbers(sums)[1:3] == [label >= 1, label >= 5]
 
 
 @pytest.mark.parametrize(
@@ -67,23 +67,23 @@ def test_equal_values_rank_in_order_of_class():
     ],
 )
 def test_what_is_no_number_is_an_error(row, top1, top5):
-    found = score(jnp.asarray([row], jnp.float32), jnp.asarray([1]), jnp.ones(1))
-    assert numbers(found)[1:3] == [top1, top5]
+    sums = score(jnp.asarray([row], jnp.float32), jnp.asarray([1]), jnp.ones(1))
+    assert numbers(sums)[1:3] == [top1, top5]
 
 
 def test_padding_counts_nothing_even_where_its_loss_is_infinite():
     values = jnp.asarray([[np.log(0.25), np.log(0.75)], [-INF, 0.0], [NAN, NAN]], jnp.float32)
-    found = score(values, jnp.asarray([0, 0, 0]), jnp.asarray([1.0, 0.0, 0.0]), by_class=True)
-    assert numbers(found) == [pytest.approx(-np.log(0.25)), 1, 0, 1]
-    assert np.asarray(found.by_class).tolist() == [[1, 0], [1, 0]]
+    sums = score(values, jnp.asarray([0, 0, 0]), jnp.asarray([1.0, 0.0, 0.0]), by_class=True)
+    assert numbers(sums) == [pytest.approx(-np.log(0.25)), 1, 0, 1]
+    assert np.asarray(sums.by_class).tolist() == [[1, 0], [1, 0]]
 
 
 def test_probabilities_that_underflowed_have_a_finite_loss():
     probabilities = jnp.asarray([[0.0, 1.0], [0.5, 0.5]], jnp.float32)
-    found = metrics.score_probabilities(probabilities, jnp.asarray([0, 1]), jnp.ones(2))
-    assert float(found.loss) == pytest.approx(-np.log(np.finfo(np.float32).tiny) - np.log(0.5), rel=1e-6)
-    assert numbers(found)[1:] == [2, 0, 2]
-    assert np.asarray(found.by_class).tolist() == [[1, 1], [1, 1]]
+    sums = metrics.score_probabilities(probabilities, jnp.asarray([0, 1]), jnp.ones(2))
+    assert float(sums.loss) == pytest.approx(-np.log(np.finfo(np.float32).tiny) - np.log(0.5), rel=1e-6)
+    assert numbers(sums)[1:] == [2, 0, 2]
+    assert np.asarray(sums.by_class).tolist() == [[1, 1], [1, 1]]
 
 
 @pytest.mark.parametrize("parts", [1, 3, 50])
@@ -95,20 +95,24 @@ def test_averages_do_not_depend_on_the_batches(parts):
         score(values[part], jnp.asarray(labels[part]), weights[part], by_class=True)
         for part in np.array_split(np.arange(50), parts)
     ]
-    found = metrics.average(each)
+    averages = metrics.average(each)
     loss, first, fifth, count = by_hand(values, labels, weights)
     expected = (loss / count, first / count, fifth / count, count)
-    assert (found.loss, found.top1_error, found.top5_error, found.count) == pytest.approx(expected, rel=1e-6)
-    assert [images for images, _ in found.by_class] == np.bincount(labels[weights > 0], minlength=6).tolist()
-    assert sum(wrong for _, wrong in found.by_class) == first
+    assert (averages.loss, averages.top1_error, averages.top5_error, averages.count) == pytest.approx(
+        expected, rel=1e-6
+    )
+    assert [images for images, _ in averages.by_class] == np.bincount(
+        labels[weights > 0], minlength=6
+    ).tolist()
+    assert sum(wrong for _, wrong in averages.by_class) == first
     assert metrics.average([score(values, jnp.asarray(labels), weights)]).by_class == ()
 
 
 def test_sums_are_added_in_64_bits():
     """In 32 bits a million and a hundredth are a million, as often as it is added."""
     small, large = (metrics.Sums(*(jnp.float32(x) for x in (loss, 0, 0, 1))) for loss in (0.01, 1e6))
-    found = metrics.average([large, *[small] * 1000])
-    assert found.loss == pytest.approx((1e6 + 10) / 1001, rel=1e-9)
+    averages = metrics.average([large, *[small] * 1000])
+    assert averages.loss == pytest.approx((1e6 + 10) / 1001, rel=1e-9)
 
 
 def test_log_softmax_in_32_bits_at_least():
@@ -116,8 +120,8 @@ def test_log_softmax_in_32_bits_at_least():
     shifted = logits - logits.max(1, keepdims=True)
     expected = shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
     for dtype in (jnp.bfloat16, jnp.float16, jnp.float32):
-        found = metrics.log_softmax(jnp.asarray(logits, dtype))
-        assert found.dtype == jnp.float32
-        np.testing.assert_allclose(found, expected, rtol=1e-6)
+        computed = metrics.log_softmax(jnp.asarray(logits, dtype))
+        assert computed.dtype == jnp.float32
+        np.testing.assert_allclose(computed, expected, rtol=1e-6)
     with jax.enable_x64(True):
         assert metrics.log_softmax(jnp.asarray(logits)).dtype == jnp.float64

@@ -36,7 +36,7 @@ def by_hand(config, predictors):
     return (-np.log(own).mean(), (rank > 0).mean(), (rank > 4).mean()), wrong
 
 
-def found_by(config, mesh, predictors, **others):
+def evaluated(config, mesh, predictors, **others):
     dataset = open_dataset(config.data)
     return split.evaluate_split(dataset, config, mesh, "test", predictors, **others)
 
@@ -47,20 +47,20 @@ def found_by(config, mesh, predictors, **others):
 def test_every_image_counts_once(batch_size, data, model, digits_config):
     config = resolve.replace(digits_config, {"evaluate.batch_size": batch_size})
     mesh = sharding.make_mesh(data, model, 2, 4)
-    (found,) = found_by(config, mesh, [brightness])
+    (averages,) = evaluated(config, mesh, [brightness])
     expected, by_class = by_hand(config, [brightness])
     assert 0.2 < expected[1] < 0.98  # there is something to count
-    assert (found.loss, found.top1_error, found.top5_error) == pytest.approx(expected, rel=1e-5)
-    assert found.count == IMAGES
-    assert list(found.by_class) == by_class
+    assert (averages.loss, averages.top1_error, averages.top5_error) == pytest.approx(expected, rel=1e-5)
+    assert averages.count == IMAGES
+    assert list(averages.by_class) == by_class
 
 
 def test_of_several_nets_each_and_their_mean(digits_config):
     mesh = sharding.make_mesh(2, 1, 2, 4)
     predictors = [brightness, darkness]
-    found = found_by(digits_config, mesh, predictors)
-    assert len(found) == 3
-    for averages, of in zip(found, [[brightness], [darkness], predictors], strict=True):
+    evaluations = evaluated(digits_config, mesh, predictors)
+    assert len(evaluations) == 3
+    for averages, of in zip(evaluations, [[brightness], [darkness], predictors], strict=True):
         expected = by_hand(digits_config, of)[0]
         assert (averages.loss, averages.top1_error, averages.top5_error) == pytest.approx(expected, rel=1e-5)
 
@@ -72,9 +72,9 @@ def test_it_can_be_stopped(digits_config, capfd):
         asked.append(1)
         return len(asked) > 2
 
-    assert found_by(digits_config, mesh, [brightness], stopped=stopped) is None
+    assert evaluated(digits_config, mesh, [brightness], stopped=stopped) is None
     assert len(asked) == 3
-    found_by(digits_config, mesh, [brightness], shown=False)
+    evaluated(digits_config, mesh, [brightness], shown=False)
     assert capfd.readouterr().err.count("evaluate test") == 1  # of the first
 
 
@@ -86,7 +86,7 @@ def test_an_image_that_is_left_out_is_no_result(digits_config, monkeypatch):
 
     monkeypatch.setattr(metrics, "average", one_less)
     with pytest.raises(RunFailure, match="evaluation counted 200 images of 297 in split 'test'"):
-        found_by(digits_config, sharding.make_mesh(1, 1, 2, 4), [brightness])
+        evaluated(digits_config, sharding.make_mesh(1, 1, 2, 4), [brightness])
 
 
 def test_a_split_that_is_not_there(digits_config):

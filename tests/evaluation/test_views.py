@@ -28,9 +28,9 @@ def test_ten_views_are_the_mean_of_their_softmax(data, model, kind, tmp_path):
     images = np.random.default_rng(8).integers(0, 256, (2, 72, 72, 3), dtype=np.uint8)
     each = [one_view(net, images, *corner, flip) for corner in CORNERS for flip in (False, True)]
     assert np.ptp(each, axis=0).max() > 0.02  # they differ
-    found = np.asarray(net.predictor(10)(images))
-    assert_close(found, np.mean(each, axis=0), 1e-5)
-    assert found.dtype == np.float32
+    probabilities = np.asarray(net.predictor(10)(images))
+    assert_close(probabilities, np.mean(each, axis=0), 1e-5)
+    assert probabilities.dtype == np.float32
     assert_close(net.predictor(1)(images), one_view(net, images, 4, 4, False), 1e-5)
     assert repr(net) == "TrainedNet(alexnet_2012)"  # not its parameters
 
@@ -40,5 +40,7 @@ def test_one_view_by_its_top_left_and_flip(tmp_path):
     images = np.random.default_rng(8).integers(0, 256, (2, 72, 72, 3), dtype=np.uint8)
     fixed = net.architecture, net.mesh, net.normalization, net.params
     for view in ((7, 2, True), (0, 5, False)):
-        found = jax.jit(lambda image, at=view: views.view_probabilities(*fixed, image, net.mean, at))(images)
-        assert_close(found, one_view(net, images, *view), 1e-5)
+        probabilities = jax.jit(lambda image, at=view: views.view_probabilities(*fixed, image, net.mean, at))(
+            images
+        )
+        assert_close(probabilities, one_view(net, images, *view), 1e-5)

@@ -33,7 +33,7 @@ tests with fewer injections.
 
 
 def page(rows: list[dict[str, str]], outcome: str, minutes: float) -> str:
-    """The Markdown of the rows."""
+    """Format the rows as the page's Markdown."""
     names = ("jax", "orbax-checkpoint", "grain", "array-record", "numpy", "pillow")
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in names)
     text = HEAD.format(

@@ -21,12 +21,12 @@ STEPS = 200
 
 
 def count(quick: int, full: int) -> int:
-    """How many injections: a few where every change is tested, many for docs/RELIABILITY.md."""
+    """Choose how many injections: a few where every change is tested, many for docs/RELIABILITY.md."""
     return full if FULL else quick
 
 
 def record(fault: str, injections: int, promise: str, happened: str) -> None:
-    """One row of docs/RELIABILITY.md."""
+    """Record one row of docs/RELIABILITY.md."""
     if path := os.environ.get("ALEXNET_FAULTS_RECORD"):
         row = {"fault": fault, "injections": injections, "promise": promise, "happened": happened}
         row["test"] = os.environ.get("PYTEST_CURRENT_TEST", "").split("[")[0].split(" ")[0]
@@ -35,7 +35,7 @@ def record(fault: str, injections: int, promise: str, happened: str) -> None:
 
 
 def command(data: str, workdir: Path, *changes: str) -> list[str]:
-    """A run of 200 steps that evaluates and saves every 20."""
+    """Return the command of a run of 200 steps that evaluates and saves every 20."""
     every = 20 * 32 / 1350
     return [
         *(sys.executable, "-m", "alexnet_jax.main", "train", "--config=configs/digits.py"),
@@ -51,7 +51,7 @@ def command(data: str, workdir: Path, *changes: str) -> list[str]:
 
 
 def start(arguments: list[str], errors: Path, cache: Path) -> subprocess.Popen[bytes]:
-    """Starts the program; what it says goes to the file `errors`, compiled programs to `cache`."""
+    """Start the program; its standard error goes to the file `errors`, compiled programs to `cache`."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("JAX_", "XLA_"))}
     environment |= {"JAX_PLATFORMS": "cpu", "XDG_CACHE_HOME": str(cache)}
     cache.mkdir(exist_ok=True)
@@ -62,7 +62,7 @@ def start(arguments: list[str], errors: Path, cache: Path) -> subprocess.Popen[b
 
 
 def finish(process: subprocess.Popen[bytes], seconds: float = 240) -> int:
-    """The exit code."""
+    """Wait for a process, at most `seconds`, and return its exit code; kill it where it takes longer."""
     try:
         return process.wait(seconds)
     finally:
@@ -72,19 +72,19 @@ def finish(process: subprocess.Popen[bytes], seconds: float = 240) -> int:
 
 
 def state(workdir: Path, step: int) -> Any:
-    """All arrays of a checkpoint: parameters, velocities, step."""
+    """Read all arrays of a checkpoint: parameters, velocities, step."""
     folder = (workdir / "checkpoints" / str(step) / "state").absolute()
     return ocp.Checkpointer(ocp.PyTreeCheckpointHandler()).restore(folder)
 
 
 def same(a: Any, b: Any) -> bool:
-    """Whether two trees agree in every bit."""
+    """Return whether two trees agree in every bit."""
     flat, other = jax.tree.leaves(a), jax.tree.leaves(b)
     return len(flat) == len(other) and all(map(np.array_equal, flat, other))
 
 
 def validations(workdir: Path) -> list[dict[str, float]]:
-    """The lines of the log that hold validation errors."""
+    """Return the lines of a run's log that hold validation errors."""
     lines = map(json.loads, (workdir / "metrics.jsonl").read_text().splitlines())
     return [line for line in lines if "val/loss" in line]
 
@@ -101,43 +101,43 @@ def _until(process: subprocess.Popen[bytes], happens: Callable[[], bool], second
         time.sleep(0.002)
 
 
-def until_told(process: subprocess.Popen[bytes], errors: Path, words: bytes) -> None:
-    """Waits until `words` stand in what the process says."""
+def until_reported(process: subprocess.Popen[bytes], errors: Path, words: bytes) -> None:
+    """Wait until `words` stand in `errors`, the process's standard error, or it ends."""
     _until(process, lambda: words in errors.read_bytes())
 
 
 def log(workdir: Path) -> str:
-    """What a run's log holds by now."""
+    """Return what a run's log holds by now."""
     path = workdir / "metrics.jsonl"
     return path.read_text() if path.exists() else ""
 
 
 def starting_up(process: subprocess.Popen[bytes], workdir: Path, errors: Path) -> None:
-    """Anywhere from the first instruction to the first step."""
+    """Wait for a moment anywhere from the first instruction to the first step."""
     time.sleep(_dice.uniform(0, 6))
 
 
 def compiling(process: subprocess.Popen[bytes], workdir: Path, errors: Path) -> None:
-    """After the banner, which precedes the first compilation."""
-    until_told(process, errors, b"workdir: ")
+    """Wait for a moment after the banner, which precedes the first compilation."""
+    until_reported(process, errors, b"workdir: ")
     time.sleep(_dice.uniform(0, 1.5))
 
 
 def stepping(process: subprocess.Popen[bytes], workdir: Path, errors: Path) -> None:
-    """Some steps after the first ones of this start."""
+    """Wait until some steps after the first ones of this start."""
     before = len(log(workdir))
     _until(process, lambda: b"workdir: " in errors.read_bytes() and len(log(workdir)) > before)
     time.sleep(_dice.uniform(0, 0.5))
 
 
 def evaluating(process: subprocess.Popen[bytes], workdir: Path, errors: Path) -> None:
-    """After the training line of an evaluation's step, before its own line."""
+    """Wait until after the training line of an evaluation's step, before its own line."""
 
     def begun() -> bool:
         lines = log(workdir).splitlines()
         return bool(lines) and '"train/loss"' in lines[-1] and json.loads(lines[-1])["step"] % 20 in (0, 1)
 
-    until_told(process, errors, b"workdir: ")
+    until_reported(process, errors, b"workdir: ")
     before = len(log(workdir))
     _until(process, lambda: len(log(workdir)) > before and _whole(workdir) and begun())
     time.sleep(_dice.uniform(0, 0.05))
@@ -148,7 +148,7 @@ def _whole(workdir: Path) -> bool:
 
 
 def saving(process: subprocess.Popen[bytes], workdir: Path, errors: Path) -> None:
-    """While a checkpoint's folder has no manifest."""
+    """Wait until a checkpoint's folder has no manifest."""
     folder = workdir / "checkpoints"
 
     def begun() -> bool:
@@ -156,7 +156,7 @@ def saving(process: subprocess.Popen[bytes], workdir: Path, errors: Path) -> Non
             return False
         return any(p.name.isdecimal() and not (p / "manifest.json").exists() for p in folder.iterdir())
 
-    until_told(process, errors, b"workdir: ")
+    until_reported(process, errors, b"workdir: ")
     _until(process, begun)
     time.sleep(_dice.choice((0, 0, 0.005, 0.02)))
 
@@ -165,7 +165,7 @@ MOMENTS: tuple[Moment, ...] = (starting_up, compiling, stepping, evaluating, sav
 
 
 def halves(workdir: Path) -> list[str]:
-    """Checkpoints whose writing was interrupted."""
+    """Return the names of checkpoints whose writing was interrupted."""
     folder = workdir / "checkpoints"
     if not folder.is_dir():
         return []
@@ -173,7 +173,7 @@ def halves(workdir: Path) -> list[str]:
 
 
 def hit(process: subprocess.Popen[bytes], number: int) -> bool:
-    """Sends a signal; whether the process was still there."""
+    """Send a signal; return whether the process was still there."""
     if process.poll() is not None:
         return False
     os.kill(process.pid, number)

@@ -25,16 +25,16 @@ CLASSES, EACH = 20, 30
 
 @pytest.fixture(scope="module")
 def photographs(real_data: Path) -> list[bytes]:
-    found = []
+    contents = []
     with tarfile.open(real_data / "caltech101_30.tar.xz", "r|*") as archive:
         for member in archive:
             if member.isreg() and member.name.endswith(".jpg"):
                 file = archive.extractfile(member)
                 assert file is not None
-                found.append(file.read())
-            if len(found) == CLASSES * EACH:
+                contents.append(file.read())
+            if len(contents) == CLASSES * EACH:
                 break
-    return found
+    return contents
 
 
 @pytest.fixture(scope="module")
@@ -75,20 +75,20 @@ def content(data: Path, size: int = 256) -> dict[str, str]:
 
 
 def alive(group: int) -> list[int]:
-    """The processes of the session that `start` began."""
-    found = []
+    """Return the processes of the session that `start` began."""
+    processes = []
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
             fields = path.read_text().rsplit(")", 1)[1].split()
         except (FileNotFoundError, ProcessLookupError):
             continue
         if int(fields[3]) == group and fields[0] != "Z":
-            found.append(int(path.parent.name))
-    return found
+            processes.append(int(path.parent.name))
+    return processes
 
 
 def stopped_while_it_writes(parent: int) -> int | None:
-    """A worker process of `parent` that has a file of records open; stopped, so that it cannot end first."""
+    """Find a worker process of `parent` that writes records, and stop it, so that it cannot end first."""
     try:
         children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
     except (FileNotFoundError, ProcessLookupError):

@@ -37,7 +37,7 @@ def is_undisturbed(workdir: Path, undisturbed: Path) -> bool:
 
 
 def newest_step(workdir: Path) -> int:
-    """The step of the newest complete checkpoint."""
+    """Return the step of the newest complete checkpoint."""
     checkpoints = Checkpoints(workdir)
     try:
         return checkpoints.steps()[-1]
@@ -66,11 +66,11 @@ def test_kills_do_not_change_the_result(
             checkpoints.close()
         newest, left = Checkpoints(workdir).steps(), injections.halves(workdir)
         assert finish(start(command(digits_folder, workdir), errors, cache)) == 0, errors.read_text()
-        told = errors.read_text()
+        text = errors.read_text()
         if newest:
-            assert f"resumes at step {newest[-1]} of" in told or f"finished at step {newest[-1]}" in told
+            assert f"resumes at step {newest[-1]} of" in text or f"finished at step {newest[-1]}" in text
         for name in left:
-            assert f"removed what an interrupted save left, checkpoints/{name}" in told
+            assert f"removed what an interrupted save left, checkpoints/{name}" in text
         assert injections.halves(workdir) == []
         assert not list(workdir.rglob(".*.partial"))
         assert is_undisturbed(workdir, undisturbed)
@@ -88,16 +88,16 @@ def test_kills_do_not_change_the_result(
 
 
 def group_of(process: subprocess.Popen[bytes]) -> list[int]:
-    """The processes of its group that live."""
-    found = []
+    """Return the ids of the living processes in the process group of `process`."""
+    processes = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             state, _, group = (folder / "stat").read_text().rpartition(")")[2].split()[:3]
         except OSError:
             continue
         if int(group) == process.pid and state != "Z":
-            found.append(int(folder.name))
-    return found
+            processes.append(int(folder.name))
+    return processes
 
 
 @pytest.mark.parametrize("number", [TERM, INT], ids=["SIGTERM", "SIGINT"])
@@ -111,16 +111,16 @@ def test_a_signal_to_all_processes_of_a_run_stops_it_in_order(
     assert len(group_of(process)) >= 3
     os.killpg(process.pid, number)
     assert finish(process) == 128 + number, errors.read_text()
-    told = errors.read_text()
-    assert f"stopped at step {newest_step(workdir)}" in told
-    assert "Traceback" not in told, told
-    assert "leaked" not in told, told
+    text = errors.read_text()
+    assert f"stopped at step {newest_step(workdir)}" in text
+    assert "Traceback" not in text, text
+    assert "leaked" not in text, text
     checkpoints = Checkpoints(workdir)
     assert checkpoints.find_corruption(newest_step(workdir)) is None
     checkpoints.close()
 
 
-def test_processes_that_read_end_with_the_run_that_was_killed(
+def test_worker_processes_end_with_the_run_that_was_killed(
     digits_folder: str, cache: Path, tmp_path: Path
 ) -> None:
     workdir, errors = tmp_path / "run", tmp_path / "errors"
@@ -157,16 +157,16 @@ def test_orderly_stops(
             done = f'"step": {STEPS},' in injections.log(workdir)
             code = finish(process, 240)
             slowest = max(slowest, time.monotonic() - sent)
-            told = errors.read_text()
+            text = errors.read_text()
             hits[moment.__name__] += 1
-            assert "Traceback" not in told or moment is injections.starting_up, told
+            assert "Traceback" not in text or moment is injections.starting_up, text
             if done and code in (0, -number):  # after the last step: the run is finished, not stopped
                 stopped = newest_step(workdir)
                 assert stopped == STEPS
                 continue
             # Before Python itself has begun the signal ends the process as it ends any.
             assert code in ((128 + number, -number) if moment is injections.starting_up else (128 + number,))
-            at = re.search(r"stopped at step (\d+);", told)
+            at = re.search(r"stopped at step (\d+);", text)
             if at:
                 stopped = int(at[1])
                 assert not stopped or newest_step(workdir) == stopped
@@ -194,10 +194,10 @@ def test_a_second_signal_stops_at_once(digits_folder: str, tmp_path: Path) -> No
         process = start(
             command(digits_folder, workdir, "--config.model.width=0.5"), errors, tmp_path / f"cache{number}"
         )
-        injections.until_told(process, errors, b"workdir: ")
+        injections.until_reported(process, errors, b"workdir: ")
         time.sleep(0.1 * number)
         assert hit(process, TERM)
-        injections.until_told(process, errors, b"once more stops at once")
+        injections.until_reported(process, errors, b"once more stops at once")
         sent = time.monotonic()
         assert hit(process, TERM)
         assert finish(process, 30) == 143
@@ -216,7 +216,7 @@ def test_two_runs_on_one_workdir(digits_folder: str, cache: Path, undisturbed: P
     first = start(command(digits_folder, workdir), errors, cache)
     tries = count(1, 5)
     try:
-        injections.until_told(first, errors, b"workdir: ")
+        injections.until_reported(first, errors, b"workdir: ")
         for _ in range(tries):
             hit(first, 19)  # SIGSTOP: it holds the workdir for as long as the second needs to start
             assert finish(start(command(digits_folder, workdir), other, cache)) == 2
@@ -234,7 +234,7 @@ def test_two_runs_on_one_workdir(digits_folder: str, cache: Path, undisturbed: P
 
 
 def in_small_disk(script: str, tmp_path: Path) -> subprocess.CompletedProcess[str]:
-    """Runs a script in a mount namespace of its own, where it may mount a small disk."""
+    """Run a script in a mount namespace of its own, where it may mount a small disk."""
     if shutil.which("unshare") is None:
         pytest.skip("no unshare: a small disk cannot be made")
     done = subprocess.run(
@@ -279,7 +279,7 @@ def test_a_full_disk(digits_folder: str, undisturbed: Path, tmp_path: Path) -> N
         assert done.returncode == 0, done.stderr
         assert "first: 1\n" in done.stderr, done.stderr
         # A thread of Orbax's may print a traceback of its own before that line.
-        assert re.search(r"alexnet_jax: .*(cannot be written|cannot go on)", done.stderr), done.stderr
+        assert re.search(r"alexnet_jax: .*(cannot be written|cannot continue)", done.stderr), done.stderr
         kept = re.findall(r"checkpoints/(\d+)/manifest.json\n", done.stderr)
         if kept:
             assert f"resumes at step {kept[-1]} of" in done.stderr
@@ -288,24 +288,24 @@ def test_a_full_disk(digits_folder: str, undisturbed: Path, tmp_path: Path) -> N
     injections.record(
         "a full disk (tmpfs of 0.5 to 1.9 checkpoints) during training",
         len(sizes),
-        "exit code 1 and one line; the good checkpoint stays; with room the same command goes on bit for bit",
+        "exit code 1 and one line; the good checkpoint stays; with room the same command resumes bit for bit",
         f"all; checkpoint kept, by disk: {', '.join(happened)}",
     )
 
 
 def test_a_read_only_workdir(digits_folder: str, tmp_path: Path) -> None:
-    place = tmp_path / "place"
-    place.mkdir()
-    run = " ".join(command(digits_folder, place / "run"))
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    run = " ".join(command(digits_folder, disk / "run"))
     script = f"""
-        mount -t tmpfs -o size=9m none {place} || exit 77
-        mount -o remount,ro {place} || exit 77
+        mount -t tmpfs -o size=9m none {disk} || exit 77
+        mount -o remount,ro {disk} || exit 77
         {run} >/dev/null
         echo "first: $?" >&2
     """
     done = in_small_disk(script, tmp_path)
     assert "first: 2\n" in done.stderr, done.stderr
-    assert f"the workdir {place / 'run'} cannot be written: Read-only file system" in done.stderr
+    assert f"the workdir {disk / 'run'} cannot be written: Read-only file system" in done.stderr
     assert "Traceback" not in done.stderr
     injections.record(
         "a read-only workdir",

@@ -27,7 +27,7 @@ def random_run(
     architecture: str = "alexnet_2012",
     mean: str = "centre",
 ) -> TrainedNet:
-    """The digits net, or torchvision's, on colour, narrow."""
+    """Make a narrow net of the paper or torchvision on colour images, with random weights."""
     config = digits.get_config()
     config.data.channels, config.data.size, config.data.crop = 3, 72, 64
     config.data.mean, config.data.input_std = mean, (60.0,)
@@ -40,7 +40,7 @@ def random_run(
 
 
 def random_net(workdir: Path, config: ConfigDict, class_names: tuple[str, ...], seed: int = 0) -> TrainedNet:
-    """The net of a config; its weights let every layer say something."""
+    """Make the net of a config with random weights that leave no layer's values at 0."""
     size, crop, channels = config.data.size, config.data.crop, config.data.channels
     net = architectures.build(config.model, crop, channels)
     mesh = sharding.make_mesh(config.mesh.data, config.mesh.model, net.towers, config.evaluate.batch_size)
@@ -86,10 +86,10 @@ def layers_by_hand(params: Mapping[str, Any], x: np.ndarray) -> dict[str, np.nda
         name: {part: np.asarray(value, np.float64) for part, value in leaf.items()}
         for name, leaf in params.items()
     }
-    found: dict[str, np.ndarray] = {}
+    values: dict[str, np.ndarray] = {}
 
     def keep(name: str, value: np.ndarray) -> np.ndarray:
-        found[name] = value
+        values[name] = value
         return value
 
     def conv(x: np.ndarray, name: str, groups: int, stride: int = 1, padding: Any = 0) -> np.ndarray:
@@ -117,7 +117,7 @@ def layers_by_hand(params: Mapping[str, Any], x: np.ndarray) -> dict[str, np.nda
         x = keep(f"drop{number}", ref.dropout(x, None))
     kernel = np.concatenate(params["fc8"]["kernel"], axis=0)
     keep("prob", ref.softmax(keep("fc8", ref.dense(x, kernel, params["fc8"]["bias"]))))
-    return found
+    return values
 
 
 def by_hand(net: TrainedNet, images: np.ndarray) -> dict[str, np.ndarray]:

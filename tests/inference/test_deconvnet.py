@@ -1,4 +1,4 @@
-"""The deconvnet against a plain numpy form of its own, and receptive fields against what pixels can reach."""
+"""The deconvnet against the same in plain numpy, and receptive fields against what pixels can reach."""
 
 import dataclasses
 
@@ -38,7 +38,7 @@ def images():
 
 
 def whole(kernel_TxKxKxIxO):
-    """(kh, kw, channels seen, all channels)."""
+    """Join the towers of a kernel: (kh, kw, channels read, all channels)."""
     return np.concatenate(list(np.asarray(kernel_TxKxKxIxO, np.float64)), axis=-1)
 
 
@@ -48,7 +48,7 @@ def normalised(run, images):
 
 
 def up(run, x, layer):
-    """What each step read, and the values of `layer` before its ReLU."""
+    """Return what each step read, and the values of `layer` before its ReLU."""
     seen = []
     for name, stride, pad, groups, after in PAPER:
         kernel = whole(run.params[name]["kernel"])
@@ -69,24 +69,24 @@ def up(run, x, layer):
 
 def unpooled(read, signal):
     """Each value of `signal` where the maximum of its window is in `read`, one window at a time."""
-    found = np.zeros_like(read)
+    unpooled_values = np.zeros_like(read)
     for b, i, j, c in np.argwhere(signal != 0):
         window = read[b, 2 * i : 2 * i + 3, 2 * j : 2 * j + 3, c]
         y, x = np.unravel_index(window.argmax(), window.shape)
-        found[b, 2 * i + y, 2 * j + x, c] += signal[b, i, j, c]
-    return found
+        unpooled_values[b, 2 * i + y, 2 * j + x, c] += signal[b, i, j, c]
+    return unpooled_values
 
 
 def filtered_back(read, signal, kernel, stride, pad, groups):
     """Each value of `signal` times its filter, laid down where the filter read, one value at a time."""
     low, high = (pad, pad) if isinstance(pad, int) else pad
-    found = np.pad(np.zeros_like(read), ((0, 0), (low, high), (low, high), (0, 0)))
+    filtered = np.pad(np.zeros_like(read), ((0, 0), (low, high), (low, high), (0, 0)))
     side, seen, made = kernel.shape[0], kernel.shape[2], kernel.shape[3] // groups
     for b, i, j, o in np.argwhere(signal != 0):
         first = seen * (o // made) if groups > 1 else 0
         window = (b, slice(i * stride, i * stride + side), slice(j * stride, j * stride + side))
-        found[(*window, slice(first, first + seen))] += signal[b, i, j, o] * kernel[..., o]
-    return found[:, low : found.shape[1] - high, low : found.shape[2] - high]
+        filtered[(*window, slice(first, first + seen))] += signal[b, i, j, o] * kernel[..., o]
+    return filtered[:, low : filtered.shape[1] - high, low : filtered.shape[2] - high]
 
 
 def projected(run, images, layer, channels, rows, columns):
@@ -105,16 +105,16 @@ def projected(run, images, layer, channels, rows, columns):
 
 
 @pytest.mark.parametrize("layer", ["conv2", "conv5"])
-def test_projections_equal_the_plain_form(trained, images, layer):
+def test_projections_equal_plain_numpy(trained, images, layer):
     values, rows, columns = deconvnet.strongest(trained, images, (layer,))[layer]
     channels = np.asarray([0, values.shape[1] // 2, values.shape[1] - 1])
     rows, columns = rows[np.arange(3), channels], columns[np.arange(3), channels]
-    found = deconvnet.projections(trained, images, layer, channels, rows, columns)
+    projections = deconvnet.projections(trained, images, layer, channels, rows, columns)
     expected = projected(trained, images, layer, channels, rows, columns)
-    assert found.shape == (3, 64, 64, 3)
+    assert projections.shape == (3, 64, 64, 3)
     assert np.abs(expected).max() > 0
-    np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
-    for image, row, column in zip(found, rows, columns, strict=True):
+    np.testing.assert_allclose(projections, expected, atol=1e-4 * np.abs(expected).max())
+    for image, row, column in zip(projections, rows, columns, strict=True):
         top, left, bottom, right = deconvnet.receptive_field(
             trained.architecture, layer, int(row), int(column)
         )
@@ -126,10 +126,10 @@ def test_projections_equal_the_plain_form(trained, images, layer):
 def test_strongest_is_the_largest_and_its_position(trained, images):
     layers = deconvnet.convolutions(trained.architecture)
     assert layers == ("conv1", "conv2", "conv3", "conv4", "conv5")
-    found = deconvnet.strongest(trained, images, layers)
+    by_layer = deconvnet.strongest(trained, images, layers)
     values = activations.activations(trained, images, layers, 4)
     for layer in layers:
-        largest, rows, columns = found[layer]
+        largest, rows, columns = by_layer[layer]
         for b, m in np.ndindex(largest.shape):
             plane = values[layer][b, :, :, m]
             assert np.unravel_index(plane.argmax(), plane.shape) == (rows[b, m], columns[b, m])
@@ -184,9 +184,9 @@ def test_projections_of_imagenet_s_features_equal_torch(layer, real_data, tmp_pa
             back = torch.zeros(shape).double().flatten(2)
             signal = back.scatter_add(2, switches.flatten(2), signal.flatten(2)).reshape(shape)
     expected = signal.permute(0, 2, 3, 1).numpy()
-    found = deconvnet.projections(net, images, layer, channels, rows, columns)
+    projections = deconvnet.projections(net, images, layer, channels, rows, columns)
     assert np.abs(expected).max() > 0
-    np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
+    np.testing.assert_allclose(projections, expected, atol=1e-4 * np.abs(expected).max())
 
 
 def imagenet_features(arrays, workdir):
@@ -279,6 +279,6 @@ def test_a_tanh_is_passed(trained, images):
         for row in trained.architecture.layers
     )
     run = dataclasses.replace(trained, architecture=dataclasses.replace(trained.architecture, layers=rows))
-    found = deconvnet.projections(run, images, "conv2", np.asarray([0, 1, 2]), *np.ones((2, 3), int))
-    assert np.isfinite(found).all()
-    assert (jax.device_get(found) < 0).any()
+    projections = deconvnet.projections(run, images, "conv2", np.asarray([0, 1, 2]), *np.ones((2, 3), int))
+    assert np.isfinite(projections).all()
+    assert (jax.device_get(projections) < 0).any()

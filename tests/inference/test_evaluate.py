@@ -64,15 +64,15 @@ def test_an_ensemble_averages_the_probabilities(workdirs, count):
         real = host["weight"] > 0
         labels.append(host["label"][real])
         image = sharding.to_device({"image": host["image"]}, nets[0].mesh)["image"]
-        for found, member in zip(each, nets, strict=True):
-            found.append(np.asarray(member.predictor(1)(image), np.float64)[real])
-    labels, each = np.concatenate(labels), [np.concatenate(found) for found in each]
+        for probabilities, member in zip(each, nets, strict=True):
+            probabilities.append(np.asarray(member.predictor(1)(image), np.float64)[real])
+    labels, each = np.concatenate(labels), [np.concatenate(probabilities) for probabilities in each]
     assert answer["examples"] == len(labels) == 297
     expected = [by_hand(p, labels) for p in [*each, np.mean(each, axis=0)]]
     assert len({round(errors[0], 2) for errors in expected}) == count + 1  # all differ
     assert len(np.unique(np.mean(each, axis=0).argmax(axis=1))) > 3  # not one class for all
-    for found, numbers in zip([*answer["members"], answer], expected, strict=True):
-        errors = (found["loss"], found["top1_error"], found["top5_error"])
+    for probabilities, numbers in zip([*answer["members"], answer], expected, strict=True):
+        errors = (probabilities["loss"], probabilities["top1_error"], probabilities["top5_error"])
         np.testing.assert_allclose(errors, numbers, rtol=1e-5)
     assert [m["checkpoint"] for m in answer["members"]] == answer["checkpoints"]
     assert answer["checkpoints"] == [f"{workdir}/checkpoints/12" for workdir in workdirs[:count]]
@@ -98,7 +98,7 @@ def evaluated(small_run, tmp_path_factory):
 
 
 def ask(workdir, changes=None, which="best", split="", views=10):
-    """What the command does with these flags."""
+    """Do what `evaluate` does with these flags."""
     config = resolve.replace(trained.read_config(workdir), changes or {})
     return evaluate.evaluate(trained.load_members([workdir], config, which), split, views)
 

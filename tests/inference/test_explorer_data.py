@@ -27,19 +27,21 @@ def decoded(images):
 def test_a_run_s_net(small_run):
     """Its numbers as Orbax reads them, its layers in order, and what it reads."""
     net = trained.load(small_run, trained.read_config(small_run))
-    found = explorer_data.explorer_data(net)
+    explored = explorer_data.explorer_data(net)
     params = {
         name.removeprefix("params/"): leaf
         for name, leaf in read_state(small_run, 12).items()
         if name.startswith("params/")
     }
-    assert found.arrays.keys() == params.keys() | {"mean"}
+    assert explored.arrays.keys() == params.keys() | {"mean"}
     for name, leaf in params.items():
-        np.testing.assert_array_equal(found.arrays[name], leaf)
+        np.testing.assert_array_equal(explored.arrays[name], leaf)
     with np.load(small_run / "statistics.npz") as statistics:
-        np.testing.assert_array_equal(found.arrays["mean"], statistics["mean"][4:68, 4:68].astype(np.float32))
-    assert {array.dtype for array in found.arrays.values()} == {np.dtype(np.float32)}
-    table = json.loads(json.dumps(found.net))  # as the page reads it
+        np.testing.assert_array_equal(
+            explored.arrays["mean"], statistics["mean"][4:68, 4:68].astype(np.float32)
+        )
+    assert {array.dtype for array in explored.arrays.values()} == {np.dtype(np.float32)}
+    table = json.loads(json.dumps(explored.net))  # as the page reads it
     kinds = {"conv": 5, "activation": 7, "lrn": 2, "pool": 3, "dropout": 2, "dense": 3}
     counted = [layer["kind"] for layer in table["layers"]]
     assert {kind: counted.count(kind) for kind in counted} == kinds
@@ -61,10 +63,10 @@ def test_a_run_s_net(small_run):
 def test_images_of_the_run_one_of_each_class(small_run):
     """The first of each digit among the first hundred of the test split, as they are prepared."""
     net = trained.load(small_run, trained.read_config(small_run))
-    found = decoded(explorer_data.explorer_data(net).images)
-    assert [name for name, _ in found] == list("0123456789")
+    shown = decoded(explorer_data.explorer_data(net).images)
+    assert [name for name, _ in shown] == list("0123456789")
     records = open_dataset(net.config.data).records("test")
-    for name, image in found:
+    for name, image in shown:
         first = next(index for index in range(100) if records.read(index)[1] == int(name))
         np.testing.assert_array_equal(image, np.frombuffer(records.read(first)[0], np.uint8).reshape(72, 72))
 
@@ -93,10 +95,10 @@ def test_without_the_data_there_are_images_at_hand(channels, tmp_path):
     config = digits.get_config()
     config.data.channels, config.data.dir = channels, str(tmp_path)
     config.mesh.data, config.mesh.model, config.model.width = 1, 1, 0.0625
-    found = decoded(explorer_data.explorer_data(random_net(tmp_path, config, ("a",))).images)
-    assert [name for name, _ in found] == (list("0123456789") if channels == 1 else ["china", "flower"])
-    assert {image.shape for _, image in found} == {(72, 72) if channels == 1 else (72, 72, 3)}
-    assert all(np.ptp(image) > 100 for _, image in found)
+    shown = decoded(explorer_data.explorer_data(random_net(tmp_path, config, ("a",))).images)
+    assert [name for name, _ in shown] == (list("0123456789") if channels == 1 else ["china", "flower"])
+    assert {image.shape for _, image in shown} == {(72, 72) if channels == 1 else (72, 72, 3)}
+    assert all(np.ptp(image) > 100 for _, image in shown)
 
 
 def test_rows_have_one_word_for_one_thing(tmp_path):
@@ -137,9 +139,9 @@ def test_the_page_of_a_part_says_how_large_the_whole_is(tmp_path, monkeypatch):
     net = random_run(tmp_path)
     sizes = {name: sum(x.size for x in leaves.values()) for name, leaves in net.params.items()}
     monkeypatch.setattr(explorer_data, "MAX_INLINE_PARAMS", sum(sizes.values()) - 1)
-    found = explorer_data.explorer_data(net)
-    assert found.net["layers"][-1]["name"] == "pool5"
-    assert not found.net["hasClasses"]
-    assert found.net["parameters"] == sum(sizes[f"conv{n}"] for n in range(1, 6))
-    assert found.net["allParameters"] == sum(sizes.values())
-    assert {name.split("/")[0] for name in found.arrays} == {"mean", *(f"conv{n}" for n in range(1, 6))}
+    explored = explorer_data.explorer_data(net)
+    assert explored.net["layers"][-1]["name"] == "pool5"
+    assert not explored.net["hasClasses"]
+    assert explored.net["parameters"] == sum(sizes[f"conv{n}"] for n in range(1, 6))
+    assert explored.net["allParameters"] == sum(sizes.values())
+    assert {name.split("/")[0] for name in explored.arrays} == {"mean", *(f"conv{n}" for n in range(1, 6))}

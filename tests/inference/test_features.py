@@ -28,13 +28,13 @@ def test_files_in_order_and_left_out(trained, tmp_path):
     good = [path for number, path in enumerate(paths) if number not in (1, 2, 9)]
     images = np.stack([resize_center_crop(path.read_bytes(), 72, 3, True) for path in good])
     expected = by_hand(trained, images)
-    with np.load(tmp_path / "out.npz") as found:
-        assert list(found) == [*layers, "files"]
-        assert found["files"].tolist() == [str(path) for path in good]
-        assert found["relu5"].dtype == np.float32
-        assert_close(found["relu5"], expected["relu5"], 1e-5)
-        assert_close(found["fc7/1"], expected["fc7"][:, 128:], 1e-5)
-        kept = {name: found[name] for name in layers}
+    with np.load(tmp_path / "out.npz") as loaded:
+        assert list(loaded) == [*layers, "files"]
+        assert loaded["files"].tolist() == [str(path) for path in good]
+        assert loaded["relu5"].dtype == np.float32
+        assert_close(loaded["relu5"], expected["relu5"], 1e-5)
+        assert_close(loaded["fc7/1"], expected["fc7"][:, 128:], 1e-5)
+        kept = {name: loaded[name] for name in layers}
     assert answer["files"] == 7
     assert answer["layers"] == {"relu5": (7, 3, 3, 16), "fc7/1": (7, 128), "prob": (7, 7)}
     assert [entry["file"] for entry in answer["left_out"]] == [str(paths[i]) for i in (1, 2, 9)]
@@ -72,9 +72,9 @@ def test_a_growing_array_is_a_file_of_numpy_s(rows, tmp_path):
         array.append(part)
     expected = np.concatenate([np.zeros((0, 2, 3)), *parts]).astype(np.float16)
     assert array.close() == expected.shape
-    found = np.load(tmp_path / "below" / "x.npy", mmap_mode="r")
-    assert found.dtype == np.float16
-    np.testing.assert_array_equal(found, expected)
+    loaded = np.load(tmp_path / "below" / "x.npy", mmap_mode="r")
+    assert loaded.dtype == np.float16
+    np.testing.assert_array_equal(loaded, expected)
 
 
 def test_a_strange_name_is_kept(trained, tmp_path):
@@ -83,8 +83,8 @@ def test_a_strange_name_is_kept(trained, tmp_path):
     unnameable = tmp_path / os.fsdecode(b"\xff.png")
     unnameable.write_bytes(strange.read_bytes())
     features.features(trained, [strange, unnameable], ["fc7"], str(tmp_path / "o.npz"))
-    with np.load(tmp_path / "o.npz") as found:
-        assert found["files"].tolist() == [str(strange), str(unnameable)]
+    with np.load(tmp_path / "o.npz") as loaded:
+        assert loaded["files"].tolist() == [str(strange), str(unnameable)]
     features.features(trained, [strange, unnameable], ["fc7"], f"{tmp_path}/o/")
     written = (tmp_path / "o/files.txt").read_bytes().splitlines()
     assert written == [os.fsencode(str(strange)).replace(b"\n", b"\\n"), os.fsencode(str(unnameable))]
@@ -119,7 +119,7 @@ def test_outputs_that_cannot_be(trained, tmp_path, monkeypatch):
         (f"{tmp_path}/x.csv", "the name of an .npz, or of a folder"),
         (f"{tmp_path}/nowhere/x.npz", "does not exist"),
         (f"{tmp_path}/folder.npz", "is a folder"),
-        (f"{tmp_path}/in", "is there and not an empty folder"),
+        (f"{tmp_path}/in", "exists and is not an empty folder"),
     ]:
         with pytest.raises(UsageError, match=words):
             features.features(trained, paths, ["fc7"], output)

@@ -58,15 +58,15 @@ def by_hand(net, a, b, conv=ref.conv, max_pool=ref.max_pool):
 
     def layers(x):
         x = (np.asarray(x, np.float64) - [-0.030, -0.088, -0.188]) / [0.458, 0.448, 0.450]
-        found = []
+        activations = []
         for number in range(1, 6):
             weights = {part: np.asarray(value)[0] for part, value in net.params[f"conv{number}"].items()}
             stride, pad = ((4, 2), (1, 2), (1, 1), (1, 1), (1, 1))[number - 1]
             x = np.maximum(conv(x, weights["kernel"], weights["bias"], stride=stride, padding=pad), 0)
-            found.append(x)
+            activations.append(x)
             if number < 3:
                 x = max_pool(x, size=3, stride=2)
-        return found
+        return activations
 
     total = np.zeros(len(a))
     for first, second, head in zip(layers(a), layers(b), net.heads, strict=True):
@@ -142,8 +142,8 @@ def test_refusals(small):
             lpips.distance(small, first, second)
     smallest = lpips.distance(small, a[:, :31, :31], b[:, :31, :31])
     assert_close(smallest, by_hand(small, a[:, :31, :31], b[:, :31, :31]), 1e-5)
-    found = jax.jit(lpips.distance)(small, a, b.at[1, 0, 0, 0].set(1.001))
-    assert np.isnan(found).tolist() == [False, True, False]
+    distances = jax.jit(lpips.distance)(small, a, b.at[1, 0, 0, 0].set(1.001))
+    assert np.isnan(distances).tolist() == [False, True, False]
     assert lpips.from_uint8(np.array([0, 255], np.uint8)).tolist() == [-1.0, 1.0]
 
 
@@ -158,8 +158,8 @@ def test_heads_in_a_workdir(tmp_path):
     with pytest.raises(UsageError, match=r"heads for \(3, 3, 3, 3, 3\) channels"):
         lpips.load(run)
     whole = (tmp_path / "lpips.npz").read_bytes()
-    for damage in (whole[:100], b"", whole.replace(b"lin3", b"lin7")):
-        (tmp_path / "lpips.npz").write_bytes(damage)
+    for content in (whole[:100], b"", whole.replace(b"lin3", b"lin7")):
+        (tmp_path / "lpips.npz").write_bytes(content)
         with pytest.raises(UsageError, match=r"lpips.npz cannot be read"):
             lpips.load_heads(tmp_path)
     with pytest.raises(KeyError):
@@ -220,14 +220,14 @@ def published(real_data):
 @pytest.fixture(scope="module")
 def photographs(real_data):
     """Eight photographs of eight classes, 160 x 160 of their middle."""
-    found = {}
+    by_class = {}
     with tarfile.open(real_data / "caltech101_30.tar.xz", "r|*") as archive:
         for member in archive:
             label = member.name.split("/")[-2] if member.isreg() else ""
-            if label and label not in found and member.name.endswith(".jpg"):
-                found[label] = resize_center_crop(archive.extractfile(member).read(), 160, 3, False)
-            if len(found) == 8:
-                return list(found.values())
+            if label and label not in by_class and member.name.endswith(".jpg"):
+                by_class[label] = resize_center_crop(archive.extractfile(member).read(), 160, 3, False)
+            if len(by_class) == 8:
+                return list(by_class.values())
     raise AssertionError("too few photographs")
 
 
@@ -268,8 +268,8 @@ def test_photographs_against_pytorch(published, photographs):
     assert len(pairs) >= 20
     a, b = (lpips.from_uint8(np.stack(side)) for side in zip(*pairs, strict=True))
     expected = by_hand(published, a, b, conv, max_pool)
-    found = np.asarray(jax.jit(lpips.distance)(published, a, b))
-    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    distances = np.asarray(jax.jit(lpips.distance)(published, a, b))
+    np.testing.assert_allclose(distances, expected, rtol=1e-5)
     assert 0.5 < expected[::4].mean() < 0.9  # different photographs are far apart on LPIPS' own scale
 
 
@@ -282,6 +282,6 @@ def test_grows_with_blur_noise_and_shift(published, photographs):
         last = np.zeros(len(a))
         for amount in amounts:
             b = lpips.from_uint8(np.stack([distorted(image, kind, amount) for image in photographs]))
-            found = np.asarray(compiled(published, a, b))
-            assert (found > last).all(), f"{kind} {amount}"
-            last = found
+            distances = np.asarray(compiled(published, a, b))
+            assert (distances > last).all(), f"{kind} {amount}"
+            last = distances

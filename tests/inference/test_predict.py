@@ -51,10 +51,10 @@ def test_ten_views_are_the_predictor_s(net, tmp_path):
     image = resize_center_crop(paths[0].read_bytes(), 72, 3, True)
     expected = np.asarray(net.predictor(10)(image[None].repeat(4, 0)))[0]
     for answers, differ in ((predict.predict(net, paths, 10), False), (predict.predict(net, paths, 1), True)):
-        found = np.zeros(7)
+        probabilities = np.zeros(7)
         for guess in answers[0]["top5"]:
-            found[guess["label"]] = guess["probability"]
-        assert (np.abs(found[found > 0] - expected[found > 0]).max() > 1e-4) == differ
+            probabilities[guess["label"]] = guess["probability"]
+        assert (np.abs(probabilities[probabilities > 0] - expected[probabilities > 0]).max() > 1e-4) == differ
 
 
 def test_fewer_classes_equal_values_and_outputs_without_a_name():

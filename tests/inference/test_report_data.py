@@ -33,7 +33,7 @@ def trained(workdir):
 
 
 @pytest.fixture(scope="module")
-def found(workdir):
+def report(workdir):
     return report_data.find(workdir, runs.read_config(workdir), "best", MOST)
 
 
@@ -60,39 +60,39 @@ def softmax(logits):
     return shifted / shifted.sum(axis=1, keepdims=True)
 
 
-def test_nothing_is_missing(found, workdir):
-    assert (found.missing, found.changed, found.step) == ({}, {}, 12)
+def test_nothing_is_missing(report, workdir):
+    assert (report.missing, report.changed, report.step) == ({}, {}, 12)
     config = json.loads((workdir / "config.json").read_text())
     assert re.search(r", \d+ cores?$", config["hardware"])
     assert "jax" in config["versions"]
 
 
-def test_the_kernels_are_the_kernels(found, trained):
-    np.testing.assert_array_equal(found.kernels, np.asarray(trained.params["conv1"]["kernel"]))
-    assert found.parameters == sum(x.size for layer in trained.params.values() for x in layer.values())
+def test_the_kernels_are_the_kernels(report, trained):
+    np.testing.assert_array_equal(report.kernels, np.asarray(trained.params["conv1"]["kernel"]))
+    assert report.parameters == sum(x.size for layer in trained.params.values() for x in layer.values())
 
 
-def test_the_guesses_are_the_softmax(found, trained, data):
+def test_the_guesses_are_the_softmax(report, trained, data):
     images, labels = data["train[90%:]"]
     picked = [(2 * n + 1) * len(images) // 16 for n in range(8)]
-    np.testing.assert_array_equal([guess.image.pixels for guess in found.guesses], centre(images[picked]))
-    assert [guess.image.label for guess in found.guesses] == [str(label) for label in labels[picked]]
+    np.testing.assert_array_equal([guess.image.pixels for guess in report.guesses], centre(images[picked]))
+    assert [guess.image.label for guess in report.guesses] == [str(label) for label in labels[picked]]
     expected = softmax(activations.activations(trained, images[picked], ["fc8"], 4)["fc8"])
-    for guess, row in zip(found.guesses, expected, strict=True):
+    for guess, row in zip(report.guesses, expected, strict=True):
         order = np.argsort(-row)[:5]
         assert [name for name, _ in guess.guesses] == [str(label) for label in order]
         np.testing.assert_allclose([value for _, value in guess.guesses], row[order], rtol=1e-4)
 
 
-def test_the_neighbours_are_the_nearest(found, trained, data):
+def test_the_neighbours_are_the_nearest(report, trained, data):
     images, labels = data["train[:90%]"]
     picked = [(2 * n + 1) * len(images) // (2 * MOST) for n in range(MOST)]
     vectors = activations.activations(trained, images[picked], ["relu7"], 4)["relu7"].astype(np.float64)
     tests, test_labels = data["test"]
     asked = [(2 * n + 1) * len(tests) // 10 for n in range(5)]
     queries = activations.activations(trained, tests[asked], ["relu7"], 4)["relu7"].astype(np.float64)
-    assert (found.layer, found.distance, found.searched) == ("relu7", "euclidean", MOST)
-    for row, query, number in zip(found.neighbours, queries, asked, strict=True):
+    assert (report.layer, report.distance, report.searched) == ("relu7", "euclidean", MOST)
+    for row, query, number in zip(report.neighbours, queries, asked, strict=True):
         distances = np.sqrt(((vectors - query) ** 2).sum(axis=1))
         order = np.argsort(distances, kind="stable")[:6]
         np.testing.assert_array_equal(row.image.pixels, centre(tests[number : number + 1])[0])
@@ -103,22 +103,22 @@ def test_the_neighbours_are_the_nearest(found, trained, data):
         assert [image.label for image, _ in row.nearest] == [str(labels[picked[p]]) for p in order]
 
 
-def test_the_confusions_are_counted(found, trained, data):
+def test_the_confusions_are_counted(report, trained, data):
     images, labels = data["test"]
     picked = [(2 * n + 1) * len(images) // (2 * MOST) for n in range(MOST)]
     values = softmax(activations.activations(trained, images[picked], ["fc8"], 4)["fc8"])
     counted = Counter(zip(labels[picked].tolist(), values.argmax(axis=1).tolist(), strict=True))
-    matrix = found.confusions.matrix
+    matrix = report.confusions.matrix
     assert matrix.sum() == MOST
     assert {(i, j): matrix[i, j] for i, j in np.argwhere(matrix)} == counted
     ranks = [(row > row[label]).sum() for row, label in zip(values, labels[picked], strict=True)]
-    assert found.confusions.top5_error == np.mean(np.asarray(ranks) >= 5)
+    assert report.confusions.top5_error == np.mean(np.asarray(ranks) >= 5)
     wrong = [row for row in range(MOST) if values[row].argmax() != labels[picked][row]]
     surest = sorted(wrong, key=lambda row: -values[row].max())[: report_data.MISTAKES]
-    assert len(surest) == len(found.confusions.mistakes)
-    given = [mistake.guesses[0][1] for mistake in found.confusions.mistakes]
+    assert len(surest) == len(report.confusions.mistakes)
+    given = [mistake.guesses[0][1] for mistake in report.confusions.mistakes]
     np.testing.assert_allclose(given, [values[row].max() for row in surest], rtol=1e-4)
-    for mistake in found.confusions.mistakes:
+    for mistake in report.confusions.mistakes:
         assert mistake.guesses[0][0] != mistake.image.label
 
 
@@ -131,14 +131,14 @@ def test_all_images_give_what_evaluate_gives(workdir, trained):
     assert not (workdir / "evaluation.json").exists()  # one view is not this run's own result
 
 
-def test_the_patches_are_the_strongest(found, trained, data):
+def test_the_patches_are_the_strongest(report, trained, data):
     images, _ = data["train[90%:]"]
-    assert found.looked_at == len(images)
+    assert report.looked_at == len(images)
     layers = deconvnet.convolutions(trained.architecture)
     values = activations.activations(trained, images, layers, 4)
-    assert {one.layer for one in found.channels} <= set(layers)
-    assert len(found.channels) >= 12
-    for one in found.channels:
+    assert {one.layer for one in report.channels} <= set(layers)
+    assert len(report.channels) >= 12
+    for one in report.channels:
         plane = values[one.layer][..., one.channel]
         best = np.sort(plane.max(axis=(1, 2)))[::-1][:9]
         np.testing.assert_allclose([patch.value for patch in one.patches], best, rtol=1e-4, atol=1e-4)
@@ -158,12 +158,12 @@ def test_weights_that_end_early(workdir, trained, tmp_path):
     part = shutil.copytree(workdir, tmp_path / "part")
     tree = json.loads((part / "config.json").read_text())
     (part / "config.json").write_text(json.dumps(tree | {"weights_reach": "pool5"}))
-    found = report_data.find(part, runs.read_config(part), "best", 20)
-    np.testing.assert_array_equal(found.kernels, np.asarray(trained.params["conv1"]["kernel"]))
-    assert set(found.missing) == {"guesses", "confusions"}
-    assert "reach pool5 only" in found.missing["guesses"]
-    assert (found.layer, found.distance, len(found.neighbours)) == ("pool5", "cosine", 5)
-    assert found.channels
+    report = report_data.find(part, runs.read_config(part), "best", 20)
+    np.testing.assert_array_equal(report.kernels, np.asarray(trained.params["conv1"]["kernel"]))
+    assert set(report.missing) == {"guesses", "confusions"}
+    assert "reach pool5 only" in report.missing["guesses"]
+    assert (report.layer, report.distance, len(report.neighbours)) == ("pool5", "cosine", 5)
+    assert report.channels
 
 
 def test_another_net_is_said_to_be_one(workdir):
@@ -178,9 +178,9 @@ def test_weights_that_diverged(workdir, tmp_path):
     params = jax.tree.map(lambda leaf: np.full_like(leaf, np.nan), jax.device_get(net.params))
     checkpoints.save(20, {"params": params}, {"validation_top1_error": 0.0})
     checkpoints.close()
-    found = report_data.find(broken, runs.read_config(broken), "best", 20)
-    assert set(found.missing) == set(report_data.PARTS)
-    assert all(reason.endswith(": these weights diverged") for reason in found.missing.values())
+    report = report_data.find(broken, runs.read_config(broken), "best", 20)
+    assert set(report.missing) == set(report_data.PARTS)
+    assert all(reason.endswith(": these weights diverged") for reason in report.missing.values())
 
 
 def test_a_first_layer_without_kernels(tmp_path, digits_folder):
@@ -194,8 +194,8 @@ def test_a_first_layer_without_kernels(tmp_path, digits_folder):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(report_data.trained, "load", lambda *arguments: net)
         patch.setattr(runs.TrainedNet, "changed", lambda net: {})
-        found = report_data.find(tmp_path, config, "best", 20)
-    assert found.missing == {
+        report = report_data.find(tmp_path, config, "best", 20)
+    assert report.missing == {
         "kernels": "the first layer, fc1, is not a convolution",
         "channels": "this net has no convolutions",
     }
@@ -203,16 +203,16 @@ def test_a_first_layer_without_kernels(tmp_path, digits_folder):
 
 def test_what_is_missing_is_said(workdir, tmp_path):
     config = resolve.replace(runs.read_config(workdir), {"data.dir": str(tmp_path)})
-    found = report_data.find(workdir, config, "best")
-    assert found.kernels is not None
-    assert set(found.missing) == set(report_data.PARTS) - {"kernels"}
-    assert "is not prepared" in found.missing["channels"]
+    report = report_data.find(workdir, config, "best")
+    assert report.kernels is not None
+    assert set(report.missing) == set(report_data.PARTS) - {"kernels"}
+    assert "is not prepared" in report.missing["channels"]
     (tmp_path / "run").mkdir()  # a run whose first checkpoint is still to come
     for name in ("config.json", "statistics.npz"):
         (tmp_path / "run" / name).write_bytes((workdir / name).read_bytes())
-    found = report_data.find(tmp_path / "run", runs.read_config(workdir), "best")
-    assert set(found.missing) == set(report_data.PARTS)
-    assert "no complete checkpoint" in found.missing["kernels"]
+    report = report_data.find(tmp_path / "run", runs.read_config(workdir), "best")
+    assert set(report.missing) == set(report_data.PARTS)
+    assert "no complete checkpoint" in report.missing["kernels"]
 
 
 def test_spread():

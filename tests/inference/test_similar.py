@@ -73,8 +73,8 @@ def test_the_neighbours_of_an_image(trained, photos):
     order = [row for row in np.argsort(distances) if row != 3][:4]
     assert (answer["layer"], answer["indexed"]) == ("relu7", 9)
     assert [result["file"] for result in answer["results"]] == [str(paths[row]) for row in order]
-    found = [result["distance"] for result in answer["results"]]
-    np.testing.assert_allclose(found, distances[order], rtol=2e-3)  # half precision
+    reported = [result["distance"] for result in answer["results"]]
+    np.testing.assert_allclose(reported, distances[order], rtol=2e-3)  # half precision
     text = similar.as_text(answer).splitlines()
     assert "euclidean distance" in text[0]
     assert str(paths[order[0]]) in text[1]
@@ -165,7 +165,7 @@ def test_an_interruption_between_the_arrays_of_a_batch(trained, photos, monkeypa
     np.testing.assert_allclose(table.vectors, by_hand(trained, here, "relu7"), rtol=1e-3, atol=1e-4)
 
 
-def test_an_image_that_takes_the_place_of_the_last_one(trained, photos):
+def test_an_image_that_replaces_the_last_one(trained, photos):
     """The names are the same and in the same order; the values are the new image's."""
     before = similar.index(trained, photos)[0]
     Image.new("RGB", (80, 90), "red").save(photos / before.files[-1])
@@ -175,14 +175,14 @@ def test_an_image_that_takes_the_place_of_the_last_one(trained, photos):
     np.testing.assert_allclose(after.vectors, by_hand(trained, here, "relu7"), rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("damage", ["json", "gone", "short"])
-def test_a_damaged_index_is_made_anew(trained, photos, damage):
+@pytest.mark.parametrize("fault", ["json", "gone", "short"])
+def test_a_corrupt_index_is_made_anew(trained, photos, fault):
     before = similar.index(trained, photos)[0]
     folder = next((trained.workdir / "similar").iterdir())
     vectors = next(folder.glob("vectors-*.npy"))
-    if damage == "json":
+    if fault == "json":
         (folder / "index.json").write_text('{"key": ')
-    elif damage == "gone":
+    elif fault == "gone":
         vectors.unlink()
     else:
         vectors.write_bytes(vectors.read_bytes()[:500])
@@ -198,8 +198,8 @@ def test_images_of_a_class(trained, photos):
     order = np.argsort(-column)[:5]
     assert answer["label"] == "class 3"
     assert [result["file"] for result in answer["results"]] == [str(paths[row]) for row in order]
-    found = [result["probability"] for result in answer["results"]]
-    np.testing.assert_allclose(found, column[order], rtol=1e-4)
+    reported = [result["probability"] for result in answer["results"]]
+    np.testing.assert_allclose(reported, column[order], rtol=1e-4)
     json.dumps(answer)
     assert similar.class_of(trained, "3") == 3
     with pytest.raises(UsageError, match="--label=class could be class 0, class 1"):

@@ -77,9 +77,9 @@ def test_outputs_that_cannot_be(tmp_path, monkeypatch):
         convert.to_workdir(path, tmp_path / "no" / "where", RECIPES)
     converted(path, tmp_path / "run")
     for output, words in (
-        ("x.pth", "becomes a file"),
+        ("x.pth", "name a file that ends in"),
         ("no/x.npz", "does not exist"),
-        ("run", "becomes a file"),
+        ("run", "name a file that ends in"),
     ):
         with pytest.raises(UsageError, match=words):
             convert.to_file(tmp_path / "run", tmp_path / output, "best")
@@ -127,7 +127,7 @@ def test_heads_of_lpips_go_along(tmp_path):
     }
     makers.write_npz(tmp_path / "a.npz", TV, **heads, other=np.zeros(2))
     _, printed = converted(tmp_path / "a.npz", tmp_path / "run")
-    assert "passed over: other" in printed
+    assert "not read: other" in printed
     convert.to_file(tmp_path / "run", tmp_path / "b.npz", "best")
     converted(tmp_path / "b.npz", tmp_path / "back")
     for number, head in enumerate(lpips.load_heads(tmp_path / "back")):

@@ -46,10 +46,10 @@ def start(script, *arguments, **given):
 
 def parse(words):
     """What the program makes of a command line that starts with an interpreter and the module."""
-    place = words.index("alexnet_jax.main")
-    assert words[place - 1] == "-m"
+    position = words.index("alexnet_jax.main")
+    assert words[position - 1] == "-m"
     return subprocess.run(
-        [sys.executable, "-c", PARSE, *words[place + 1 :]],
+        [sys.executable, "-c", PARSE, *words[position + 1 :]],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -59,10 +59,12 @@ def parse(words):
 
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_shellcheck(script):
-    found = shutil.which("shellcheck") or shutil.which("shellcheck", path=str(Path(sys.executable).parent))
-    if found is None:
+    shellcheck = shutil.which("shellcheck") or shutil.which(
+        "shellcheck", path=str(Path(sys.executable).parent)
+    )
+    if shellcheck is None:
         pytest.skip("shellcheck is not installed")
-    done = subprocess.run([found, "-x", str(LAUNCH / script)], capture_output=True, text=True)
+    done = subprocess.run([shellcheck, "-x", str(LAUNCH / script)], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
 
 
@@ -110,9 +112,9 @@ def test_the_slurm_script_asks_for_a_process_a_node():
 
 @pytest.fixture(scope="module")
 def schema():
-    found = json.loads((Path(__file__).parent / "jobset.schema.json").read_text())
-    jsonschema.Draft202012Validator.check_schema(found)
-    return jsonschema.Draft202012Validator(found)
+    schema = json.loads((Path(__file__).parent / "jobset.schema.json").read_text())
+    jsonschema.Draft202012Validator.check_schema(schema)
+    return jsonschema.Draft202012Validator(schema)
 
 
 @pytest.mark.parametrize("file", YAML)
@@ -135,12 +137,12 @@ def test_a_jobset_fits_its_schema_and_itself(file, schema):
     variables = {item["name"]: item["value"] for item in container.get("env", [])}
     if variables:
         number = spec["completions"] - 1
-        place = distributed.resolve_process(
+        process = distributed.resolve_process(
             "", 0, -1, variables | {"JOB_COMPLETION_INDEX": str(number)}, False
         )
         host = f"{jobset['metadata']['name']}-{job['name']}-0-0.{jobset['metadata']['name']}"
         port = container["ports"][0]["containerPort"]
-        assert place == distributed.ProcessSpec(f"{host}:{port}", spec["completions"], number)
+        assert process == distributed.ProcessSpec(f"{host}:{port}", spec["completions"], number)
     else:
         assert "google.com/tpu" in container["resources"]["limits"]  # JAX asks the TPU
 
@@ -153,10 +155,10 @@ def test_the_schema_can_refuse(schema):
         (("apiVersion",), "batch/v1"),
     ):
         changed = copy.deepcopy(jobset)
-        place = changed
+        part = changed
         for key in path[:-1]:
-            place = place[key]
-        place[path[-1]] = value
+            part = part[key]
+        part[path[-1]] = value
         with pytest.raises(jsonschema.ValidationError):
             schema.validate(changed)
 

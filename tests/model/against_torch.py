@@ -1,4 +1,4 @@
-"""A whole net, forward and gradients, against an independent grouped PyTorch form."""
+"""A whole net, forward and gradients, against an independent grouped PyTorch implementation."""
 
 import dataclasses
 

@@ -16,7 +16,7 @@ from tests.reference import arithmetic
 
 
 def paper(crop: int = 64, **arguments: Any) -> Architecture:
-    """The paper's table, narrow by default."""
+    """Return the paper's architecture, narrow by default."""
     model = imagenet.get_config().model
     model.update({"width": 0.125, "classes": 10} | arguments)
     return architectures.build(model, crop, 3)
@@ -55,23 +55,23 @@ def table(name: str, crop: int = 0, channels: int = 3, **arguments: Any) -> Arch
 
 
 def assert_published(architecture: Architecture, expected: arithmetic.Net) -> None:
-    """Shapes, parameters and multiply-accumulates are those that were counted by hand, layer by layer."""
-    found = layer_shapes(architecture)
+    """Assert shapes, parameters and multiply-accumulates as they were counted by hand, layer by layer."""
+    shapes = layer_shapes(architecture)
     assert {
         name: (shape.output, shape.parameters, shape.multiply_accumulates)
-        for name, shape in found.items()
+        for name, shape in shapes.items()
         if shape.kernel
     } == {row.layer: (row.output, row.parameters, row.multiply_accumulates) for row in expected.rows}
-    assert {name: found[name].output for name in expected.others} == expected.others
+    assert {name: shapes[name].output for name in expected.others} == expected.others
 
 
 def parameters(architecture: Architecture) -> int:
-    """How many numbers a net learns."""
+    """Count the parameters of a net."""
     return sum(shape.parameters for shape in layer_shapes(architecture).values())
 
 
 def random_params(architecture: Architecture, seed: int = 0) -> dict[str, Any]:
-    """Weights large enough that every layer's gradient matters."""
+    """Draw weights large enough that every layer's gradient matters."""
     draw = np.random.default_rng(seed)
 
     def weights(shape: tuple[int, ...]) -> np.ndarray:
@@ -89,7 +89,7 @@ def random_params(architecture: Architecture, seed: int = 0) -> dict[str, Any]:
 
 
 def batch(architecture: Architecture, size: int, seed: int = 0) -> dict[str, np.ndarray]:
-    """A random batch with flips and lighting, as the pipeline would give it."""
+    """Draw a random batch with flips and lighting, as the pipeline would give it."""
     draw = np.random.default_rng(seed)
     crop, channels = architecture.crop, architecture.channels
     return {
@@ -104,7 +104,7 @@ def batch(architecture: Architecture, size: int, seed: int = 0) -> dict[str, np.
 
 
 def program(architecture: Architecture, data: int, model: int, seed: int = 1) -> step.Program:
-    """The paper's training step on a mesh of simulated devices."""
+    """Return the paper's training step on a mesh of simulated devices."""
     config = imagenet.get_config()
     mesh = sharding.make_mesh(data, model, architecture.towers, 4 * data)
     rules = optimizer.layer_rules(architecture, config.optimizer, config.schedule)
@@ -112,14 +112,18 @@ def program(architecture: Architecture, data: int, model: int, seed: int = 1) ->
     return step.Program(architecture, mesh, normalization, optimizer.momentum(rules, 0.9), seed)
 
 
-def rates(architecture: Architecture, rate: Any) -> dict[str, dict[str, Any]]:
-    """One learning rate for every kernel and bias."""
+def learning_rates(architecture: Architecture, learning_rate: Any) -> dict[str, dict[str, Any]]:
+    """Return one learning rate for every kernel and bias."""
     table = layer_shapes(architecture)
-    return {name: {"kernel": rate, "bias": rate} for name, shape in table.items() if shape.kernel}
+    return {
+        name: {"kernel": learning_rate, "bias": learning_rate}
+        for name, shape in table.items()
+        if shape.kernel
+    }
 
 
 def assert_close(actual: Any, expected: Any, tolerance: float, name: str = "") -> None:
-    """max |a - b| <= tolerance * max |b|, for each leaf of two trees."""
+    """Assert max |a - b| <= tolerance * max |b| for each leaf of two trees."""
     actual, expected = jax.device_get((actual, expected))
     flat, _ = jax.tree_util.tree_flatten_with_path(expected)
     for (path, b), a in zip(flat, jax.tree.leaves(actual), strict=True):

@@ -19,6 +19,15 @@ def test_every_table_is_tested():
     [
         ({"width": 0.001}, "config.model.width=0.001"),
         ({"width": True}, "config.model.width=True: it must be a number above 0"),
+        ({"width": float("inf")}, "config.model.width=inf: it must be a number above 0, at most 8"),
+        ({"width": float("nan")}, "config.model.width=nan: it must be a number above 0, at most 8"),
+        ({"width": 8.1}, "config.model.width=8.1: it must be a number above 0, at most 8"),
+        ({"classes": 10**9}, "config.model.classes=1000000000: it must be a whole number from 2 to 100000"),
+        ({"pool_size": 10**9}, "config.model.pool_size=1000000000: it must be a whole number from 1 to 32"),
+        ({"communicate_at": ("conv3",) * 10**5}, "config.model.communicate_at=.*: it must be a tuple"),
+        ({"communicate_at": ({},)}, "config.model.communicate_at=.*: it must be a tuple of layer names"),
+        ({"architecture": ("x",)}, "config.model.architecture=.*: there are alexnet_2012"),
+        ({"architecture": "x" * 10**6}, "config.model.architecture='x.*: there are alexnet_2012"),
         ({"towers": 3}, "config.model.towers=3: it must be 1 or 2"),
         ({"pool_size": 4}, "config.model.pool_size=4"),
         ({"communicate_at": ("conv9",)}, "config.model.communicate_at"),
@@ -38,11 +47,11 @@ def test_wrong_arguments_are_named(arguments, words):
         architectures.build(model, 224, 3)
 
 
-@pytest.mark.parametrize("hidden", [(0,), (1.5,), (True,), ("15",)])
+@pytest.mark.parametrize("hidden", [(0,), (1.5,), (True,), ("15",), (10**9,), (15,) * 33])
 def test_hidden_units_are_whole_numbers(hidden):
     model = {"architecture": "fully_connected", "classes": 10, "activation": "relu"}
     with pytest.raises(
-        UsageError, match=r"config.model.hidden=.*: it must be a tuple of whole numbers above"
+        UsageError, match=r"config.model.hidden=.*: it must be a tuple of at most 32 whole numbers"
     ):
         architectures.build(ConfigDict({**model, "hidden": hidden, "compute_dtype": "float32"}), 8, 1)
 

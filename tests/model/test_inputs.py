@@ -1,4 +1,4 @@
-"""The device half of the input against a plain numpy form, image by image."""
+"""The device half of the input against plain numpy, image by image."""
 
 import jax
 import jax.numpy as jnp
@@ -27,8 +27,8 @@ def mean_image(channels):
 
 
 def by_hand(batch, kind, mean, std):
-    """float64, one image at a time, pixel columns mirrored by index."""
-    found = []
+    """Normalise in float64, one image at a time, pixel columns mirrored by index."""
+    images = []
     for image, flip, (top, left), lighting, scale in zip(*batch.values(), strict=True):
         if kind == "crop":
             values = image - mean[top : top + CROP, left : left + CROP]  # mirrored together
@@ -39,8 +39,8 @@ def by_hand(batch, kind, mean, std):
                 values = values - mean[1 : 1 + CROP, 1 : 1 + CROP]  # (9 - 6) // 2 = 1
             elif kind == "rgb":
                 values = values - mean.mean((0, 1))
-        found.append((values + lighting.astype(np.float64)) * float(scale) / np.asarray(std))
-    return np.stack(found)
+        images.append((values + lighting.astype(np.float64)) * float(scale) / np.asarray(std))
+    return np.stack(images)
 
 
 @pytest.mark.parametrize("std", [(1.0,), (60.0,), (58.4, 57.1, 57.4)])
@@ -49,17 +49,17 @@ def test_normalise(kind, std):
     batch, mean = draw_batch(3), mean_image(3)
     normalization = Normalization(kind, std)
     array = inputs.mean_array(normalization, mean, mean.mean((0, 1)), CROP)
-    found = jax.jit(lambda batch, array: inputs.normalise(batch, array, normalization))(batch, array)
-    assert found.dtype == jnp.float32
-    np.testing.assert_allclose(found, by_hand(batch, kind, mean, std), rtol=1e-5, atol=1e-4 / max(std))
+    normalised = jax.jit(lambda batch, array: inputs.normalise(batch, array, normalization))(batch, array)
+    assert normalised.dtype == jnp.float32
+    np.testing.assert_allclose(normalised, by_hand(batch, kind, mean, std), rtol=1e-5, atol=1e-4 / max(std))
 
 
 def test_normalise_one_channel():
     batch, mean = draw_batch(1), mean_image(1)
     normalization = Normalization("centre", (1.0,))
     array = inputs.mean_array(normalization, mean, mean.mean((0, 1)), CROP)
-    found = inputs.normalise(jax.tree.map(jnp.asarray, batch), jnp.asarray(array), normalization)
-    np.testing.assert_allclose(found, by_hand(batch, "centre", mean, (1.0,)), rtol=1e-5, atol=1e-4)
+    normalised = inputs.normalise(jax.tree.map(jnp.asarray, batch), jnp.asarray(array), normalization)
+    np.testing.assert_allclose(normalised, by_hand(batch, "centre", mean, (1.0,)), rtol=1e-5, atol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -79,10 +79,10 @@ def test_a_view_is_read_without_lighting():
     mean = mean_image(3)
     for flip in (False, True):
         batch = inputs.view(jnp.asarray(images), 2, 3, flip, CROP)
-        found = inputs.normalise(batch, jnp.asarray(mean, jnp.float32), Normalization("crop", (1.0,)))
+        normalised = inputs.normalise(batch, jnp.asarray(mean, jnp.float32), Normalization("crop", (1.0,)))
         expected = (images - mean)[:, 2 : 2 + CROP, 3 : 3 + CROP]
         expected = expected[:, :, ::-1] if flip else expected
-        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-4)
+        np.testing.assert_allclose(normalised, expected, rtol=1e-5, atol=1e-4)
 
 
 def test_one_compiled_program_serves_all_views():

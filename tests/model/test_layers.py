@@ -31,7 +31,7 @@ def as_on_accelerator(monkeypatch):
 @pytest.mark.parametrize(("stride", "pad"), [(4, (0, 3)), (1, (2, 2))])
 @pytest.mark.parametrize("part", [2**19, 3000, 1])  # the batch whole, in parts, image by image
 def test_convolution_of_own_channels_is_a_grouped_one(towers, stride, pad, part, monkeypatch):
-    monkeypatch.setattr(layers, "PART_ELEMENTS", part)
+    monkeypatch.setattr(layers, "CHUNK_ELEMENTS", part)
     check_convolution_of_own_channels(towers, stride, pad)
 
 
@@ -146,8 +146,8 @@ def test_within_channel_lrn(size):
     x = random(2, 7, 7, 4, scale=3.0)
     y, g, (dx,) = gradients(lambda x: layers.within_channel_lrn(x, size, 0.3, 0.75, 1.0), x)
     options = {"size": size, "alpha": 0.3, "beta": 0.75, "k": 1.0}
-    assert_close(y, plain.same_map_lrn(x, **options), 1e-5)
-    assert_close(dx, plain.same_map_lrn_vjp(g, x, **options), 1e-5)
+    assert_close(y, plain.same_channel_lrn(x, **options), 1e-5)
+    assert_close(dx, plain.same_channel_lrn_vjp(g, x, **options), 1e-5)
 
 
 @pytest.mark.parametrize("pad", [0, 1])

@@ -83,42 +83,42 @@ def joined(kernel):
 def two_towers_by_hand(params, x, mask):
     """Every value of `TWO_TOWERS` by name."""
     weights = {name: (leaves["kernel"], leaves["bias"]) for name, leaves in params.items()}
-    found = {}
+    values = {}
 
     def conv(name, x, **options):
         kernel, bias = weights[name]
-        found[name] = plain.conv(x, joined(kernel), bias.reshape(-1), **options)
-        return found[name]
+        values[name] = plain.conv(x, joined(kernel), bias.reshape(-1), **options)
+        return values[name]
 
-    found["relu1"] = plain.relu(conv("conv1", x, stride=2, padding=((0, 1), (0, 1))))
-    found["norm1"] = plain.lrn(found["relu1"], size=3, alpha=0.3, beta=0.75, k=2.0, groups=2)
-    found["pool1"] = plain.max_pool(found["norm1"], size=3, stride=1)
-    conv("conv2", found["pool1"], padding=1, groups=2)
-    found["norm2"] = plain.lrn(found["conv2"], size=5, alpha=0.3, beta=0.75, k=1.0)
-    found["relu3"] = plain.tanh(conv("conv3", found["norm2"], padding=1))
+    values["relu1"] = plain.relu(conv("conv1", x, stride=2, padding=((0, 1), (0, 1))))
+    values["norm1"] = plain.lrn(values["relu1"], size=3, alpha=0.3, beta=0.75, k=2.0, groups=2)
+    values["pool1"] = plain.max_pool(values["norm1"], size=3, stride=1)
+    conv("conv2", values["pool1"], padding=1, groups=2)
+    values["norm2"] = plain.lrn(values["conv2"], size=5, alpha=0.3, beta=0.75, k=1.0)
+    values["relu3"] = plain.tanh(conv("conv3", values["norm2"], padding=1))
     kernel, bias = weights["fc4"]
-    halves = [found["relu3"][..., 2 * t : 2 * t + 2].reshape(len(x), -1) for t in range(2)]
-    found["fc4"] = np.concatenate([plain.dense(halves[t], kernel[t], bias[t]) for t in range(2)], axis=-1)
+    halves = [values["relu3"][..., 2 * t : 2 * t + 2].reshape(len(x), -1) for t in range(2)]
+    values["fc4"] = np.concatenate([plain.dense(halves[t], kernel[t], bias[t]) for t in range(2)], axis=-1)
     kernel, bias = weights["fc5"]
-    found["fc5"] = plain.dense(found["fc4"], joined(kernel), bias.reshape(-1))
-    found["drop5"] = plain.dropout(found["fc5"], mask, rate=0.25)
+    values["fc5"] = plain.dense(values["fc4"], joined(kernel), bias.reshape(-1))
+    values["drop5"] = plain.dropout(values["fc5"], mask, rate=0.25)
     kernel, bias = weights["fc6"]
-    found["fc6"] = plain.dense(found["drop5"], kernel.reshape(8, 10), bias)
-    return found
+    values["fc6"] = plain.dense(values["drop5"], kernel.reshape(8, 10), bias)
+    return values
 
 
 def one_tower_by_hand(params, x, mask):
     """Every value of `ONE_TOWER` by name."""
     weights = {name: (leaves["kernel"][0], leaves["bias"]) for name, leaves in params.items()}
-    found = {"conv1": plain.conv(x, weights["conv1"][0], weights["conv1"][1][0])}
-    found["norm1"] = plain.same_map_lrn(found["conv1"], size=3, alpha=0.3, beta=0.75, k=1.0)
-    found["pool1"] = plain.average_pool(found["norm1"], size=3, stride=2, ceil=True)
-    found["local2"] = plain.local(found["pool1"], weights["local2"][0], weights["local2"][1][0], padding=1)
-    found["relu2"] = plain.sigmoid(found["local2"])
-    found["pool2"] = plain.adaptive_average_pool(found["relu2"], 3)
-    found["drop3"] = plain.dropout(found["pool2"], mask, rate=0.25, inverted=True)
-    found["fc3"] = plain.dense(found["drop3"].reshape(len(x), -1), *weights["fc3"])
-    return found
+    values = {"conv1": plain.conv(x, weights["conv1"][0], weights["conv1"][1][0])}
+    values["norm1"] = plain.same_channel_lrn(values["conv1"], size=3, alpha=0.3, beta=0.75, k=1.0)
+    values["pool1"] = plain.average_pool(values["norm1"], size=3, stride=2, ceil=True)
+    values["local2"] = plain.local(values["pool1"], weights["local2"][0], weights["local2"][1][0], padding=1)
+    values["relu2"] = plain.sigmoid(values["local2"])
+    values["pool2"] = plain.adaptive_average_pool(values["relu2"], 3)
+    values["drop3"] = plain.dropout(values["pool2"], mask, rate=0.25, inverted=True)
+    values["fc3"] = plain.dense(values["drop3"].reshape(len(x), -1), *weights["fc3"])
+    return values
 
 
 @pytest.mark.parametrize("masked", [False, True])
@@ -131,9 +131,9 @@ def test_every_value_is_that_of_plain_numpy(net, masked):
     by_hand = two_towers_by_hand if net.towers == 2 else one_tower_by_hand
     expected = by_hand(params, x, mask)
     masks = None if mask is None else {drop: jnp.asarray(mask)}
-    found = network.forward(net, None, params, jnp.asarray(x), masks, names)
-    assert list(found) == list(names)
-    assert_close(found, {name: expected[name] for name in names}, 1e-5)
+    values = network.forward(net, None, params, jnp.asarray(x), masks, names)
+    assert list(values) == list(names)
+    assert_close(values, {name: expected[name] for name in names}, 1e-5)
 
 
 @pytest.mark.parametrize("masked", [False, True])
@@ -146,8 +146,8 @@ def test_a_tower_a_device_gives_the_values_of_plain_numpy(masked):
     mask = np.random.default_rng(5).random((len(x), 8)) < 0.75 if masked else None
     mesh = sharding.make_mesh(1, 2, 2, len(x))
     masks = None if mask is None else {"drop5": jnp.asarray(mask)}
-    found = jax.jit(lambda p, x: network.forward(TWO_TOWERS, mesh, p, x, masks, names))(params, x)
-    assert_close(found, two_towers_by_hand(params, x, mask), 1e-5)
+    computed = jax.jit(lambda p, x: network.forward(TWO_TOWERS, mesh, p, x, masks, names))(params, x)
+    assert_close(computed, two_towers_by_hand(params, x, mask), 1e-5)
 
 
 @pytest.mark.parametrize("shape", [(3, 8), (2, 5, 4, 6)])
@@ -204,7 +204,7 @@ def test_parameters_stand_in_the_tables_order_with_the_towers_first(net):
 
 
 def drawn(kernel, std):
-    """A layer's parameters by themselves."""
+    """Draw the parameters of one layer alone."""
     module = LayerModule(kernel, (kernel[0], kernel[-1]), std, 0.5)
     made = module.init(jax.random.key(0), method="weights")["params"]
     return np.asarray(made["kernel"]), np.asarray(made["bias"])
@@ -243,10 +243,10 @@ def test_the_layers_compute_in_the_dtype_that_is_asked_for():
     net = dataclasses.replace(TWO_TOWERS, compute_dtype="bfloat16")
     params, x = random_params(net), jnp.asarray(images(net))
     names = tuple(layer.name for layer in net.layers)
-    found = network.forward(net, None, params, x, None, names)
-    assert {value.dtype for value in found.values()} == {jnp.dtype("bfloat16")}
+    values = network.forward(net, None, params, x, None, names)
+    assert {value.dtype for value in values.values()} == {jnp.dtype("bfloat16")}
     exact = two_towers_by_hand(params, np.asarray(x), None)
-    assert_close(found["fc6"], exact["fc6"], 0.05)
+    assert_close(values["fc6"], exact["fc6"], 0.05)
 
 
 def test_a_profile_shows_the_operations_of_a_layer_under_its_name():

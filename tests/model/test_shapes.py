@@ -19,7 +19,7 @@ from alexnet_jax.model.specs import (
 
 
 def of(*rows, crop=12, channels=3, towers=1):
-    """The shapes of a table's last layer."""
+    """Return the shapes of the last of these layers."""
     return layer_shapes(Architecture("small", crop, channels, 10, towers, rows))[rows[-1].name]
 
 
@@ -32,10 +32,10 @@ def conv(name, features, kernel, reads="own", **options):
     [(11, 4, (0, 3), 2), (11, 4, (0, 0), 1), (5, 1, (2, 2), 12), (3, 2, (1, 1), 6), (3, 2, (0, 1), 6)],
 )
 def test_a_convolution(kernel, stride, pad, side):
-    found = of(conv("conv1", 8, kernel, "both", stride=stride, pad=pad))
+    shapes = of(conv("conv1", 8, kernel, "both", stride=stride, pad=pad))
     weights = kernel * kernel * 3 * 8
-    assert found == Shapes((side, side, 8), (1, kernel, kernel, 3, 8), (1, 8), weights * side * side)
-    assert found.parameters == weights + 8
+    assert shapes == Shapes((side, side, 8), (1, kernel, kernel, 3, 8), (1, 8), weights * side * side)
+    assert shapes.parameters == weights + 8
 
 
 def test_a_tower_reads_its_own_channels_or_those_of_both():
@@ -48,9 +48,9 @@ def test_a_tower_reads_its_own_channels_or_those_of_both():
 
 
 def test_a_locally_connected_layer_has_a_kernel_for_each_position():
-    found = of(Local("local1", 4, 3, 0.01, 0.0, pad=1), crop=5)
-    assert found == Shapes((5, 5, 4), (1, 5, 5, 3, 3, 3, 4), (1, 5, 5, 4), 25 * 9 * 3 * 4)
-    assert found.parameters == 25 * (9 * 3 * 4 + 4)
+    shapes = of(Local("local1", 4, 3, 0.01, 0.0, pad=1), crop=5)
+    assert shapes == Shapes((5, 5, 4), (1, 5, 5, 3, 3, 3, 4), (1, 5, 5, 4), 25 * 9 * 3 * 4)
+    assert shapes.parameters == 25 * (9 * 3 * 4 + 4)
     assert of(Local("local1", 4, 3, 0.01, 0.0, pad=0), crop=5).output == (3, 3, 4)
 
 
@@ -59,8 +59,8 @@ def test_a_locally_connected_layer_has_a_kernel_for_each_position():
     [("both", (2, 800, 5), (2, 5)), ("own", (2, 400, 5), (2, 5)), ("sum", (2, 400, 10), (10,))],
 )
 def test_a_fully_connected_layer_reads_the_flat_values(reads, kernel, bias):
-    found = of(conv("conv1", 8, 3, "both"), Dense("fc2", 10, 0.01, 0.0, reads), towers=2)
-    assert found == Shapes((10,), kernel, bias, kernel[0] * kernel[1] * kernel[2])
+    shapes = of(conv("conv1", 8, 3, "both"), Dense("fc2", 10, 0.01, 0.0, reads), towers=2)
+    assert shapes == Shapes((10,), kernel, bias, kernel[0] * kernel[1] * kernel[2])
 
 
 def test_a_fully_connected_layer_over_another():

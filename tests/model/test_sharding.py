@@ -16,7 +16,16 @@ from alexnet_jax.model import architectures, network, sharding
 from alexnet_jax.model.shapes import layer_shapes
 from alexnet_jax.training import step
 from configs import cifar10
-from tests.model.helpers import TABLES, assert_close, batch, paper, program, random_params, rates, table
+from tests.model.helpers import (
+    TABLES,
+    assert_close,
+    batch,
+    learning_rates,
+    paper,
+    program,
+    random_params,
+    table,
+)
 
 MESHES = [(1, 1), (1, 2), (2, 1), (2, 2), (4, 1)]
 
@@ -38,7 +47,7 @@ def steps(architecture, params, data, model, count):
     before = jax.device_get(state.params)
     for number in range(count):
         one = sharding.to_device(batch(architecture, 8, seed=number), made.mesh)
-        state, sums = update(state, one, mean, rates(architecture, np.asarray(0.01, dtype)))
+        state, sums = update(state, one, mean, learning_rates(architecture, np.asarray(0.01, dtype)))
         after = jax.device_get(state.params)
         losses.append(metrics.average([sums]).loss)
         # The velocity is the update itself, exactly; a difference of float32 parameters would round.
@@ -59,8 +68,8 @@ def test_five_steps_are_the_same_on_every_mesh(single_precision, mesh):
     losses, updates = single_precision[mesh]
     expected_losses, expected_updates = single_precision[1, 1]
     np.testing.assert_allclose(losses, expected_losses, rtol=1e-5)
-    for number, (found, expected) in enumerate(zip(updates, expected_updates, strict=True)):
-        assert_close(found, expected, 1e-5, f"step {number}: ")
+    for number, (ours, expected) in enumerate(zip(updates, expected_updates, strict=True)):
+        assert_close(ours, expected, 1e-5, f"step {number}: ")
 
 
 def assert_same_in_64_bits(architecture, params, meshes, count):
@@ -69,8 +78,8 @@ def assert_same_in_64_bits(architecture, params, meshes, count):
         for mesh in meshes:
             losses, updates = steps(architecture, params, *mesh, count)  # type: ignore[call-arg]
             np.testing.assert_allclose(losses, expected_losses, rtol=1e-9)
-            for number, (found, expected) in enumerate(zip(updates, expected_updates, strict=True)):
-                assert_close(found, expected, 1e-9, f"mesh {mesh}, step {number}: ")
+            for number, (ours, expected) in enumerate(zip(updates, expected_updates, strict=True)):
+                assert_close(ours, expected, 1e-9, f"mesh {mesh}, step {number}: ")
 
 
 def test_twenty_steps_in_64_bits():
@@ -118,11 +127,11 @@ def collectives(architecture, mesh, params, x):
     pattern = (
         r"= (?:\()?\w+\[([\d,]*)\][^=]*? (all-gather|all-reduce|reduce-scatter|collective-permute|all-to-all)"
     )
-    found = []
+    exchanges = []
     for shape, kind in re.findall(pattern + r"(?:-start)?\(", text):
         elements = int(np.prod([int(n) for n in shape.split(",") if n]))
-        found.append((kind, elements // 2 if kind == "all-gather" else elements))
-    return found
+        exchanges.append((kind, elements // 2 if kind == "all-gather" else elements))
+    return exchanges
 
 
 def test_the_compiled_program_holds_the_papers_four_exchanges_and_no_other():
@@ -132,9 +141,9 @@ def test_the_compiled_program_holds_the_papers_four_exchanges_and_no_other():
     x = jnp.zeros((2, 224, 224, 3))
     # a tower's part of what enters conv3, fc6 and fc7, and the logits
     expected = [2 * 13 * 13 * 128, 2 * 6 * 6 * 128, 2 * 2048, 2 * 1000]
-    found = collectives(architecture, mesh, params, x)
-    assert [kind for kind, _ in found] == ["all-gather"] * 3 + ["all-reduce"]
-    assert [elements for _, elements in found] == expected
+    exchanges = collectives(architecture, mesh, params, x)
+    assert [kind for kind, _ in exchanges] == ["all-gather"] * 3 + ["all-reduce"]
+    assert [elements for _, elements in exchanges] == expected
 
 
 def test_a_net_that_never_communicates_exchanges_only_its_logits():
@@ -145,8 +154,8 @@ def test_a_net_that_never_communicates_exchanges_only_its_logits():
         for name, shape in layer_shapes(architecture).items()
         if shape.kernel
     }
-    found = collectives(architecture, mesh, params, jnp.zeros((2, 64, 64, 3)))
-    assert [kind for kind, _ in found] == ["all-reduce"]
+    exchanges = collectives(architecture, mesh, params, jnp.zeros((2, 64, 64, 3)))
+    assert [kind for kind, _ in exchanges] == ["all-reduce"]
 
 
 def test_gathered_activations_stand_in_tower_order():
@@ -210,13 +219,13 @@ def test_a_batch_in_parts_is_the_whole_batch(mesh):
     with jax.enable_x64(True):
         results = []
         for parts in (1, 4):
-            made = dataclasses.replace(program(architecture, *mesh), parts=parts)
+            made = dataclasses.replace(program(architecture, *mesh), accumulate_steps=parts)
             state = step.init_state(made, jax.tree.map(lambda x: x.astype("float64"), drawn()))
             update = step.compiled_train_step(made, state)
             mean = np.full((64, 64, 3), 120, np.float32)
             for number in range(2):
                 one = sharding.to_device(batch(architecture, 16, seed=number), made.mesh)
-                state, sums = update(state, one, mean, rates(architecture, np.asarray(0.01)))
+                state, sums = update(state, one, mean, learning_rates(architecture, np.asarray(0.01)))
             results.append((jax.device_get(state.opt_state.trace), metrics.average([sums])))
         assert_close(results[1][0], results[0][0], 1e-9)
         assert results[1][1].count == 16
@@ -281,7 +290,7 @@ def test_an_abstract_state_is_like_its_arrays():
     mesh = sharding.make_mesh(1, 2, 2, 1)
     tree = {"step": np.int32(3), "trace": [np.zeros((2, 5), np.float32)]}
     shardings = {"step": sharding.replicated(mesh), "trace": [sharding.batch_sharding(mesh)]}
-    found = sharding.abstract_like(tree, shardings)
-    assert (found["step"].shape, found["step"].dtype) == ((), np.int32)
-    assert (found["trace"][0].shape, found["trace"][0].dtype) == ((2, 5), np.float32)
-    assert found["trace"][0].sharding == shardings["trace"][0]
+    abstract = sharding.abstract_like(tree, shardings)
+    assert (abstract["step"].shape, abstract["step"].dtype) == ((), np.int32)
+    assert (abstract["trace"][0].shape, abstract["trace"][0].dtype) == ((2, 5), np.float32)
+    assert abstract["trace"][0].sharding == shardings["trace"][0]

@@ -3,10 +3,10 @@
 Nothing is derived from the product's tables. A row stands for a layer with weights; each count is written as
 its own formula:
 
-  convolution     towers * (kh * kw * maps seen by a tower * maps made by a tower + maps made by a tower)
-  local           places * (kh * kw * maps seen * maps made + maps made): a bias for each place and map
+  convolution     towers * (kh * kw * channels read by a tower + 1) * channels made by a tower
+  local           positions * (kh * kw * channels read + 1) * channels made: a bias for each of both
   fully connected inputs seen * outputs + outputs
-  multiply-accumulates: weights times the places where they are used; biases, norms and pools are not counted.
+  multiply-accumulates: weights times the positions where they are used, without biases, norms and pools.
 
 `height` and `width` are of the layer's own output, before pooling.
 """
@@ -25,7 +25,7 @@ class Row:
 
     @property
     def neurons(self) -> int:
-        """Values the layer gives for one picture."""
+        """Values the layer gives for one image."""
         total = 1
         for side in self.output:
             total *= side
@@ -76,7 +76,7 @@ ALEXNET_2012 = Net(
     },
 )
 
-# The same widths in one tower: conv2, conv4 and conv5 see all maps.
+# The same widths in one tower: conv2, conv4 and conv5 read all channels.
 ALEXNET_2012_ONE_TOWER = Net(
     (
         _CONV1,
@@ -91,7 +91,7 @@ ALEXNET_2012_ONE_TOWER = Net(
     ALEXNET_2012.others,
 )
 
-# Towers that meet at conv4 instead of conv3: conv3 sees 128 maps, conv4 384.
+# Towers that meet at conv4 instead of conv3: conv3 reads 128 channels, conv4 384.
 _MEETING_AT_CONV4 = (
     _CONV1,
     _CONV2,
@@ -104,7 +104,7 @@ _MEETING_AT_CONV4 = (
 )
 ALEXNET_2012_CONV4 = Net(_MEETING_AT_CONV4, ALEXNET_2012.others)
 
-# Towers that meet in fc8 alone: conv3 sees 128 maps, fc6 4,608 inputs, fc7 2,048.
+# Towers that meet in fc8 alone: conv3 reads 128 channels, fc6 4,608 inputs, fc7 2,048.
 ALEXNET_2012_APART = Net(
     (
         _CONV1,
@@ -191,13 +191,13 @@ SOURCE_150 = Net(
     },
 )
 
-# Net 145 that meets at conv4; and layers-132.cfg itself: 32 maps a tower in conv1, the image's second way in.
+# Net 145 that meets at conv4; and layers-132.cfg itself: 32 channels a tower in conv1, the image read twice.
 ALEXNET_2012_SOURCE_CONV4 = Net(_MEETING_AT_CONV4, ALEXNET_2012_SOURCE.others)
 SOURCE_132 = Net(
     (
         Row("conv1", (55, 55, 64), 11 * 11 * 3 * 64 + 64, 11 * 11 * 3 * 64 * 55 * 55),
         Row(
-            "conv2",  # 32 maps of its own tower, and the 3 channels of the small image
+            "conv2",  # 32 channels of its own tower, and the 3 channels of the small image
             (27, 27, 256),
             5 * 5 * 32 * 256 + 5 * 5 * 3 * 256 + 256,
             (5 * 5 * 32 * 256 + 5 * 5 * 3 * 256) * 27 * 27,
@@ -275,7 +275,7 @@ TORCHVISION = Net(
     {"pool1": (27, 27, 64), "pool2": (13, 13, 192), "pool5": (6, 6, 256), "avgpool": (6, 6, 256)},
 )
 
-# The teaching form: one channel, ten classes, 224x224.
+# The teaching variant: one channel, ten classes, 224x224.
 TORCHVISION_GREY_10 = Net(
     (
         Row("conv1", (55, 55, 64), 11 * 11 * 1 * 64 + 64, 11 * 11 * 1 * 64 * 55 * 55),
@@ -339,7 +339,7 @@ CIFAR10_11 = Net(
     {"pool1": (12, 12, 64), "norm1": (12, 12, 64), "norm2": (12, 12, 64), "pool2": (6, 6, 64)},
 )
 
-# The same two nets on whole 32x32 pictures: 32, 16, 8.
+# The same two nets on whole 32x32 images: 32, 16, 8.
 CIFAR10_13_WHOLE = Net(
     (
         Row("conv1", (32, 32, 64), 5 * 5 * 3 * 64 + 64, 5 * 5 * 3 * 64 * 32 * 32),

@@ -92,21 +92,21 @@ def conv_vjp(
         seen, made = _group(padded.shape[3], groups, group), _group(k.shape[3], groups, group)
         for i in range(k.shape[0]):
             for j in range(k.shape[1]):
-                place = (
+                window = (
                     slice(None),
                     slice(i, i + stride * rows, stride),
                     slice(j, j + stride * columns, stride),
                     seen,
                 )
-                dk[i, j, :, made] += np.tensordot(padded[place], g[..., made], axes=((0, 1, 2), (0, 1, 2)))
-                dpadded[place] += g[..., made] @ k[i, j, :, made].T
+                dk[i, j, :, made] += np.tensordot(padded[window], g[..., made], axes=((0, 1, 2), (0, 1, 2)))
+                dpadded[window] += g[..., made] @ k[i, j, :, made].T
     return _unpadded(dpadded, padding), dk, g.sum(axis=(0, 1, 2))
 
 
 def local(
     x: ArrayLike, kernel: ArrayLike, bias: ArrayLike, *, stride: int = 1, padding: Padding = 0
 ) -> Array:
-    """A convolution whose weights differ from place to place.
+    """A convolution whose weights differ from position to position.
 
     x (B, H, W, C), kernel (rows, columns, kh, kw, C, O), bias broadcast to (rows, columns, O); gives
     (B, rows, columns, O).
@@ -136,13 +136,13 @@ def local_vjp(
     dpadded, dk = np.zeros_like(padded), np.zeros_like(k)
     for r in range(rows):
         for c in range(columns):
-            place = (
+            window = (
                 slice(None),
                 slice(r * stride, r * stride + kh),
                 slice(c * stride, c * stride + kw),
             )
-            dk[r, c] = np.tensordot(padded[place], g[:, r, c], axes=((0,), (0,)))
-            dpadded[place] += np.tensordot(g[:, r, c], k[r, c], axes=((1,), (3,)))
+            dk[r, c] = np.tensordot(padded[window], g[:, r, c], axes=((0,), (0,)))
+            dpadded[window] += np.tensordot(g[:, r, c], k[r, c], axes=((1,), (3,)))
     return _unpadded(dpadded, padding), dk, g.sum(axis=(0, 1, 2) if shared_bias else 0)
 
 
@@ -197,14 +197,14 @@ def sigmoid_vjp(dy: ArrayLike, x: ArrayLike) -> Array:
 # --- response normalisation ----------------------------------------------------------------------------
 
 
-def _map_windows(channels: int, size: int, groups: int) -> Array:
-    """A 0/1 matrix (C, C): row i has a one for each map in the window around map i."""
+def _channel_windows(channels: int, size: int, groups: int) -> Array:
+    """A 0/1 matrix (C, C): row i has a one for each channel in the window around channel i."""
     windows = np.zeros((channels, channels))
     for group in range(groups):
-        maps = _group(channels, groups, group)
-        for i in range(maps.start, maps.stop):
+        members = _group(channels, groups, group)
+        for i in range(members.start, members.stop):
             for j in range(i - size // 2, i + size // 2 + 1):
-                if maps.start <= j < maps.stop:
+                if members.start <= j < members.stop:
                     windows[i, j] = 1.0
     return windows
 
@@ -212,13 +212,13 @@ def _map_windows(channels: int, size: int, groups: int) -> Array:
 def lrn(
     x: ArrayLike, *, size: int = 5, alpha: float = 1e-4, beta: float = 0.75, k: float = 2.0, groups: int = 1
 ) -> Array:
-    """x / (k + alpha * s)^beta, s the sum of squares over maps i - size // 2 to i + size // 2.
+    """x / (k + alpha * s)^beta, s the sum of squares over channels i - size // 2 to i + size // 2.
 
     A window is clipped at the ends of its group: with `groups` the towers do not see each other. `alpha`
     multiplies the plain sum; a caller whose formula has alpha / size divides first.
     """
     v = _double(x)
-    windows = _map_windows(v.shape[-1], size, groups)
+    windows = _channel_windows(v.shape[-1], size, groups)
     return v * (k + alpha * (v**2 @ windows.T)) ** -beta
 
 
@@ -234,13 +234,13 @@ def lrn_vjp(
 ) -> Array:
     """dx_j = dy_j d_j^-beta - 2 alpha beta x_j sum over the i that see j of dy_i x_i d_i^(-beta - 1)."""
     g, v = _double(dy), _double(x)
-    windows = _map_windows(v.shape[-1], size, groups)
+    windows = _channel_windows(v.shape[-1], size, groups)
     d = k + alpha * (v**2 @ windows.T)
     return g * d**-beta - 2.0 * alpha * beta * v * ((g * v * d ** (-beta - 1.0)) @ windows)
 
 
 def _spatial_sum(x: Array, size: int, transposed: bool = False) -> Array:
-    """Sums of each map over size x size windows, zeros beyond the edge. A window starts size // 2 before its
+    """Sum each channel over size x size windows, zeros beyond the edge. A window starts size // 2 before its
     centre; transposed, it is the mirror image, which differs only for an even size."""
     before = size // 2 if not transposed else size - 1 - size // 2
     rows, columns = x.shape[1:3]
@@ -252,19 +252,19 @@ def _spatial_sum(x: Array, size: int, transposed: bool = False) -> Array:
     return total
 
 
-def same_map_lrn(x: ArrayLike, *, size: int, alpha: float, beta: float = 0.75, k: float = 1.0) -> Array:
-    """x / (k + alpha * s)^beta, s the sum of squares over a size x size window of the same map.
+def same_channel_lrn(x: ArrayLike, *, size: int, alpha: float, beta: float = 0.75, k: float = 1.0) -> Array:
+    """x / (k + alpha * s)^beta, s the sum of squares over a size x size window of the same channel.
 
-    The window is centred and holds zeros beyond the picture's edge. `alpha` multiplies the plain sum.
+    The window is centred and holds zeros beyond the image's edge. `alpha` multiplies the plain sum.
     """
     v = _double(x)
     return v * (k + alpha * _spatial_sum(v**2, size)) ** -beta
 
 
-def same_map_lrn_vjp(
+def same_channel_lrn_vjp(
     dy: ArrayLike, x: ArrayLike, *, size: int, alpha: float, beta: float = 0.75, k: float = 1.0
 ) -> Array:
-    """The gradient of `same_map_lrn`, as in `lrn_vjp`."""
+    """The gradient of `same_channel_lrn`, as in `lrn_vjp`."""
     g, v = _double(dy), _double(x)
     d = k + alpha * _spatial_sum(v**2, size)
     return g * d**-beta - 2.0 * alpha * beta * v * _spatial_sum(g * v * d ** (-beta - 1.0), size, True)
@@ -342,7 +342,7 @@ def _adaptive_windows(length: int, outputs: int) -> list[tuple[int, int]]:
 def adaptive_average_pool(x: ArrayLike, outputs: int = 6) -> Array:
     """(B, outputs, outputs, C): window i runs from floor(i H / outputs) to ceil((i + 1) H / outputs).
 
-    PyTorch's rule; windows may overlap, and repeat where the picture is smaller than the output.
+    PyTorch's rule; windows may overlap, and repeat where the image is smaller than the output.
     """
     v = _double(x)
     rows, columns = _adaptive_windows(v.shape[1], outputs), _adaptive_windows(v.shape[2], outputs)
@@ -362,7 +362,7 @@ def adaptive_average_pool_vjp(dy: ArrayLike, x: ArrayLike, outputs: int = 6) -> 
 def dropout(x: ArrayLike, mask: ArrayLike | None, *, rate: float = 0.5, inverted: bool = False) -> Array:
     """Dropout with a given mask (True: kept), or at test time when the mask is None.
 
-    The paper's form (section 4.2): x * mask in training, x * (1 - rate) at test time. Inverted, as in Caffe
+    The paper's rule (section 4.2): x * mask in training, x * (1 - rate) at test time. Inverted, as in Caffe
     and PyTorch: x * mask / (1 - rate) in training, x at test time.
     """
     v = _double(x)

@@ -18,11 +18,11 @@ def random(*shape: int, seed: int = 0) -> Array:
 def differences(function: Callable[[Array], Array], x: Array, dy: Array, step: float = 1e-6) -> Array:
     """The gradient of sum(function(x) * dy) by central differences."""
     dx = np.zeros_like(x)
-    for place in np.ndindex(*x.shape):
+    for position in np.ndindex(*x.shape):
         up, down = x.copy(), x.copy()
-        up[place] += step
-        down[place] -= step
-        dx[place] = ((function(up) - function(down)) * dy).sum() / (2 * step)
+        up[position] += step
+        down[position] -= step
+        dx[position] = ((function(up) - function(down)) * dy).sum() / (2 * step)
     return dx
 
 
@@ -132,26 +132,26 @@ def test_lrn_gradients_by_differences(size, groups):
 def test_lrn_windows_by_hand():
     x = np.array([1.0, 2, 3, 4, 5, 6]).reshape(1, 1, 1, 6)
     crossing = layers.lrn(x, size=3, alpha=1.0, beta=1.0, k=0.0)
-    # Sums of squares over three maps, two at the ends.
+    # Sums of squares over three channels, two at the ends.
     assert_close(crossing.ravel(), np.array([1 / 5, 2 / 14, 3 / 29, 4 / 50, 5 / 77, 6 / 61]), 1e-12)
     within = layers.lrn(x, size=3, alpha=1.0, beta=1.0, k=0.0, groups=2)
     assert_close(within.ravel(), np.array([1 / 5, 2 / 14, 3 / 13, 4 / 41, 5 / 77, 6 / 61]), 1e-12)
 
 
 @pytest.mark.parametrize("size", [2, 3, 5])
-def test_same_map_lrn_gradients_by_differences(size):
+def test_same_channel_lrn_gradients_by_differences(size):
     x, dy = random(1, 4, 3, 2), random(1, 4, 3, 2, seed=1)
     options = {"size": size, "alpha": 0.3, "beta": 0.75, "k": 1.0}
-    dx = layers.same_map_lrn_vjp(dy, x, **options)
-    assert_close(dx, differences(lambda v: layers.same_map_lrn(v, **options), x, dy))
+    dx = layers.same_channel_lrn_vjp(dy, x, **options)
+    assert_close(dx, differences(lambda v: layers.same_channel_lrn(v, **options), x, dy))
 
 
-def test_same_map_lrn_by_hand():
+def test_same_channel_lrn_by_hand():
     x = np.array([[1.0, 2.0], [3.0, 4.0]]).reshape(1, 2, 2, 1)
-    y = layers.same_map_lrn(x, size=3, alpha=1.0, beta=1.0, k=0.0)
+    y = layers.same_channel_lrn(x, size=3, alpha=1.0, beta=1.0, k=0.0)
     assert_close(y.ravel(), np.array([1, 2, 3, 4]) / 30, 1e-12)  # every window holds all four
     wide = np.array([1.0, 2, 3, 4]).reshape(1, 1, 4, 1)
-    y = layers.same_map_lrn(wide, size=3, alpha=1.0, beta=1.0, k=0.0)
+    y = layers.same_channel_lrn(wide, size=3, alpha=1.0, beta=1.0, k=0.0)
     assert_close(y.ravel(), np.array([1 / 5, 2 / 14, 3 / 29, 4 / 25]), 1e-12)
 
 
@@ -297,7 +297,7 @@ class TestAgainstPyTorch:
 
         self.compare(layers.lrn(x, **options), lambda dy: [layers.lrn_vjp(dy, x, **options)], theirs, [x])
 
-    def test_same_map_lrn(self):
+    def test_same_channel_lrn(self):
         torch = pytest.importorskip("torch")
         x = random(2, 7, 6, 3)
         options: dict[str, Any] = {"size": 5, "alpha": 0.3, "beta": 0.75, "k": 1.0}
@@ -306,8 +306,8 @@ class TestAgainstPyTorch:
             s = 25 * torch.nn.functional.avg_pool2d(x**2, 5, stride=1, padding=2)
             return x * (1 + 0.3 * s) ** -0.75
 
-        ours = layers.same_map_lrn(x, **options)
-        self.compare(ours, lambda dy: [layers.same_map_lrn_vjp(dy, x, **options)], theirs, [x])
+        ours = layers.same_channel_lrn(x, **options)
+        self.compare(ours, lambda dy: [layers.same_channel_lrn_vjp(dy, x, **options)], theirs, [x])
 
     @pytest.mark.parametrize("ceil", [False, True])
     @pytest.mark.parametrize(("size", "stride", "side"), [(3, 2, 13), (3, 2, 8), (2, 2, 55), (3, 3, 8)])

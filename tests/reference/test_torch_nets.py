@@ -171,7 +171,7 @@ NETS: list[
 def bias_shape(kernel: tuple[int, ...], last: bool) -> tuple[int, ...]:
     if last:
         return (kernel[-1],)
-    if len(kernel) == 7:  # local: one for each place and map
+    if len(kernel) == 7:  # local: one for each position and channel
         return (kernel[0], kernel[1], kernel[2], kernel[6])
     return (kernel[0], kernel[-1])
 
@@ -192,12 +192,12 @@ def test_shapes_and_parameters(net, options, shapes, table, side):
     counts = {layer: sum(leaf.numel() for leaf in leaves.values()) for layer, leaves in params.items()}
     assert counts == {row.layer: row.parameters for row in table.rows}
     activations = net(params, torch.empty((2, side, side, 3), device="meta"), **options)
-    found = {name: tuple(value.shape[1:]) for name, value in activations.items()}
-    assert {row.layer: found.pop(row.layer) for row in table.rows} == {
+    outputs = {name: tuple(value.shape[1:]) for name, value in activations.items()}
+    assert {row.layer: outputs.pop(row.layer) for row in table.rows} == {
         row.layer: row.output for row in table.rows
     }
-    assert {name: found.pop(name) for name in table.others} == table.others
-    assert all(name.startswith(("relu", "drop", "prob")) for name in found), found
+    assert {name: outputs.pop(name) for name in table.others} == table.others
+    assert all(name.startswith(("relu", "drop", "prob")) for name in outputs), outputs
 
 
 def random(seed: int = 0) -> Callable[[tuple[int, ...]], Array]:
@@ -268,14 +268,14 @@ class Chain:
         self.x = self.seen[name] = layers.dense(x, kernel, self.params[name]["bias"].ravel())
 
     def gradients(self, labels: Array) -> tuple[float, Tree]:
-        dy, found = layers.cross_entropy_vjp(self.x, labels), {}
+        dy, gradients = layers.cross_entropy_vjp(self.x, labels), {}
         for name, back in reversed(self.back):
             if name:
                 dy, dk, db = back(dy)
-                found[name] = {"kernel": dk, "bias": db}
+                gradients[name] = {"kernel": dk, "bias": db}
             else:
                 dy = back(dy)
-        return layers.cross_entropy(self.x, labels), found
+        return layers.cross_entropy(self.x, labels), gradients
 
     def relu(self, name: str) -> None:
         self.step(name, layers.relu, layers.relu_vjp)
@@ -372,7 +372,9 @@ def test_alexnet_2012_source_is_the_numpy_layers():
     chain.conv("conv2", padding=2, groups=2)
     chain.relu("relu2")
     chain.lrn("norm2", **lrn)
-    chain.step("norm2b", layers.same_map_lrn, layers.same_map_lrn_vjp, size=5, alpha=4e-5, beta=0.75, k=1.0)
+    chain.step(
+        "norm2b", layers.same_channel_lrn, layers.same_channel_lrn_vjp, size=5, alpha=4e-5, beta=0.75, k=1.0
+    )
     chain.max_pool("pool2")
     chain.conv("conv3", padding=1)
     chain.relu("relu3")
@@ -473,11 +475,11 @@ def test_cifar10_18_is_the_numpy_layers():
     chain.conv("conv1", padding=2)
     chain.max_pool("pool1", ceil=True)
     chain.relu("relu1")
-    chain.step("norm1", layers.same_map_lrn, layers.same_map_lrn_vjp, **norm)
+    chain.step("norm1", layers.same_channel_lrn, layers.same_channel_lrn_vjp, **norm)
     chain.conv("conv2", padding=2)
     chain.relu("relu2")
     chain.step("pool2", layers.average_pool, layers.average_pool_vjp)
-    chain.step("norm2", layers.same_map_lrn, layers.same_map_lrn_vjp, **norm)
+    chain.step("norm2", layers.same_channel_lrn, layers.same_channel_lrn_vjp, **norm)
     chain.conv("conv3", padding=2)
     chain.relu("relu3")
     chain.step("pool3", layers.average_pool, layers.average_pool_vjp)

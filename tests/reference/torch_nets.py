@@ -10,9 +10,9 @@ Each net is a function `net(params, images, masks=None, ...)` that gives every a
   masks    {dropout layer: (B, features) bool}, True where a unit is kept, features in tower order; None at
            test time.
 
-Activations are tensors, NHWC with the towers' maps one after the other, or (B, features), differentiable with
-respect to params; 'prob' is the softmax of the last layer. Two towers are a grouped convolution here, which
-the product never uses. Computed in float64 unless `dtype` says otherwise.
+Activations are tensors, NHWC with the towers' channels one after the other, or (B, features), differentiable
+with respect to params; 'prob' is the softmax of the last layer. Two towers are a grouped convolution here,
+which the product never uses. Computed in float64 unless `dtype` says otherwise.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -80,14 +80,14 @@ class _Pass:
         self.first = False
 
     def local(self, name: str, *, pad: int) -> None:
-        """A locally connected layer, stride 1, one tower: im2col, then one small product a place."""
+        """A locally connected layer, stride 1, one tower: im2col, then one small product a position."""
         kernel, bias = self.weights(name)
         assert kernel.shape[0] == 1, (name, kernel.shape)
         rows, columns, height, width, seen, outputs = kernel.shape[1:]
         patches = functional.unfold(self.x, (height, width), padding=pad)
         patches = patches.reshape(len(self.x), seen, height, width, rows, columns)
         value = torch.einsum("bcijrs,rsijco->bors", patches, kernel[0])
-        # One bias a map (1, outputs) or one a place and map (1, rows, columns, outputs).
+        # One bias a channel (1, outputs) or one a position and channel (1, rows, columns, outputs).
         self.record(name, value + bias[0].expand(rows, columns, outputs).permute(2, 0, 1))
         self.first = False
 
@@ -134,8 +134,8 @@ class _Pass:
         normed = [functional.local_response_norm(p, size, alpha=alpha * size, beta=beta, k=k) for p in parts]
         self.record(name, torch.cat(normed, dim=1))
 
-    def same_map_lrn(self, name: str, *, size: int, alpha: float, beta: float, k: float = 1.0) -> None:
-        """x / (k + alpha * sum over size x size places of the map)^beta, zeros beyond the edge."""
+    def same_channel_lrn(self, name: str, *, size: int, alpha: float, beta: float, k: float = 1.0) -> None:
+        """x / (k + alpha * sum over size x size positions of the channel)^beta, zeros beyond the edge."""
         if name in self.without:
             return
         total = size**2 * functional.avg_pool2d(self.x**2, size, stride=1, padding=size // 2)
@@ -284,7 +284,7 @@ def _source_convolutions(
     net.conv("conv2", pad=conv2_pad, both="conv2" in communicate_at)
     net.activation("relu2")
     net.lrn("norm2", size=5, alpha=1e-4 / 5, beta=0.75, k=2.0)
-    net.same_map_lrn("norm2b", size=5, alpha=1e-3 / 25, beta=0.75, k=1.0)
+    net.same_channel_lrn("norm2b", size=5, alpha=1e-3 / 25, beta=0.75, k=1.0)
     net.max_pool("pool2", pool_size, ceil=True)
     net.conv("conv3", pad=1, both="conv3" in communicate_at)
     net.activation("relu3")
@@ -308,12 +308,12 @@ def source_132(
 ) -> Activations:
     """Net 132 as layers-132.cfg has it, which is more than net 145 with towers that meet at conv4.
 
-    conv1 has 32 maps a tower; its pool and ReLU stand before its norm, whose offset is 1. conv2 also reads
-    the image, blurred ('blur0': 9x9 Gaussian of deviation 4, zeros beyond the edge) and then every fourth
-    pixel ('nails0'), through 5x5 kernels of stride 2: params[image_layer] = {'kernel': (2, 5, 5, 3, 128)},
-    without a bias of its own. 'norm2b' divides by the local variance instead of the sum of squares (the
-    gradient here is its exact one). conv3 reads its own tower, conv4 both. For net 145 that meets at conv4
-    and changes nothing else call alexnet_2012_source(..., communicate_at={"conv4", "fc6", "fc7"}).
+    conv1 has 32 channels a tower; its pool and ReLU stand before its norm, whose offset is 1. conv2 also
+    reads the image, blurred ('blur0': 9x9 Gaussian of standard deviation 4, zeros beyond the edge) and then
+    every fourth pixel ('nails0'), through 5x5 kernels of stride 2: params[image_layer] = {'kernel': (2, 5, 5,
+    3, 128)}, without a bias of its own. 'norm2b' divides by the local variance instead of the sum of squares
+    (the gradient here is its exact one). conv3 reads its own tower, conv4 both. For net 145 that meets at
+    conv4 and changes nothing else call alexnet_2012_source(..., communicate_at={"conv4", "fc6", "fc7"}).
     """
     net = _Pass(params, images, masks, 2, dtype, ())
     image = net.x
@@ -363,7 +363,7 @@ def source_132(
 
 
 def source_145_half(params: Params, images: Any, masks: Masks = None, **options: Any) -> Activations:
-    """One tower, 48-128-192-192-256 maps (layers-145-half.cfg)."""
+    """One tower, 48-128-192-192-256 channels (layers-145-half.cfg)."""
     return alexnet_2012_source(params, images, masks, towers=1, **options)
 
 
@@ -378,7 +378,7 @@ def source_148(params: Params, images: Any, masks: Masks = None, **options: Any)
 
 
 def source_150(params: Params, images: Any, masks: Masks = None, **options: Any) -> Activations:
-    """Towers that meet in fc8 alone; a tower has 160 maps in conv2, 4096 units in fc6 (layers-150.cfg)."""
+    """Towers that meet in fc8 alone; a tower has 160 channels in conv2, 4096 units in fc6: layers-150.cfg."""
     return alexnet_2012_source(params, images, masks, communicate_at=(), **options)
 
 
@@ -439,7 +439,7 @@ def caffe(
     conv1_pad: int | tuple[int, int] = 0,
     dtype: torch.dtype = torch.float64,
 ) -> Activations:
-    """bvlc_alexnet: normalisation across all maps, offset 1, alpha / 5; inverted dropout; 227 crops.
+    """bvlc_alexnet: normalisation across all channels, offset 1, alpha / 5; inverted dropout; 227 crops.
 
     `pool_first`: CaffeNet's order. `crossing` False keeps the windows inside a tower. Pools round up, as
     Caffe's do, which makes no difference to 227 crops.
@@ -559,7 +559,7 @@ def cifar10_18(
     activation: str = "relu",
     dtype: torch.dtype = torch.float64,
 ) -> Activations:
-    """The 18 % net (layers-18pct.cfg): same-map 3x3 normalisation after pool1 and pool2."""
+    """The 18 % net (layers-18pct.cfg): same-channel 3x3 normalisation after pool1 and pool2."""
     net = _cifar10_three_convolutions(params, images, masks, norms=True, activation=activation, dtype=dtype)
     net.last("fc4")
     return net.activations
@@ -572,11 +572,11 @@ def _cifar10_three_convolutions(
     net.conv("conv1", pad=2)
     net.max_pool("pool1", ceil=True)
     net.activation("relu1", activation)
-    net.same_map_lrn("norm1", size=3, alpha=5e-5 / 9, beta=0.75, k=1.0)
+    net.same_channel_lrn("norm1", size=3, alpha=5e-5 / 9, beta=0.75, k=1.0)
     net.conv("conv2", pad=2)
     net.activation("relu2", activation)
     net.average_pool("pool2", ceil=True)
-    net.same_map_lrn("norm2", size=3, alpha=5e-5 / 9, beta=0.75, k=1.0)
+    net.same_channel_lrn("norm2", size=3, alpha=5e-5 / 9, beta=0.75, k=1.0)
     net.conv("conv3", pad=2)
     net.activation("relu3", activation)
     net.average_pool("pool3", ceil=True)
@@ -603,7 +603,7 @@ def cifar10_11(
     activation: str = "relu",
     dtype: torch.dtype = torch.float64,
 ) -> Activations:
-    """The 11 % net: local 64, local 32, normalisation over 9 maps after pool1 and before pool2."""
+    """The 11 % net: local 64, local 32, normalisation over 9 channels after pool1 and before pool2."""
     return _cifar10_local(params, images, masks, norms=True, activation=activation, dtype=dtype)
 
 
@@ -638,7 +638,7 @@ def fully_connected(
     """Layers fc1, fc2 and so on over flat input (B, features), as many as params has: 784-15-10.
 
     The activation stands after each but the last, and is recorded as relu1 and so on whatever its kind.
-    Pictures (B, H, W, C) are flattened (H, W, C).
+    Images (B, H, W, C) are flattened (H, W, C).
     """
     net = _Pass(params, images, masks, 1, dtype, ())
     for number in range(1, len(params)):

@@ -21,7 +21,7 @@ HOSTILE = (
 
 
 def write_run(workdir: Path, names: tuple[str, ...] = HOSTILE, hostile: bool = True) -> Path:
-    """Writes the files of a run whose metrics are partly nonsense."""
+    """Write the files of a run whose metrics are partly nonsense."""
     workdir.mkdir(parents=True)
     config = cifar10.get_config()
     io.save(
@@ -69,7 +69,7 @@ def write_run(workdir: Path, names: tuple[str, ...] = HOSTILE, hostile: bool = T
 
 
 def write_finished_run(workdir, seed, top1, change=None, made_by=cifar10):
-    """Writes the files of a finished run: training error 0.8, 0.4, 0.2 at 200 images/s."""
+    """Write the files of a finished run: training error 0.8, 0.4, 0.2 at 200 images/s."""
     config = made_by.get_config()
     config.seed = seed
     for key, value in (change or {}).items():

@@ -55,7 +55,7 @@ NETS = {
 
 
 def random_run(name, mean="centre", channels=3):
-    """A net with weights that let every layer say something; its class names are hostile."""
+    """A net with weights that leave no layer's values at 0; its class names are hostile."""
     config = digits.get_config()
     size, crop = (32, 24) if name == "cifar10_11" else (72, 64)  # its local layers grow with the image
     config.data.channels, config.data.size, config.data.crop = channels, size, crop
@@ -81,16 +81,16 @@ def smooth_image(size, channels, seed):
     return np.asarray(image if channels == 3 else image.convert("L")).reshape(*size[::-1], channels)
 
 
-def encoded(pixels, form, **options):
+def encoded(pixels, file_format, **options):
     file = io.BytesIO()
-    Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(file, form, **options)
+    Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(file, file_format, **options)
     return file.getvalue()
 
 
-def close(found, wanted, tolerance=1e-4):
-    assert found.shape == wanted.shape
-    assert np.isfinite(found).all()
-    assert np.abs(found - wanted).max() <= tolerance * np.abs(wanted).max()
+def close(computed, wanted, tolerance=1e-4):
+    assert computed.shape == wanted.shape
+    assert np.isfinite(computed).all()
+    assert np.abs(computed - wanted).max() <= tolerance * np.abs(wanted).max()
 
 
 # What needs no browser.
@@ -198,7 +198,7 @@ class Page:
         return self.array(f"explorer.net.values[{json.dumps(name)}]")
 
     def quiet(self):
-        """Asserts that nothing was complained of, and nothing asked for but the page."""
+        """Assert that the console is empty and nothing was asked for but the page."""
         assert self.browser.console() == []
         assert [address for address in self.browser.requests() if not address.startswith("file:")] == []
 
@@ -210,7 +210,7 @@ def compare(page, run, count=2):
     images = np.stack([smooth_image((size, size), channels, seed) for seed in range(count)])
     wanted = activations.activations(run, images, layers, 2)
     for number in range(count):
-        page.drop(encoded(images[number], "PNG"), "picture.png")
+        page.drop(encoded(images[number], "PNG"), "image.png")
         assert set(page.run("return Object.keys(explorer.net.values)")) == set(layers)
         for name in layers:
             close(page.values(name).reshape(wanted[name][number].shape), wanted[name][number])
@@ -271,9 +271,9 @@ def test_a_dropped_file_is_read_as_predict_reads_it(browser, tmp_path):
 
     own = encoded(smooth_image((72, 72), 3, 5), "PNG")
     page.drop(own, "own.png")
-    found = page.values("prob")
+    read = page.values("prob")
     for label, probability in predicted(own, 1).items():
-        assert found[label] == pytest.approx(probability, rel=1e-4, abs=1e-7)
+        assert read[label] == pytest.approx(probability, rel=1e-4, abs=1e-7)
     page.click("ten")
     page.wait("return Boolean(explorer.net.ten)")
     ten = page.array("explorer.net.ten")
@@ -285,19 +285,19 @@ def test_a_dropped_file_is_read_as_predict_reads_it(browser, tmp_path):
         lossless = encoded(pixels, "PNG")
         page.drop(lossless, "other.png")
         square = resize_center_crop(lossless, 72, 3, exif_rotation=True)
-        found = page.array("explorer.net.pixels", np.uint8).reshape(square.shape)
+        read = page.array("explorer.net.pixels", np.uint8).reshape(square.shape)
         # Rounding between the passes: 4 % of the pixels of one of these sizes are off, the others are equal.
-        off = np.abs(found.astype(int) - square)
+        off = np.abs(read.astype(int) - square)
         assert off.max() <= 2
         assert (off > 0).mean() <= 0.05
         turned = Image.Exif()
         turned[0x0112] = 6 if seed % 2 else 1
         jpeg = encoded(pixels, "JPEG", quality=88, exif=turned.tobytes())
         page.drop(jpeg, "other.jpg")
-        wanted, found = predicted(jpeg, 1), page.values("prob")
-        assert int(found.argmax()) == next(iter(wanted))
+        wanted, read = predicted(jpeg, 1), page.values("prob")
+        assert int(read.argmax()) == next(iter(wanted))
         for label, probability in wanted.items():
-            assert found[label] == pytest.approx(probability, abs=0.02)
+            assert read[label] == pytest.approx(probability, abs=0.02)
 
     clear = Image.fromarray(
         np.dstack([smooth_image((72, 72), 3, 9), smooth_image((72, 72), 1, 10)[..., 0]]), "RGBA"
@@ -306,8 +306,8 @@ def test_a_dropped_file_is_read_as_predict_reads_it(browser, tmp_path):
     clear.save(file, "PNG")
     page.drop(file.getvalue(), "clear.png")
     square = resize_center_crop(file.getvalue(), 72, 3, exif_rotation=True).astype(int)
-    found = page.array("explorer.net.pixels", np.uint8).reshape(square.shape).astype(int)
-    assert np.abs(found - square).max() <= 2
+    read = page.array("explorer.net.pixels", np.uint8).reshape(square.shape).astype(int)
+    assert np.abs(read - square).max() <= 2
 
     runs_before = page.run("return explorer.net.runs")
     page.run("return explorer.net.openFile(new File(['no'], 'no<b>.txt'))")
@@ -324,7 +324,7 @@ def test_moving_flipping_and_covering(browser, tmp_path):
     write_page(run, tmp_path / "page.html")
     page = Page(browser, tmp_path / "page.html")
     pixels = smooth_image((72, 72), 3, 3)
-    page.drop(encoded(pixels, "PNG"), "picture.png")
+    page.drop(encoded(pixels, "PNG"), "image.png")
     canvas = page.driver.find_element(By.ID, "picture")
 
     def press(*keys):
@@ -376,7 +376,7 @@ def test_the_sum_behind_a_value(name, browser, tmp_path):
     page = Page(browser, tmp_path / "page.html")
     data = run.config.data
     pixels, edge = smooth_image((data.size, data.size), 3, 3), (data.size - data.crop) // 2
-    page.drop(encoded(pixels, "PNG"), "picture.png")
+    page.drop(encoded(pixels, "PNG"), "image.png")
     table = shapes.layer_shapes(run.architecture)
     mean = np.asarray(run.mean)
 
@@ -408,7 +408,7 @@ def test_the_sum_behind_a_value(name, browser, tmp_path):
             sums,
         )
         if len(output) < 3:
-            assert "whole picture" in page.text("words")
+            assert "whole image" in page.text("words")
             continue
         top, bottom, left, right = map(
             int, re.search(r"rows (\d+) to (\d+) and columns (\d+) to (\d+)", page.text("words")).groups()
@@ -428,8 +428,8 @@ def test_the_sum_behind_a_value(name, browser, tmp_path):
     page.quiet()
 
 
-def learnt(net, pixels, target, rate, steps):
-    """The smallest net after some steps, by JAX."""
+def learnt(net, pixels, target, learning_rate, steps):
+    """Train the explorer's smallest net for some steps by JAX and return it."""
     net = jax.tree.map(jnp.asarray, net)
 
     def loss(net):
@@ -437,7 +437,7 @@ def learnt(net, pixels, target, rate, steps):
         return -jax.nn.log_softmax(net["output"] @ units + net["outputBias"])[target]
 
     for _ in range(steps):
-        net = jax.tree.map(lambda w, g: w - rate * g, net, jax.grad(loss)(net))
+        net = jax.tree.map(lambda w, g: w - learning_rate * g, net, jax.grad(loss)(net))
     return net
 
 
@@ -458,8 +458,8 @@ def test_the_learning_step_is_jax_s_gradient(browser, tmp_path):
         wanted = learnt(
             as_arrays(start["net"]), np.asarray(start["pixels"], np.float32), 1, start["rate"], steps
         )
-        found = as_arrays(page.run(state)["net"])
-        for name, value in found.items():
+        stepped = as_arrays(page.run(state)["net"])
+        for name, value in stepped.items():
             close(value, np.asarray(wanted[name]), 1e-5)
             if steps == 1:  # the gradient itself, not the weights around it
                 moved = (value - start["net"][name]) / -start["rate"]
@@ -468,7 +468,7 @@ def test_the_learning_step_is_jax_s_gradient(browser, tmp_path):
     page.run("document.querySelectorAll('#learn-picture button')[0].click()")
     page.click("learn-step")
     pixels = np.asarray([1, *start["pixels"][1:]], np.float32)
-    wanted = learnt(found, pixels, 1, start["rate"], 1)
+    wanted = learnt(stepped, pixels, 1, start["rate"], 1)
     for name, value in as_arrays(page.run(state)["net"]).items():
         close(value, np.asarray(wanted[name]), 1e-5)
     page.click("learn-reset")
@@ -499,7 +499,7 @@ def test_the_small_lessons(browser, tmp_path):
         patch = square[corner[0] : corner[0] + 3, corner[1] : corner[1] + 3]
         total = (patch * kernel).sum()
         assert page.text("kernel-sum").endswith(f"= {total:g}")
-        assert f"Row {corner[0] + 1}, column {corner[1] + 1} of the map is {total:g}" in page.text(
+        assert f"Row {corner[0] + 1}, column {corner[1] + 1} of the feature map is {total:g}" in page.text(
             "kernel-words"
         )
     assert "9 \u2212 3 + 1 = 7" in page.text("kernel-size")

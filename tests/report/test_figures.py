@@ -10,7 +10,7 @@ from tests.report import made_up
 def test_curves_draw_the_lines_of_the_files(tmp_path):
     all_runs = [runs.read(made_up.write_run(tmp_path / name)) for name in "ab"]
     figure = figures.curves(all_runs, ["a", "b"])
-    loss, top1, _, rate = figure.axes
+    loss, top1, _, learning_rate = figure.axes
     expected = [n / 2 for n in range(1, 11)], [2.0 / n for n in range(1, 11)]
     assert [tuple(map(list, line.get_data())) for line in loss.lines[:1]] == [expected]
     assert runs.learning_rate_drops(all_runs[0].metrics) == [(2.5, 0.01, 0.001)]
@@ -19,7 +19,7 @@ def test_curves_draw_the_lines_of_the_files(tmp_path):
     marks = [line.get_xdata()[0] for line in top1.lines if line.get_marker() == "D"]
     assert marks == pytest.approx([1.5 + 0.5 * 0.05 / 0.075] * 2)
     assert [list(line.get_ydata()) for line in top1.lines[1:2]] == [[0.95 / n for n in (1, 2, 3)]]
-    assert rate.get_yscale() == "log"
+    assert learning_rate.get_yscale() == "log"
     assert len({line.get_color() for line in loss.lines}) == 2
 
 
@@ -47,11 +47,11 @@ def test_specialisation_against_pairs_counted():
     number, shares = figures.specialisation(np.stack([first, second]))
 
     def colours(kernels):
-        found = []
+        shares = []
         for one in np.moveaxis(kernels, -1, 0):
             mean = one.mean(axis=2, keepdims=True)
-            found.append(((one - mean) ** 2).sum() / (one**2).sum())
-        return found
+            shares.append(((one - mean) ** 2).sum() / (one**2).sum())
+        return shares
 
     pairs = [a > b for a in colours(first) for b in colours(second)]
     share = sum(pairs) / len(pairs)
@@ -96,7 +96,7 @@ def test_neighbours_and_patches_stand_in_order():
 
 
 def test_the_matrix_is_drawn_in_shares():
-    found = made_up.report_data(tuple("abcdef")).confusions
-    drawn = figures.confusion(found).axes[0].images[0].get_array()
-    expected = [[x / sum(row) for x in row] for row in found.matrix.tolist()]
+    confusions = made_up.report_data(tuple("abcdef")).confusions
+    drawn = figures.confusion(confusions).axes[0].images[0].get_array()
+    expected = [[x / sum(row) for x in row] for row in confusions.matrix.tolist()]
     np.testing.assert_allclose(drawn, expected)

@@ -82,8 +82,8 @@ def test_the_files_are_whole(written):
 
 def test_images_in_the_page_are_the_figures(written):
     text = (written / "report" / "index.html").read_text()
-    found = re.findall(r"data:image/(?:png|webp);base64,([A-Za-z0-9+/=]+)", text)
-    sizes = sorted(Image.open(io.BytesIO(base64.b64decode(data))).size for data in found)
+    encoded = re.findall(r"data:image/(?:png|webp);base64,([A-Za-z0-9+/=]+)", text)
+    sizes = sorted(Image.open(io.BytesIO(base64.b64decode(data))).size for data in encoded)
     assert sizes == sorted(Image.open(path).size for path in (written / "report" / "figures").glob("*.png"))
 
 
@@ -129,10 +129,10 @@ def test_a_page_of_another_net_says_so(tmp_path):
 
 
 def test_rows_of_classes():
-    found = made_up.report_data(tuple("abcdef")).confusions
-    rows = page.class_rows(found)
+    confusions = made_up.report_data(tuple("abcdef")).confusions
+    rows = page.class_rows(confusions)
     right = {name: float(share.rstrip("%")) / 100 for name, share, _, _ in rows}
-    for name, row, label in zip("abcdef", found.matrix.tolist(), range(6), strict=True):
+    for name, row, label in zip("abcdef", confusions.matrix.tolist(), range(6), strict=True):
         assert right[name] == pytest.approx(row[label] / sum(row), abs=6e-4)
         others = [count if column != label else -1 for column, count in enumerate(row)]
         assert (
@@ -168,7 +168,7 @@ def test_wrong_uses(tmp_path):
 
 @pytest.mark.slow
 def test_a_browser_opens_it_alone(written):
-    """No error, no message, no request beside the file itself, nothing wider than the window."""
+    """No error, no message, no request but for the file itself, nothing wider than the window."""
     path = written / "report" / "index.html"
     with chromium() as browser:
         for width in (1440, 360):

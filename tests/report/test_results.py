@@ -94,8 +94,8 @@ def test_the_specialisation_is_that_of_the_run_s_own_net(tmp_path):
     for changed in ({"checkpoint": 4}, {"config.model.lrn": False}, {}):
         data.changed = changed
         path.write_text(json.dumps(page.numbers(run, data)))
-        found = results.row_of(run)["values"].get("specialisation")
-        assert found == (None if changed else pytest.approx(figures.specialisation(data.kernels)[0]))
+        specialisation = results.row_of(run)["values"].get("specialisation")
+        assert specialisation == (None if changed else pytest.approx(figures.specialisation(data.kernels)[0]))
     written = json.loads(path.read_text())
     assert written.pop("changed") == {}  # earlier versions did not write it
     path.write_text(json.dumps(written))

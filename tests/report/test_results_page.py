@@ -87,8 +87,8 @@ def test_what_a_change_did_with_its_interval(tmp_path):
         results.record(workdirs, folder)
     results_page.write(folder, page)
     lines = page.read_text().partition("## What a change did")[2].partition("## How")[0].splitlines()
-    found = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if "top-1 error" in line]
-    changes = [(row[0], row[1]) for row in found]
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if "top-1 error" in line]
+    changes = [(row[0], row[1]) for row in cells]
     width = "`imagenet model.width=0.5`"
     assert sorted(changes) == [
         ('`imagenet model.communicate_at="()" model.width=0.5`', "`model.lrn=False`"),
@@ -96,7 +96,7 @@ def test_what_a_change_did_with_its_interval(tmp_path):
         (width, "`model.communicate_at=()`"),
         (width, "`model.lrn=False`"),
     ]
-    row = found[changes.index((width, "`model.lrn=False`"))]
+    row = cells[changes.index((width, "`model.lrn=False`"))]
     # Welch's interval by hand: mean +- t * error, degrees of freedom after Welch and Satterthwaite.
     parts = [statistics.variance(errors) / 3 for errors in (base, no_lrn)]
     freedom = sum(parts) ** 2 / sum(part**2 / 2 for part in parts)
@@ -112,14 +112,14 @@ def test_what_a_change_did_with_its_interval(tmp_path):
     assert row[3] == "3, 3"
     assert row[5] == "no difference shown"
     assert row[6] == "+1.4 (2012 source, its log), +2 on CIFAR-10 (paper, 3.3)"
-    clear = next(row for row in found if "communicate_at" in row[0])
+    clear = next(row for row in cells if "communicate_at" in row[0])
     assert clear[4].startswith("+5.00")
     assert clear[5] == "more"
 
 
-def test_figure_1_is_of_the_best_rates(tmp_path):
+def test_figure_1_is_of_the_best_learning_rates(tmp_path):
     rows = []
-    for activation, rate, epochs in [
+    for activation, learning_rate, epochs in [
         ("relu", 0.001, 2.0),
         ("relu", 0.002, 1.5),
         ("relu", 0.002, 1.7),
@@ -127,7 +127,7 @@ def test_figure_1_is_of_the_best_rates(tmp_path):
         ("tanh", 0.002, 8.0),
         ("tanh", 0.004, None),
     ]:
-        change = {"model.activation": activation, "schedule.learning_rate": rate}
+        change = {"model.activation": activation, "schedule.learning_rate": learning_rate}
         change["train.epochs"] = 5.0 if activation == "relu" else 20.0  # as long as each needs
         run = write_finished_run(tmp_path / str(len(rows)), len(rows), 0.3, change, cifar10_19)
         row = results.row_of(runs.read(run))
@@ -180,8 +180,8 @@ def test_hostile_rows(tmp_path):
     assert "\u202e" not in text
     widths = {len(re.findall(r"(?<!\\)\|", line)) for line in text.splitlines() if line.startswith("|")}
     assert widths == {8}
-    for damage, words in [("{", "line 2"), ('{"experiment": 1}', "has no config"), ("[]", "line 2")]:
-        (folder / "x.jsonl").write_text(json.dumps(row) + "\n" + damage + "\n")
+    for hostile, words in [("{", "line 2"), ('{"experiment": 1}', "has no config"), ("[]", "line 2")]:
+        (folder / "x.jsonl").write_text(json.dumps(row) + "\n" + hostile + "\n")
         with pytest.raises(RunFailure, match=words):
             results_page.write(folder, tmp_path / "RESULTS.md")
     row["values"]["top1_error"] = float("nan")

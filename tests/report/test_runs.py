@@ -20,7 +20,7 @@ def test_the_lines_that_can_be_read(tmp_path):
     assert runs.curve(further, "train/loss") == runs.curve(further, "train/top1_error") == ([], [])
 
 
-def test_what_lies_beside_the_lines(tmp_path):
+def test_files_next_to_the_metrics(tmp_path):
     workdir = made_up.write_finished_run(tmp_path / "a", 7, 0.25)
     run = runs.read(workdir)
     assert (run.name, run.config.seed, run.metadata["versions"]["jax"]) == ("a", 7, "0.10.2")
@@ -43,8 +43,10 @@ def test_numbers_and_what_is_none():
 
 
 def test_where_the_learning_rate_falls():
-    rates = [0.1, 0.1, 0.01, None, 0.02, 0.001]
-    lines = [{"epoch": float(n), "learning_rate": rate} for n, rate in enumerate(rates)]
+    learning_rates = [0.1, 0.1, 0.01, None, 0.02, 0.001]
+    lines = [
+        {"epoch": float(n), "learning_rate": learning_rate} for n, learning_rate in enumerate(learning_rates)
+    ]
     assert runs.learning_rate_drops(lines) == [(1.0, 0.1, 0.01), (4.0, 0.02, 0.001)]
 
 

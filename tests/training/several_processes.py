@@ -1,4 +1,4 @@
-"""One process of a group: trains and evaluates on some meshes and writes what it found.
+"""One process of a group: trains and evaluates on some meshes and writes the results.
 
 python -m tests.training.several_processes COORDINATOR PROCESSES PROCESS DATA OUTPUT MESH...
 
@@ -31,42 +31,42 @@ def steps(dataset, data, model, dtype):
     architecture = architectures.build(config.model, config.data.crop, config.data.channels)
     mesh = sharding.make_mesh(data, model, 2, 8)
     rules = optimizer.layer_rules(architecture, config.optimizer, config.schedule)
-    form = inputs.Normalization(config.data.mean, config.data.input_std)
-    program = step.Program(architecture, mesh, form, optimizer.momentum(rules, 0.9), config.seed)
+    normalization = inputs.Normalization(config.data.mean, config.data.input_std)
+    program = step.Program(architecture, mesh, normalization, optimizer.momentum(rules, 0.9), config.seed)
     params = network.init_params(architecture, config.seed, mesh)
     state = step.init_state(program, jax.tree.map(lambda x: x.astype(dtype), params))
     statistics = dataset.statistics
-    mean = inputs.mean_array(form, statistics.mean, statistics.rgb_mean, config.data.crop)
+    mean = inputs.mean_array(normalization, statistics.mean, statistics.rgb_mean, config.data.crop)
     mean = sharding.replicate(mean, mesh)
-    rates = {n: {leaf: np.asarray(0.01, dtype) for leaf in ("kernel", "bias")} for n in params}
-    rates = sharding.replicate(rates, mesh)
+    learning_rates = {n: {leaf: np.asarray(0.01, dtype) for leaf in ("kernel", "bias")} for n in params}
+    learning_rates = sharding.replicate(learning_rates, mesh)
     update = step.compiled_train_step(program, state)
     gather = jax.jit(lambda tree: tree, out_shardings=sharding.replicated(mesh))
     rows = sharding.rows_here(mesh, config.data.batch_size)
     count = STEPS[dtype]
-    found = {"losses": []}
+    results = {"losses": []}
     batches = pipeline.training_batches(
         dataset, config.data, config.seed, first_batch=0, last_batch=count, rows=rows
     )
     for number, host in enumerate(batches):
-        state, sums = update(state, sharding.to_device(host, mesh), mean, rates)
-        found["losses"].append(metrics.average([sums]).loss)
+        state, sums = update(state, sharding.to_device(host, mesh), mean, learning_rates)
+        results["losses"].append(metrics.average([sums]).loss)
         for name, leaves in jax.device_get(gather(state.opt_state.trace)).items():
             for leaf, value in leaves.items():
-                found[f"{number:02}/{name}/{leaf}"] = value
-    predict = views.predictor(architecture, mesh, form, mean, config.data.size, 1)
+                results[f"{number:02}/{name}/{leaf}"] = value
+    predict = views.predictor(architecture, mesh, normalization, mean, config.data.size, 1)
     (averages,) = split.evaluate_split(
         dataset, config, mesh, "train[90%:]", [lambda image: predict(state.params, image)], shown=False
     )
-    found["validation"] = [averages.loss, averages.top1_error, averages.count]
-    found["classes"] = np.asarray(averages.by_class)
-    return found
+    results["validation"] = [averages.loss, averages.top1_error, averages.count]
+    results["classes"] = np.asarray(averages.by_class)
+    return results
 
 
 def main(coordinator, processes, process, folder, output, *meshes):
-    place = distributed.resolve_process(coordinator, int(processes), int(process), {}, False)
-    if place is not None:
-        distributed.start(place)
+    spec = distributed.resolve_process(coordinator, int(processes), int(process), {}, False)
+    if spec is not None:
+        distributed.start(spec)
     config = small_digits(folder)
     dataset = records.open_dataset(config.data)
     everything = {}

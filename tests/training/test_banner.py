@@ -77,7 +77,7 @@ def test_what_may_surprise_is_said(digits_config: ConfigDict) -> None:
     initial = SimpleNamespace(layers=("conv1", "conv2"), new=("fc8",))
     lines = banner(prepare_run(digits_config), "runs/x", 1, initial).splitlines()  # type: ignore[arg-type]
     assert lines[5:] == [
-        "from : conv1, conv2; drawn anew: fc8",
+        "from : conv1, conv2; initialised at random: fc8",
         "no validation split: nothing is selected, the last checkpoint is the result",
         "the run ends before the learning rate becomes 0.001 at epoch 50",
         "the data has 10 classes, the net 12",

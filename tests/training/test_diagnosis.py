@@ -1,4 +1,4 @@
-"""Why a run does not learn: the records of a batch, dead layers, and what the user is told."""
+"""Why a run does not learn: the records of a batch, dead layers, and what is reported to the user."""
 
 import math
 from pathlib import Path
@@ -55,7 +55,7 @@ def net(small_run: Path) -> trained.TrainedNet:
 
 
 def killed(net: trained.TrainedNet, layer: str) -> PlacedNet:
-    """The net with a layer whose every value is far below 0."""
+    """Return the net with a layer whose every value is far below 0."""
     params = dict(net.params)
     params[layer] = {
         "kernel": params[layer]["kernel"] * 0,
@@ -75,7 +75,7 @@ def test_a_dead_layer_is_named(net: trained.TrainedNet, layer: str, dead: str) -
     assert diagnosis.dead_relu_layers(killed(net, layer), dataset, net.config) == [dead]
 
 
-def test_what_the_user_is_told_of_a_loss_that_stands_still(net: trained.TrainedNet) -> None:
+def test_what_is_reported_of_a_loss_that_stands_still(net: trained.TrainedNet) -> None:
     dataset, guessing = open_dataset(net.config.data), math.log(10)
     assert diagnosis.flat_loss(net, dataset, net.config, 0.97 * guessing) == []
     (still,) = diagnosis.flat_loss(net, dataset, net.config, 0.99 * guessing)

@@ -1,4 +1,4 @@
-"""The update rule and the schedules against hand calculation and an independent form."""
+"""The update rule and the schedules against hand calculation and an independent implementation."""
 
 import jax
 import jax.numpy as jnp
@@ -17,40 +17,40 @@ from tests.model.helpers import paper
 from tests.reference import updates as plain
 
 
-def one_leaf(weight_decay, rates, gradients, weight=1.0):
+def one_leaf(weight_decay, learning_rates, gradients, weight=1.0):
     """The weight after each update of a net with a single number."""
     rule = LeafRule(1.0, weight_decay)
     tx = optimizer.momentum({"fc": LayerRule(rule, rule)}, 0.9)
     params = {"fc": {"kernel": jnp.asarray(weight)}}
     state = tx.init(params)
-    found = []
-    for rate, gradient in zip(rates, gradients, strict=True):
+    weights = []
+    for learning_rate, gradient in zip(learning_rates, gradients, strict=True):
         update, state = tx.update(
             {"fc": {"kernel": jnp.asarray(gradient)}},
             state,
             params,
-            learning_rates={"fc": {"kernel": rate}},
+            learning_rates={"fc": {"kernel": learning_rate}},
         )
         params = {"fc": {"kernel": params["fc"]["kernel"] + update["fc"]["kernel"]}}
-        found.append(float(params["fc"]["kernel"]))
-    return found
+        weights.append(float(params["fc"]["kernel"]))
+    return weights
 
 
-def test_three_updates_across_a_drop_of_the_rate_by_hand():
+def test_three_updates_across_a_drop_of_the_learning_rate_by_hand():
     # v1 = -0.1 * 2 - 0.5 * 0.1 * 1       = -0.25        w1 = 0.75
     # v2 = 0.9 * -0.25 - 0.01 * 2 - 0.005 * 0.75 = -0.24875   w2 = 0.50125
     # v3 = 0.9 * -0.24875 + 0.01 * 1 - 0.005 * 0.50125 = -0.21638125, w3 = 0.28486875
-    found = one_leaf(0.5, [0.1, 0.01, 0.01], [2.0, 2.0, -1.0])
-    np.testing.assert_allclose(found, [0.75, 0.50125, 0.28486875], rtol=1e-6)
+    weights = one_leaf(0.5, [0.1, 0.01, 0.01], [2.0, 2.0, -1.0])
+    np.testing.assert_allclose(weights, [0.75, 0.50125, 0.28486875], rtol=1e-6)
 
 
 def test_a_drop_leaves_the_gathered_velocity_alone():
     # FACTS of the rule: at a steady gradient of 1, the 20 steps after 0.01 -> 0.001 move 0.912.
-    found = one_leaf(0.0, [0.01] * 400 + [0.001] * 20, [1.0] * 420, 0.0)
-    assert found[399] - found[419] == pytest.approx(0.912, abs=5e-4)
+    weights = one_leaf(0.0, [0.01] * 400 + [0.001] * 20, [1.0] * 420, 0.0)
+    assert weights[399] - weights[419] == pytest.approx(0.912, abs=5e-4)
 
 
-def test_bias_rates_decay_and_frozen_layers_against_an_independent_form():
+def test_bias_learning_rates_decay_and_frozen_layers_against_the_reference():
     draw = np.random.default_rng(0)
     rules = {
         "conv1": LayerRule(LeafRule(1.0, 0.0005), LeafRule(2.0, 0.0), frozen_from=1.0),
@@ -67,7 +67,7 @@ def test_bias_rates_decay_and_frozen_layers_against_an_independent_form():
     schedule.kind, schedule.learning_rate = "constant", 0.1
     for epoch in (0.0, 0.9, 1.0, 2.0):  # conv1 has velocity when it freezes, and would coast on it
         gradients = {layer: {leaf: draw.normal(size=3) for leaf in ("kernel", "bias")} for layer in rules}
-        frozen = {place for place in leaves if place[0] == "conv1" and epoch >= 1}
+        frozen = {leaf for leaf in leaves if leaf[0] == "conv1" and epoch >= 1}
         expected, velocities = plain.update(
             expected,
             velocities,
@@ -82,8 +82,8 @@ def test_bias_rates_decay_and_frozen_layers_against_an_independent_form():
             for a, v in gradients.items()
             if a not in optimizer.frozen_layers(rules, epoch)
         }
-        rates = optimizer.learning_rates(rules, config, PlateauState(), epoch)
-        update, state = tx.update(live, state, {a: ours[a] for a in live}, learning_rates=rates)
+        learning_rates = optimizer.learning_rates(rules, config, PlateauState(), epoch)
+        update, state = tx.update(live, state, {a: ours[a] for a in live}, learning_rates=learning_rates)
         for a, v in update.items():
             ours[a] = {b: ours[a][b] + x for b, x in v.items()}
     for layer, leaf in leaves:
@@ -117,13 +117,13 @@ def test_the_2012_source_trains_by_its_log():
     assert end >= config.train.epochs == 135
     for epoch in (0, 24.9, 25, 50.9, 51, 66.9, 67, 71.9, 72, 78.9, 79, 90.9, 91, 106.9, 107, 123.9, 124, 134):
         expected = plain.source_2012(epoch)
-        rates = optimizer.learning_rates(rules, config, PlateauState(), epoch)
+        learning_rates = optimizer.learning_rates(rules, config, PlateauState(), epoch)
         frozen = optimizer.frozen_layers(rules, epoch)
         assert frozen == ({"conv1"} if expected.conv1_frozen else set())
-        for layer, found in rates.items():
+        for layer, of_layer in learning_rates.items():
             if layer not in frozen:
                 kernel = expected.conv1_kernel if layer == "conv1" else expected.kernel
-                assert found == {"kernel": pytest.approx(kernel, rel=1e-12), "bias": expected.bias}
+                assert of_layer == {"kernel": pytest.approx(kernel, rel=1e-12), "bias": expected.bias}
         assert (not (off <= epoch < on or off_again <= epoch)) == expected.lighting
     assert {rule.kernel.weight_decay for rule in rules.values()} == {0.0005}
     assert {rule.bias.weight_decay for rule in rules.values()} == {0.0}
@@ -133,27 +133,29 @@ def test_steps():
     config = imagenet.get_config()
     schedule = config.schedule
     schedule.kind, schedule.steps = "steps", ((25, 0.001), (51, 0.0001))
-    rates = [optimizer.learning_rate(config, PlateauState(), epoch) for epoch in (0, 24.99, 25, 50.9, 51, 90)]
-    assert rates == [0.01, 0.01, 0.001, 0.001, 0.0001, 0.0001]
+    learning_rates = [
+        optimizer.learning_rate(config, PlateauState(), epoch) for epoch in (0, 24.99, 25, 50.9, 51, 90)
+    ]
+    assert learning_rates == [0.01, 0.01, 0.001, 0.001, 0.0001, 0.0001]
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_plateau_against_an_independent_form(seed):
+def test_plateau_against_the_reference(seed):
     config = imagenet.get_config()
     schedule = config.schedule
     draw = np.random.default_rng(seed)
     errors = list(0.4 + 0.5 * 0.7 ** np.arange(60) + draw.normal(0, 0.003, 60))
     expected, lasted = plain.plateau(errors)
-    memory, rates = PlateauState(), []
+    plateau, learning_rates = PlateauState(), []
     for epoch, error in enumerate(errors):
-        rates.append(optimizer.learning_rate(config, memory, epoch))
-        memory = optimizer.update_plateau(schedule, memory, epoch + 1.0, error)
-        if memory.finished:
+        learning_rates.append(optimizer.learning_rate(config, plateau, epoch))
+        plateau = optimizer.update_plateau(schedule, plateau, epoch + 1.0, error)
+        if plateau.finished:
             break
-    assert memory.finished == (lasted is not None)
-    np.testing.assert_allclose(rates, expected[: len(rates)], rtol=1e-12)
+    assert plateau.finished == (lasted is not None)
+    np.testing.assert_allclose(learning_rates, expected[: len(learning_rates)], rtol=1e-12)
     if lasted is not None:
-        assert len(rates) == lasted
+        assert len(learning_rates) == lasted
 
 
 def test_plateau_by_hand():
@@ -163,12 +165,12 @@ def test_plateau_by_hand():
     for epoch, error in enumerate([0.5, 0.4, 0.3995, 0.3995, 0.39, 0.39, 0.39], start=1):
         memory = optimizer.update_plateau(schedule, memory, float(epoch), error)
         seen.append((memory.num_decays, memory.finished))
-    # 0.3995 is no fall of 0.001; two epochs after 0.4 the rate is divided; two epochs after 0.39 it ends
+    # 0.3995 is no fall of 0.001; two epochs after 0.4 it is divided; two epochs after 0.39 it ends
     assert seen == [(0, False), (0, False), (0, False), (1, False), (1, False), (1, False), (1, True)]
     assert PlateauState.from_json(memory.to_json()) == memory
 
 
-def test_lars_against_an_independent_form():
+def test_lars_against_an_independent_calculation():
     """Each layer's update in numpy: v <- 0.9 v - e c |w| / |g + d w| (g + d w) for a kernel of two towers;
     conv1 and the biases with c alone.
     """
@@ -201,9 +203,9 @@ def test_lars_against_an_independent_form():
     state = tx.init(ours)
     for _ in range(3):
         gradients = drawn()
-        rates = optimizer.learning_rates(rules, config, PlateauState(), 1.0)
+        learning_rates = optimizer.learning_rates(rules, config, PlateauState(), 1.0)
         live = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), gradients)
-        update, state = tx.update(live, state, ours, learning_rates=rates)
+        update, state = tx.update(live, state, ours, learning_rates=learning_rates)
         ours = jax.tree.map(jnp.add, ours, update)
         for name, decay, kernel_rate, bias_rate in (
             ("conv1", 0.004, 12.0, 6.0),
@@ -226,10 +228,12 @@ def test_lars_against_an_independent_form():
 def test_warm_up_batch_scaling_and_the_polynomial_by_hand():
     config = imagenet_large_batch.get_config()
     schema.check(config)
-    rates = [optimizer.learning_rate(config, PlateauState(), epoch) for epoch in (0, 2.5, 5, 50, 100, 101)]
+    learning_rates = [
+        optimizer.learning_rate(config, PlateauState(), epoch) for epoch in (0, 2.5, 5, 50, 100, 101)
+    ]
     # 10 at 8,192; half of it at half of the 5 epochs; (1 - epoch / 100) squared
     expected = [0, 0.5 * 10 * 0.975**2, 10 * 0.95**2, 2.5, 0, 0]
-    np.testing.assert_allclose(rates, expected, rtol=1e-12)
+    np.testing.assert_allclose(learning_rates, expected, rtol=1e-12)
     config.data.batch_size = 32768
     assert optimizer.learning_rate(config, PlateauState(), 50) == pytest.approx(10.0)
     config.schedule.batch_scaling = "square_root"

@@ -1,4 +1,4 @@
-"""Several processes of one machine are one run: the same numbers, wherever towers and pictures lie."""
+"""Several processes of one machine are one run: the same numbers, wherever towers and images lie."""
 
 import json
 import os
@@ -21,7 +21,7 @@ from tests.helpers import STEPS, STOP, epochs, small_digits
 from tests.model.helpers import assert_close
 
 ROOT = Path(__file__).parents[2]
-# processes, simulated devices of each, meshes: pictures across processes, towers across them, both
+# processes, simulated devices of each, meshes: images across processes, towers across them, both
 GROUPS = {"2": (2, 1, ("2x1", "1x2")), "2 of 2": (2, 2, ("2x2",)), "4": (4, 1, ("4x1", "2x2"))}
 
 
@@ -32,7 +32,7 @@ def free_port() -> int:
 
 
 def environment(devices: int) -> dict[str, str]:
-    """Little threading and little optimisation: the processes compile more than they compute."""
+    """Return an environment of little threading and optimisation: the processes mostly compile."""
     flags = f"--xla_force_host_platform_device_count={devices} --xla_cpu_multi_thread_eigen=false"
     flags += " --xla_backend_optimization_level=0"
     return os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
@@ -55,18 +55,18 @@ def run_group(folder, output, processes, devices, meshes):
         for process in range(processes)
     ]
     try:
-        told = [process.communicate(timeout=300)[0] for process in running]
+        outputs = [process.communicate(timeout=300)[0] for process in running]
     finally:
         for process in running:
             process.kill()
-    assert [process.returncode for process in running] == [0] * processes, "\n".join(told)
-    with np.load(output) as found:
-        return dict(found)
+    assert [process.returncode for process in running] == [0] * processes, "\n".join(outputs)
+    with np.load(output) as results:
+        return dict(results)
 
 
 @pytest.fixture(scope="module")
 def alone(digits_folder, tmp_path_factory):
-    output = tmp_path_factory.mktemp("alone") / "found.npz"
+    output = tmp_path_factory.mktemp("alone") / "results.npz"
     return run_group(digits_folder, output, 1, 1, ["1x1"])
 
 
@@ -74,7 +74,7 @@ def alone(digits_folder, tmp_path_factory):
 @pytest.mark.parametrize("group", GROUPS)
 def test_losses_updates_and_evaluation_are_the_single_processs(group, alone, digits_folder, tmp_path):
     processes, devices, meshes = GROUPS[group]
-    found = run_group(digits_folder, tmp_path / "found.npz", processes, devices, meshes)
+    results = run_group(digits_folder, tmp_path / "results.npz", processes, devices, meshes)
     for mesh in meshes:
         for dtype, tolerance, steps in (("float32", 1e-5, 5), ("float64", 1e-9, 20)):
             expected = {
@@ -84,7 +84,7 @@ def test_losses_updates_and_evaluation_are_the_single_processs(group, alone, dig
             assert expected["validation"][2] == 150  # of 44 at a time: the last batch is padded
             assert expected["classes"][:, 0].sum() == 150
             for key, value in expected.items():
-                mine = found[f"{mesh}/{dtype}/{key}"]
+                mine = results[f"{mesh}/{dtype}/{key}"]
                 worst = np.abs(mine - value).max()
                 where = f"{group} processes, {mesh}, {dtype}, {key}"
                 assert worst <= tolerance * np.abs(value).max(), f"{where}: off by {worst:.2g}"
@@ -125,16 +125,16 @@ def launch(processes, *flags):
 
 def finish(launched, code):
     try:
-        told = launched.communicate(timeout=200)[0]
+        output = launched.communicate(timeout=200)[0]
     finally:
         launched.kill()
-    assert launched.returncode == code, told
-    return told
+    assert launched.returncode == code, output
+    return output
 
 
 def losses(workdir):
-    found = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
-    return {line["step"]: line["train/loss"] for line in found if "train/loss" in line}
+    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    return {line["step"]: line["train/loss"] for line in lines if "train/loss" in line}
 
 
 def last_params(workdir):
@@ -142,10 +142,10 @@ def last_params(workdir):
 
 
 def assert_same_end(workdir, whole):
-    found, expected = losses(workdir), losses(whole)
-    assert list(found) == list(expected) == list(range(1, STEPS + 1))
-    # Another picture in a batch changes its loss by percents.
-    np.testing.assert_allclose(list(found.values()), list(expected.values()), rtol=2e-4)
+    ours, expected = losses(workdir), losses(whole)
+    assert list(ours) == list(expected) == list(range(1, STEPS + 1))
+    # Another image in a batch changes its loss by percents.
+    np.testing.assert_allclose(list(ours.values()), list(expected.values()), rtol=2e-4)
     assert_close(last_params(workdir), last_params(whole), 1e-3)
 
 
@@ -167,18 +167,18 @@ def go_on_alone(folder, workdir):
 @pytest.mark.slow
 def test_four_processes_then_two_then_one(whole, digits_folder, tmp_path):
     workdir = tmp_path / "run"
-    told = finish(launch(4, *command(digits_folder, workdir, STOP, "2x2")), 0)
-    assert "mesh: 2 x 2" in told
+    output = finish(launch(4, *command(digits_folder, workdir, STOP, "2x2")), 0)
+    assert "mesh: 2 x 2" in output
     for line in (
         "processes: 4\n  process 0: device 0; tower 0; images 0 to 15 of each batch\n",
         "; tower 1; images 16 to 31 of each batch\n",
     ):
-        assert line in told
-    assert told.count("workdir: ") == told.count("next: ") == 1  # the first process alone speaks
+        assert line in output
+    assert output.count("workdir: ") == output.count("next: ") == 1  # the first process alone speaks
     assert Checkpoints(workdir).steps() == [STOP]
     shutil.copytree(workdir, tmp_path / "copy")
-    told = finish(launch(2, *command(digits_folder, workdir, STOP + 3, "1x2")), 0)
-    assert f"resumes at step {STOP} of {STOP + 3}" in told
+    output = finish(launch(2, *command(digits_folder, workdir, STOP + 3, "1x2")), 0)
+    assert f"resumes at step {STOP} of {STOP + 3}" in output
     for copy in (workdir, tmp_path / "copy"):
         go_on_alone(digits_folder, copy)
         assert_same_end(copy, whole)
@@ -197,7 +197,7 @@ def wait_for_step(workdir, step):
 
 
 def wait_for_a_checkpoint(workdir):
-    """It is written beside the steps that follow it."""
+    """Wait until the first checkpoint is whole; it is written during the steps that follow it."""
     deadline = time.monotonic() + 150
     while not Checkpoints(workdir).steps():
         assert time.monotonic() < deadline, "no checkpoint"
@@ -206,7 +206,7 @@ def wait_for_a_checkpoint(workdir):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("killed", [0, 1])
-def test_the_death_of_one_ends_all_and_a_restart_goes_on(killed, whole, digits_folder, tmp_path):
+def test_the_death_of_one_ends_all_and_a_restart_resumes(killed, whole, digits_folder, tmp_path):
     workdir = tmp_path / "run"
     flags = [*command(digits_folder, workdir, 4000, "1x2"), f"--config.checkpoint.every_epochs={epochs(2)}"]
     port = free_port()
@@ -227,15 +227,15 @@ def test_the_death_of_one_ends_all_and_a_restart_goes_on(killed, whole, digits_f
         wait_for_a_checkpoint(workdir)
         running[killed].kill()
         died = time.monotonic()
-        told = running[1 - killed].communicate(timeout=100)[1]
+        errors = running[1 - killed].communicate(timeout=100)[1]
         seconds = time.monotonic() - died
     finally:
         for process in running:
             process.kill()
-    assert running[1 - killed].returncode == 1, told
+    assert running[1 - killed].returncode == 1, errors
     assert seconds < 60
-    assert "alexnet_jax: " in told
-    assert "another process of this run has died" in told
+    assert "alexnet_jax: " in errors
+    assert "another process of this run has died" in errors
     shutil.rmtree(workdir / "tensorboard")
     for later in Checkpoints(workdir).steps():  # back to where the whole run still is
         if later > STEPS - 2:
@@ -252,15 +252,15 @@ def test_the_launcher_ends_what_is_left_and_stops_all_at_one_step(whole, digits_
     wait_for_a_checkpoint(tmp_path / "run")
     started = workers(launched)
     os.kill(started[1], signal.SIGKILL)
-    told = finish(launched, 1)
-    assert "process 1 was ended by SIGKILL; ending the others" in told
+    output = finish(launched, 1)
+    assert "process 1 was ended by SIGKILL; ending the others" in output
     assert not any(Path(f"/proc/{pid}").exists() for pid in started)
 
     before = max(losses(tmp_path / "run"))
     launched = launch(2, *long)
     wait_for_step(tmp_path / "run", before + 3)
-    os.kill(workers(launched)[1], signal.SIGTERM)  # one alone is told: all stop, at one step
-    told = finish(launched, 143)
+    os.kill(workers(launched)[1], signal.SIGTERM)  # one alone gets it: all stop, at one step
+    output = finish(launched, 143)
     steps = Checkpoints(tmp_path / "run").steps()
-    assert f"stopped at step {steps[-1]};" in told
-    assert "resumes at step" in told
+    assert f"stopped at step {steps[-1]};" in output
+    assert "resumes at step" in output

@@ -1,4 +1,4 @@
-"""Runs that were stopped, damaged or changed, resumed; what a workdir keeps and what it refuses."""
+"""Runs that were stopped, corrupted or changed, resumed; what a workdir keeps and what it refuses."""
 
 import dataclasses
 import hashlib
@@ -61,13 +61,13 @@ def test_a_new_run_keeps_its_config_and_the_statistics_of_its_data(
 ) -> None:
     digits_config.model.classes = 0
     assert keep_or_check(digits_config, tmp_path) is None
-    found = json.loads((tmp_path / "config.json").read_text())
-    assert found["config"]["model"]["classes"] == 10
-    assert found["config"]["data"]["batch_size"] == 32
-    assert found["class_names"] == list("0123456789")
-    assert found["statistics"] == "statistics.npz"
-    assert "core" in found["hardware"]
-    assert found["versions"]["jax"] == jax.__version__
+    saved = json.loads((tmp_path / "config.json").read_text())
+    assert saved["config"]["model"]["classes"] == 10
+    assert saved["config"]["data"]["batch_size"] == 32
+    assert saved["class_names"] == list("0123456789")
+    assert saved["statistics"] == "statistics.npz"
+    assert "core" in saved["hardware"]
+    assert saved["versions"]["jax"] == jax.__version__
     dataset = open_dataset(digits_config.data)
     assert (tmp_path / "statistics.npz").read_bytes() == (dataset.folder / "statistics.npz").read_bytes()
 
@@ -137,7 +137,7 @@ def test_a_run_that_starts_from_another_net_has_its_statistics(
 
 
 class OtherProcess:
-    """A process that is not the first, which found what `answers` hold, one after another."""
+    """A process that is not the first, which gets what `answers` hold, one after another."""
 
     is_primary = False
 
@@ -165,7 +165,7 @@ def test_other_processes_look_for_the_first_one_s_config(
 
 
 def start(config: ConfigDict, workdir: Path, group: Any = None) -> resume.Start:
-    """What a run of this config in this workdir begins with."""
+    """Return what a run of this config in this workdir begins with."""
     setup = prepare_run(config)
     return resume.start(setup, workdir, program(setup), Checkpoints(workdir), None, group or Group())
 
@@ -180,15 +180,15 @@ def program(setup: RunSetup) -> step.Program:
 
 
 def assert_is_saved(state: step.TrainState, workdir: Path, number: int) -> None:
-    """Parameters and velocities are, bit for bit, what Orbax reads."""
-    found = {
+    """Assert that parameters and velocities are, bit for bit, what Orbax reads."""
+    leaves = {
         jax.tree_util.keystr(path, simple=True, separator="/"): np.asarray(leaf)
         for path, leaf in jax.tree_util.tree_leaves_with_path(state)
     }
     expected = read_state(workdir, number)
-    assert found.keys() == expected.keys()
+    assert leaves.keys() == expected.keys()
     for name, leaf in expected.items():
-        np.testing.assert_array_equal(found[name], leaf, err_msg=name)
+        np.testing.assert_array_equal(leaves[name], leaf, err_msg=name)
 
 
 def rewrite_metadata(workdir: Path, number: int, **changes: Any) -> None:
@@ -200,13 +200,13 @@ def rewrite_metadata(workdir: Path, number: int, **changes: Any) -> None:
 def test_a_new_run_starts_with_what_is_drawn(
     digits_config: ConfigDict, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    found = start(digits_config, tmp_path)
-    assert (found.step, found.evaluated_step, int(found.state.step)) == (0, 0, 0)
-    assert found.plateau == PlateauState(0, None, 0.0, False)
+    started = start(digits_config, tmp_path)
+    assert (started.step, started.evaluated_step, int(started.state.step)) == (0, 0, 0)
+    assert started.plateau == PlateauState(0, None, 0.0, False)
     setup = prepare_run(digits_config)
     drawn = network.init_params(setup.architecture, digits_config.seed, setup.mesh)
-    jax.tree.map(np.testing.assert_array_equal, found.state.params, drawn)
-    assert not any(np.any(leaf) for leaf in jax.tree.leaves(found.state.opt_state))
+    jax.tree.map(np.testing.assert_array_equal, started.state.params, drawn)
+    assert not any(np.any(leaf) for leaf in jax.tree.leaves(started.state.opt_state))
     assert capsys.readouterr().err == ""
 
 
@@ -227,12 +227,12 @@ def test_a_run_resumes_with_what_was_saved_on_any_devices(
     rewrite_metadata(workdir, STEPS, schedule=schedule, evaluated_step=9)
     digits_config.mesh.data, digits_config.mesh.model = data, model
     digits_config.train.epochs = epochs(20)
-    found = start(digits_config, workdir)
-    assert (found.step, found.evaluated_step) == (12, 9)
-    assert found.plateau == PlateauState(2, 0.25, 7.5, False)
-    assert_is_saved(found.state, workdir, STEPS)
+    started = start(digits_config, workdir)
+    assert (started.step, started.evaluated_step) == (12, 9)
+    assert started.plateau == PlateauState(2, 0.25, 7.5, False)
+    assert_is_saved(started.state, workdir, STEPS)
     made = program(prepare_run(digits_config))
-    assert jax.tree.map(lambda x: x.sharding, found.state) == step.state_shardings(made, found.state)
+    assert jax.tree.map(lambda x: x.sharding, started.state) == step.state_shardings(made, started.state)
     assert capsys.readouterr().err == f"{workdir} resumes at step 12 of 20\n"
 
 
@@ -254,9 +254,9 @@ def test_the_last_whole_checkpoint_is_used_and_later_ones_are_removed(
     (folder / "16" / "manifest.json").write_text("{}")
     (folder / "17" / "manifest.json").unlink()
     digits_config.train.epochs = epochs(20)
-    found = start(digits_config, workdir)
-    assert found.step == 12
-    assert_is_saved(found.state, workdir, STEPS)
+    started = start(digits_config, workdir)
+    assert started.step == 12
+    assert_is_saved(started.state, workdir, STEPS)
     assert sorted(path.name for path in folder.iterdir()) == ["12", "9"]  # what comes before is not asked
     lines = capsys.readouterr().err.splitlines()
     assert lines[0] == f"{workdir}: removed what an interrupted save left, checkpoints/17"
@@ -284,8 +284,8 @@ def test_other_processes_take_the_first_one_s_word(digits_config: ConfigDict, wo
     shutil.copytree(folder / "12", folder / "14")
     flip_a_bit(largest(folder / "14" / "state"))
     metadata = Checkpoints(workdir).metadata(12)
-    found = start(digits_config, workdir, OtherProcess([12, metadata, [14]], None))
-    assert found.step == 12
+    started = start(digits_config, workdir, OtherProcess([12, metadata, [14]], None))
+    assert started.step == 12
     assert sorted(path.name for path in folder.iterdir()) == ["12", "14"]
 
 
@@ -296,11 +296,11 @@ def test_layers_of_another_net_are_what_a_run_starts_with(
     setup = prepare_run(digits_config)
     checkpoints = Checkpoints(tmp_path)
     initial = resume.keep_or_check_config(setup, tmp_path, checkpoints, Group())
-    found = resume.start(setup, tmp_path, program(setup), checkpoints, initial, Group())
+    started = resume.start(setup, tmp_path, program(setup), checkpoints, initial, Group())
     given = read_state(small_run, STEPS)
-    np.testing.assert_array_equal(found.state.params["conv1"]["kernel"], given["params/conv1/kernel"])
-    assert (np.asarray(found.state.params["fc8"]["kernel"]) != given["params/fc8/kernel"]).any()
-    assert found.step == 0
+    np.testing.assert_array_equal(started.state.params["conv1"]["kernel"], given["params/conv1/kernel"])
+    assert (np.asarray(started.state.params["fc8"]["kernel"]) != given["params/fc8/kernel"]).any()
+    assert started.step == 0
 
 
 # The whole way
@@ -314,10 +314,10 @@ def test_a_stopped_run_resumes_bit_for_bit(small_run: Path, tmp_path: Path, digi
     assert checkpoints.steps() == [STOP]
     config.train.epochs = epochs(STEPS)
     assert loop.train(config, tmp_path) == 0
-    found, whole = read_state(tmp_path, STEPS), read_state(small_run, STEPS)
-    assert found.keys() == whole.keys()
+    resumed, whole = read_state(tmp_path, STEPS), read_state(small_run, STEPS)
+    assert resumed.keys() == whole.keys()
     for name, leaf in whole.items():  # velocities, too
-        np.testing.assert_array_equal(found[name], leaf, err_msg=name)
+        np.testing.assert_array_equal(resumed[name], leaf, err_msg=name)
 
 
 def test_the_next_batch_is_the_one_that_would_have_come(digits_config: ConfigDict) -> None:
@@ -337,12 +337,12 @@ def test_the_next_batch_is_the_one_that_would_have_come(digits_config: ConfigDic
 
     whole, after = batches(0), batches(5)
     assert len(after) == 3
-    for found, expected in zip(after, whole[5:], strict=True):
+    for ours, expected in zip(after, whole[5:], strict=True):
         for name, value in expected.items():
-            np.testing.assert_array_equal(found[name], value)
+            np.testing.assert_array_equal(ours[name], value)
 
 
-def test_a_damaged_checkpoint_is_not_used(
+def test_a_corrupt_checkpoint_is_not_used(
     workdir: Path, digits_folder: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     config = small_digits(digits_folder)

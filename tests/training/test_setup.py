@@ -127,18 +127,18 @@ def test_the_tenth_held_out_is_reported_and_saved(
 
 
 class OtherProcess:
-    """A process that is not the first: it gets what the first one found."""
+    """A process that is not the first: it gets the answer of the first one."""
 
     is_primary = False
 
-    def __init__(self, found: Any):
-        self.found = found
+    def __init__(self, answer: Any):
+        self.answer = answer
 
     def broadcast_from_primary(self, find: Callable[[], Any]) -> Any:
-        return self.found
+        return self.answer
 
 
-def found_by_the_first(run: setup.RunSetup) -> dict[str, Any]:
+def answer_of_the_first(run: setup.RunSetup) -> dict[str, Any]:
     """What the first process shares, as JSON carries it."""
     shared: dict[str, Any] = {}
 
@@ -153,7 +153,7 @@ def found_by_the_first(run: setup.RunSetup) -> dict[str, Any]:
 
 def test_every_process_has_the_same_config_and_data(digits_config: ConfigDict) -> None:
     run = setup.prepare_run(digits_config)
-    first = found_by_the_first(run)
+    first = answer_of_the_first(run)
     assert first["config.data.batch_size"] == 32
     assert first["the data digits"][0] == list("0123456789")
     assert first["the data digits"][1] == {"train": 1500, "test": 297}
@@ -173,7 +173,7 @@ def test_every_process_has_the_same_config_and_data(digits_config: ConfigDict) -
 
 def test_the_mean_image_is_part_of_the_data(digits_config: ConfigDict) -> None:
     run = setup.prepare_run(digits_config)
-    first = found_by_the_first(run)
+    first = answer_of_the_first(run)
     run.dataset.statistics.mean[0, 0, 0] += 1
     with pytest.raises(UsageError, match="the data digits is not the same here"):
         setup.check_same_everywhere(run, OtherProcess(first))  # type: ignore[arg-type]

@@ -16,7 +16,7 @@ from alexnet_jax.model.inputs import Normalization
 from alexnet_jax.model.specs import Activation, Architecture, Dense, Dropout
 from alexnet_jax.training import optimizer, step
 from alexnet_jax.training.optimizer import LayerRule, LeafRule
-from tests.model.helpers import assert_close, batch, paper, program, random_params, rates
+from tests.model.helpers import assert_close, batch, learning_rates, paper, program, random_params
 from tests.reference import updates as plain
 
 # Towers of 3 and 4 units, which meet in the logits alone.
@@ -41,7 +41,9 @@ SEED, FIRST, BATCH = 11, 7, 16
 PARAMS_SEED = 56  # with which every unit takes part
 RULES = {name: LayerRule(LeafRule(1.0, 0.02), LeafRule(1.0, 0.0)) for name in ("fc1", "fc2", "fc3")}
 LEAVES = [(layer, leaf) for layer in RULES for leaf in ("kernel", "bias")]
-RATES = {layer: {"kernel": 0.02 * number, "bias": 0.05 * number} for number, layer in enumerate(RULES, 1)}
+LEARNING_RATES = {
+    layer: {"kernel": 0.02 * number, "bias": 0.05 * number} for number, layer in enumerate(RULES, 1)
+}
 DECAYS = {(layer, leaf): 0.02 if leaf == "kernel" else 0.0 for layer, leaf in LEAVES}
 MEAN = np.arange(48, dtype=np.float32).reshape(4, 4, 3)
 # Some rows are padding, and not as many in each part of the batch; the others count as often as they say.
@@ -50,7 +52,7 @@ Float = NDArray[np.float64]
 
 
 def host_batch(number: int) -> Batch[np.ndarray]:
-    """Numbers that float32 holds exactly."""
+    """Draw a batch of numbers that float32 holds exactly."""
     drawn = batch(NET, BATCH, seed=number)
     lighting = np.round(drawn["lighting"])
     return {**drawn, "lighting": lighting, "scale": np.full(BATCH, 2.0**-8, np.float32), "weight": WEIGHT}  # type: ignore[typeddict-item]
@@ -85,7 +87,7 @@ def by_hand(params: plain.Tree, one: Batch[np.ndarray], number: int) -> tuple[pl
     p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     losses = -np.log(p[rows, one["label"]])
     rank = (p > p[rows, one["label"]][:, None]).sum(axis=1)
-    sums = [(weight * found).sum() for found in (losses, rank >= 1, rank >= 5, np.ones(BATCH))]
+    sums = [(weight * values).sum() for values in (losses, rank >= 1, rank >= 5, np.ones(BATCH))]
 
     d = p.copy()
     d[rows, one["label"]] -= 1
@@ -112,7 +114,12 @@ def test_losses_updates_and_errors_are_those_by_hand(data: int, model: int, part
     """Also where layers freeze that have gathered velocity, at the bottom and at the top, and thaw."""
     mesh = sharding.make_mesh(data, model, 2, BATCH)
     made = step.Program(
-        NET, mesh, Normalization("centre", (1.0,)), optimizer.momentum(RULES, 0.9), SEED, parts=parts
+        NET,
+        mesh,
+        Normalization("centre", (1.0,)),
+        optimizer.momentum(RULES, 0.9),
+        SEED,
+        accumulate_steps=parts,
     )
     with jax.enable_x64(True):
         params = plain.tree(random_params(NET, PARAMS_SEED))
@@ -129,22 +136,22 @@ def test_losses_updates_and_errors_are_those_by_hand(data: int, model: int, part
             one = host_batch(number)
             gradients, sums = by_hand(params, one, number)
             fixed = {leaf for leaf in LEAVES if leaf[0] in frozen}
-            learning_rates = {(layer, leaf): RATES[layer][leaf] for layer, leaf in LEAVES}
+            learning_rates = {(layer, leaf): LEARNING_RATES[layer][leaf] for layer, leaf in LEAVES}
             params, velocities = plain.update(
                 params, velocities, gradients, learning_rates, DECAYS, frozen=fixed
             )
             given = state.params["fc2"]["kernel"]
             on_mesh = sharding.to_device(one, mesh)
-            state, found = updates[frozen](state, on_mesh, sharding.replicate(MEAN, mesh), RATES)
+            state, computed = updates[frozen](state, on_mesh, sharding.replicate(MEAN, mesh), LEARNING_RATES)
             assert given.is_deleted()  # its memory is the new state's
             assert int(state.step) == number + 1
             assert jax.tree.map(lambda x: x.sharding, state) == shardings
             assert_close(state.params, params, 1e-12, f"step {number}: ")
             assert_close(state.opt_state.trace, velocities, 1e-12, f"step {number}: ")
             np.testing.assert_allclose(
-                [found.loss, found.top1_error, found.top5_error, found.count], sums, rtol=1e-12
+                [computed.loss, computed.top1_error, computed.top5_error, computed.count], sums, rtol=1e-12
             )
-            averages = metrics.average([found])
+            averages = metrics.average([computed])
             assert averages.loss == pytest.approx(sums[0] / 12, rel=1e-12)
             assert averages.count == 12
 
@@ -165,7 +172,7 @@ def test_frozen_layers_cost_no_backward_pass(model: int) -> None:
     made = program(architecture, 1, model)
     state: Any = step.init_state(made, random_params(architecture))
     one = sharding.to_device(batch(architecture, 8), made.mesh)
-    arguments = state, one, np.zeros((64, 64, 3), np.float32), rates(architecture, np.float32(0.01))
+    arguments = state, one, np.zeros((64, 64, 3), np.float32), learning_rates(architecture, np.float32(0.01))
 
     def convolutions(*frozen: str) -> int:
         update: Any = step.compiled_train_step(dataclasses.replace(made, frozen=frozenset(frozen)), state)

@@ -27,9 +27,9 @@ def test_a_window_averages_over_images_not_over_steps() -> None:
     window = Window()
     window.add(sums(8.0, 3.0, 4.0))
     window.add(sums(1.0, 0.0, 1.0))
-    found = window.close(2, fail)
-    assert (found.loss, found.top1_error, found.count) == (9 / 5, 3 / 5, 5)
-    assert window.mean_loss == found.loss
+    averages = window.close(2, fail)
+    assert (averages.loss, averages.top1_error, averages.count) == (9 / 5, 3 / 5, 5)
+    assert window.mean_loss == averages.loss
     assert window.note == "loss 1.800, error 60.0%"
     assert window.sums == []
 

@@ -53,7 +53,7 @@ def test_it_is_what_the_files_of_the_other_net_hold(small_run: Path, digits_conf
 
 
 @pytest.mark.parametrize(("data", "model"), [(1, 1), (2, 2)])
-def test_its_layers_stand_in_the_place_of_those_that_were_drawn(
+def test_its_layers_replace_those_that_were_drawn(
     data: int, model: int, small_run: Path, digits_config: ConfigDict
 ) -> None:
     initial, architecture = opened(digits_config, small_run, model__classes=5)
@@ -118,12 +118,12 @@ def test_what_a_run_cannot_start_from(small_run: Path, tmp_path: Path, digits_co
     assert "has no layer that fully_connected has" in refusal(digits_config, small_run)
 
 
-def test_a_damaged_net_is_refused(small_run: Path, tmp_path: Path, digits_config: ConfigDict) -> None:
-    damaged = shutil.copytree(small_run, tmp_path / "damaged")
-    file = next(p for p in (damaged / "checkpoints").rglob("*") if p.is_file() and p.parent.name == "d")
+def test_a_corrupt_net_is_refused(small_run: Path, tmp_path: Path, digits_config: ConfigDict) -> None:
+    corrupt = shutil.copytree(small_run, tmp_path / "corrupt")
+    file = next(p for p in (corrupt / "checkpoints").rglob("*") if p.is_file() and p.parent.name == "d")
     file.write_bytes(file.read_bytes()[:-1])
     words = f"checkpoint 12 of config.train.init_from is damaged: {file} is not as it was written"
-    assert refusal(digits_config, damaged) == words
+    assert refusal(digits_config, corrupt) == words
 
 
 def test_a_mean_of_colours_fits_images_of_any_size(
@@ -152,7 +152,7 @@ def test_a_run_starts_from_the_layers_of_another(
     config.train.epochs = epochs(STOP)
     workdir = tmp_path / "run"
     assert loop.train(config, workdir) == 0
-    assert "conv1, conv2, conv3, conv4, conv5, fc6, fc7; drawn anew: fc8" in capsys.readouterr().err
+    assert "conv5, fc6, fc7; initialised at random: fc8" in capsys.readouterr().err
     given, mine = saved_params(small_run, STEPS), saved_params(workdir, STOP)
     for layer in ("conv1", "fc6"):
         jax.tree.map(np.testing.assert_array_equal, mine[layer], given[layer])
@@ -166,4 +166,4 @@ def test_a_run_starts_from_the_layers_of_another(
     assert loop.train(config, workdir) == 0
     captured = capsys.readouterr().err
     assert f"resumes at step {STOP} of {STEPS}" in captured
-    assert "drawn anew" not in captured
+    assert "initialised at random" not in captured

@@ -1,4 +1,4 @@
-"""Checkpoints: what is kept, what is found wrong, what is restored where; read by Orbax and hashlib alone."""
+"""Checkpoints: what is kept, what is corrupt, what is restored where; read by Orbax and hashlib alone."""
 
 import hashlib
 import json
@@ -25,7 +25,7 @@ def tree(factor=1.0):
 
 
 def saved(workdir, errors, keep=9):
-    """Checkpoints 1, 2, ... with these validation errors; parameters are multiples of the step."""
+    """Save checkpoints 1, 2, ... with these validation errors; parameters are multiples of the step."""
     checkpoints = Checkpoints(workdir, keep)
     for step, error in enumerate(errors, 1):
         checkpoints.save(step, tree(step), {"epoch": step / 2, "validation_top1_error": error})
@@ -44,7 +44,7 @@ def manifest_of(workdir, step):
 
 
 def rewrite(path, change):
-    """Change what a manifest says, in the form in which it is written."""
+    """Change what a manifest says, as it is written."""
     manifest = json.loads(path.read_text())
     change(manifest)
     path.write_text(json.dumps(manifest, indent=1))
@@ -55,9 +55,9 @@ def test_the_values_are_those_of_the_moment_of_saving(tmp_path):
     checkpoints.save(7, state, {"epoch": 1.5})
     jax.tree.map(lambda leaf: leaf.delete(), state)  # the next step overwrites them
     checkpoints.wait()
-    found = read_state(tmp_path, 7)
-    np.testing.assert_array_equal(found["params/conv1/kernel"], 3 * KERNEL)
-    np.testing.assert_array_equal(found["params/conv1/bias"], np.full((2, 3), 3))
+    saved = read_state(tmp_path, 7)
+    np.testing.assert_array_equal(saved["params/conv1/kernel"], 3 * KERNEL)
+    np.testing.assert_array_equal(saved["params/conv1/bias"], np.full((2, 3), 3))
     assert checkpoints.shapes(7) == {"params/conv1/kernel": (2, 4, 6), "params/conv1/bias": (2, 3)}
     checkpoints.save(7, tree(4), {"epoch": 2.0})  # over the one that is there
     checkpoints.close()
@@ -200,8 +200,8 @@ def test_a_manifest_that_was_edited_is_found(tmp_path):
 def test_only_what_is_as_it_was_written_is_restored(tmp_path):
     checkpoints = saved(tmp_path, [0.5])
     wanted = target(sharding.make_mesh(1, 2, 2, 4))
-    found = checkpoints.verified_restore(1, wanted)
-    np.testing.assert_array_equal(found["params"]["conv1"]["kernel"], KERNEL)
+    restored = checkpoints.verified_restore(1, wanted)
+    np.testing.assert_array_equal(restored["params"]["conv1"]["kernel"], KERNEL)
     rewrite(manifest_of(tmp_path, 1), lambda manifest: manifest["progress"].update(epoch=9.0))
     with pytest.raises(RunFailure, match=r"checkpoint 1 is damaged: .* choose another with --checkpoint"):
         checkpoints.verified_restore(1, wanted)
@@ -212,9 +212,9 @@ def test_it_is_restored_on_any_devices(data, model, tmp_path):
     """Each device holds the towers that its position on the model axis names; the bias is not read."""
     checkpoints = saved(tmp_path, [0.5, 0.4])
     mesh = sharding.make_mesh(data, model, 2, 4)
-    found = checkpoints.restore(2, target(mesh))
-    assert jax.tree.structure(found) == jax.tree.structure(target(mesh))
-    kernel = found["params"]["conv1"]["kernel"]
+    restored = checkpoints.restore(2, target(mesh))
+    assert jax.tree.structure(restored) == jax.tree.structure(target(mesh))
+    kernel = restored["params"]["conv1"]["kernel"]
     share = 2 // model
     for shard in kernel.addressable_shards:
         [(_, column)] = np.argwhere(mesh.devices == shard.device)

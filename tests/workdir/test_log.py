@@ -3,10 +3,12 @@
 import json
 import math
 import struct
+import sys
 
 import pytest
 from tensorboardX.proto import event_pb2
 
+from alexnet_jax import extras
 from alexnet_jax.workdir import log
 
 
@@ -18,6 +20,21 @@ def events(workdir):
             (length,) = struct.unpack("<Q", data[:8])
             yield event_pb2.Event.FromString(data[12 : 12 + length])
             data = data[16 + length :]
+
+
+def test_without_tensorboard_there_is_a_line_and_all_the_metrics(tmp_path, monkeypatch, capfd):
+    monkeypatch.setitem(sys.modules, "tensorboardX", None)
+    metrics = log.MetricsLog(tmp_path, 0)
+    metrics.write(4, 1.0, {"train/loss": 2.25})
+    metrics.close()
+    assert json.loads((tmp_path / "metrics.jsonl").read_text()) == {
+        "step": 4,
+        "epoch": 1.0,
+        "train/loss": 2.25,
+    }
+    assert [path.name for path in tmp_path.iterdir()] == ["metrics.jsonl"]
+    errors = capfd.readouterr().err
+    assert errors == f"no events for TensorBoard, which need tensorboardX: {extras.install('tensorboard')}\n"
 
 
 def test_lines_and_events(tmp_path):
@@ -33,12 +50,12 @@ def test_lines_and_events(tmp_path):
         ("learning_rate", 0.01),
     ]
     assert json.loads(second) == {"step": 8, "epoch": 2.0, "val/top1_error": 0.5, "train/loss": math.inf}
-    found = [
+    written = [
         (event.step, value.tag, value.simple_value)
         for event in events(tmp_path)
         for value in event.summary.value
     ]
-    assert found == [
+    assert written == [
         (4, "train/loss", 2.25),
         (4, "learning_rate", pytest.approx(0.01)),
         (8, "val/top1_error", 0.5),
@@ -66,7 +83,7 @@ def test_a_resumed_run_goes_back_to_its_step(tmp_path):
     assert [path.name for path in tmp_path.iterdir() if path.suffix == ".partial"] == []
 
 
-def test_damaged_lines_are_left_out(tmp_path):
+def test_corrupt_lines_are_left_out(tmp_path):
     path = tmp_path / "metrics.jsonl"
     good = ['{"step": 1, "epoch": 0.5, "train/loss": NaN}', '{"step": 2}', '{"step": 3.0, "x": "\u00e4"}']
     bad = ['{"step": 1, "epo', "[1, 2]", '"step"', "7", '{"epoch": 1}', '{"step": "1"}', "[" * 100_000, ""]

@@ -41,15 +41,15 @@ def test_it_is_what_the_files_hold(small_run):
     net = trained.load(small_run, config, "last")
     assert (net.step, net.size, net.workdir) == (12, 72, small_run)
     assert net.class_names == tuple(saved["class_names"]) == tuple("0123456789")
-    found = {
+    restored = {
         f"params/{layer}/{part}": np.asarray(leaf)
         for layer, leaves in net.params.items()
         for part, leaf in leaves.items()
     }
     expected = {name: leaf for name, leaf in read_state(small_run, 12).items() if name.startswith("params/")}
-    assert found.keys() == expected.keys()
+    assert restored.keys() == expected.keys()
     for name, leaf in expected.items():
-        np.testing.assert_array_equal(found[name], leaf)
+        np.testing.assert_array_equal(restored[name], leaf)
 
 
 @pytest.mark.parametrize("kind", ["centre", "crop", "rgb", "none"])
@@ -75,7 +75,7 @@ def test_a_checkpoint_of_two_devices_answers_the_same_on_others(workdir):
 
 # Of the config and of four devices: what the config asks for, or the largest that fits, its towers apart.
 @pytest.mark.parametrize(
-    ("asked", "batch_size", "found"),
+    ("asked", "batch_size", "shape"),
     [
         ((1, 2), 100, (1, 2)),
         ((1, 1), 100, (1, 1)),
@@ -87,16 +87,16 @@ def test_a_checkpoint_of_two_devices_answers_the_same_on_others(workdir):
         ((0, 1), 7, (1, 1)),
     ],
 )
-def test_the_mesh_is_what_the_devices_allow(asked, batch_size, found, small_run):
+def test_the_mesh_is_what_the_devices_allow(asked, batch_size, shape, small_run):
     mesh = dict(zip(("mesh.data", "mesh.model"), asked, strict=True))
     net = trained.load(small_run, changed_config(small_run, mesh | {"evaluate.batch_size": batch_size}))
-    assert (net.mesh.shape["data"], net.mesh.shape["model"]) == found
+    assert (net.mesh.shape["data"], net.mesh.shape["model"]) == shape
     kernel = net.params["fc6"]["kernel"]
-    assert {shard.data.shape[0] for shard in kernel.addressable_shards} == {2 // found[1]}
+    assert {shard.data.shape[0] for shard in kernel.addressable_shards} == {2 // shape[1]}
 
 
 @pytest.mark.parametrize(
-    ("changes", "found"),
+    ("changes", "changed"),
     [
         ({}, {}),
         ({"mesh.data": 2, "mesh.model": 1, "data.dir": "/elsewhere", "data.threads": 1}, {}),
@@ -108,10 +108,10 @@ def test_the_mesh_is_what_the_devices_allow(asked, batch_size, found, small_run)
         ({"seed": 3}, {"config.seed": 3}),
     ],
 )
-def test_what_makes_it_another_net(changes, found, small_run):
+def test_what_makes_it_another_net(changes, changed, small_run):
     """What says only how an answer is computed does not; all else does, with the value that was used."""
     net = trained.load(small_run, changed_config(small_run, changes))
-    expected = {f"config.{key}": value for key, value in changes.items()} if found is None else found
+    expected = {f"config.{key}": value for key, value in changes.items()} if changed is None else changed
     assert net.changed() == expected
 
 
@@ -122,11 +122,11 @@ def test_another_checkpoint_is_another_net(workdir):
     for step, error in ((20, 0.0), (30, best)):
         checkpoints.save(step, {"params": params}, {"validation_top1_error": error})
     checkpoints.close()
-    found = {
+    changed = {
         which: trained.load(workdir, trained.read_config(workdir), which).changed()
         for which in ("best", "last", "12", "20")
     }
-    assert found == {"best": {}, "20": {}, "12": {"checkpoint": 12}, "last": {"checkpoint": 30}}
+    assert changed == {"best": {}, "20": {}, "12": {"checkpoint": 12}, "last": {"checkpoint": 30}}
 
 
 def test_weights_that_end_early(workdir):

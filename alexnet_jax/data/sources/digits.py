@@ -5,13 +5,19 @@ import io
 import numpy as np
 from PIL import Image
 
+from alexnet_jax import extras
 from alexnet_jax.data.sources.entries import Entries, Entry, Source
 
 TEST_IMAGES = 297  # the last of a fixed shuffle
 
 
 def open_digits() -> Source:
-    """Read the digits, as PNG files with grey levels 0 to 255, in splits train (1,500) and test (297)."""
+    """Read the digits, as PNG files with grey levels 0 to 255, in splits train (1,500) and test (297).
+
+    Raises:
+      UsageError: scikit-learn is not installed.
+    """
+    extras.require("digits", "--source=digits")
     from sklearn.datasets import load_digits  # takes seconds, and only the digits need it
 
     digits = load_digits()

@@ -13,11 +13,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from alexnet_jax.data.images import SUFFIXES
+from alexnet_jax.data.images import MAX_IMAGE_BYTES, SUFFIXES
 from alexnet_jax.errors import UsageError
 from alexnet_jax.progress import printable
-
-MAX_IMAGE_BYTES = 256 * 2**20  # of one encoded image
 
 
 class Unreadable(Exception):
@@ -174,6 +172,11 @@ class Source:
     class_names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     stamp: str = ""
+
+    @property
+    def is_stream(self) -> bool:
+        """Return whether it can only be read from beginning to end: a compressed tar."""
+        return self.stream is not None
 
     def images(self) -> Iterator[tuple[Entry, bytes]]:
         """Iterate over all entries and their encoded images; Unreadable for one that is damaged."""

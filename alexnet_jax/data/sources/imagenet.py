@@ -8,8 +8,10 @@ from typing import NamedTuple
 
 import tensorflow_datasets as tfds
 
+from alexnet_jax import extras
+from alexnet_jax.data.images import MAX_IMAGE_BYTES
 from alexnet_jax.data.sources import tar
-from alexnet_jax.data.sources.entries import MAX_IMAGE_BYTES, Entries, Entry, Source, split_path
+from alexnet_jax.data.sources.entries import Entries, Entry, Source, split_path
 from alexnet_jax.errors import UsageError
 from alexnet_jax.progress import Progress, printable
 
@@ -169,7 +171,7 @@ def read_labels(folder: Path, year: str, part: str) -> list[str]:
       part: 'val' or 'test'.
 
     Raises:
-      UsageError: the development kit is missing or damaged.
+      UsageError: the development kit is missing or damaged, or SciPy is not installed.
     """
     if (year, part) == ("2012", "val"):
         return _shipped("validation_labels.txt")
@@ -177,6 +179,7 @@ def read_labels(folder: Path, year: str, part: str) -> list[str]:
     words = _read_kit(folder, year, name).decode("ascii", "replace").split()
     if words and all(SYNSET.fullmatch(word) for word in words):
         return words
+    extras.require("ilsvrc2010", f"meta.mat of ILSVRC-{year}'s development kit")
     from scipy.io import loadmat  # takes a second, and few need it
 
     meta = _read_kit(folder, year, "meta.mat")

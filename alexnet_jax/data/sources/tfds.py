@@ -4,11 +4,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import tensorflow_datasets as tfds
 from tensorflow_datasets.proto import tf_example_pb2
 
+from alexnet_jax.data import tfds_metadata
 from alexnet_jax.data.sources.entries import Entries, Entry, Source
-from alexnet_jax.errors import RunFailure, UsageError
+from alexnet_jax.errors import RunFailure, UsageError, first_line
 from alexnet_jax.progress import Progress
 
 
@@ -45,12 +45,12 @@ def read_record(entry: Entry) -> bytes:
 def _index(folder: Path) -> Source:
     container, entries = str(folder.absolute()), Entries()
     try:
-        info = tfds.builder_from_directory(folder).info
-        names = tuple(info.features["label"].names)
-        encoded = isinstance(info.features["image"], tfds.features.Image)
-        total = sum(split.num_examples for split in info.splits.values())
-        with Progress("index", total, "images") as progress:
-            for split in info.splits:
+        metadata = tfds_metadata.read(folder)
+        if metadata.image_class != "Image":
+            raise UsageError(f"{folder} holds pixels, not encoded images: prepare from what it was made from")
+        names = metadata.class_names
+        with Progress("index", metadata.splits.total_num_examples, "images") as progress:
+            for split in metadata.splits:
                 records = _records(container, split)
                 for index in range(len(records)):
                     feature = _features(records[index])
@@ -63,13 +63,10 @@ def _index(folder: Path) -> Source:
                     progress.update(1)
     except (UsageError, RunFailure):
         raise
-    except Exception as error:  # TFDS raises whatever a damaged or foreign dataset leads it to
-        first = (str(error) or type(error).__name__).splitlines()[0]
+    except Exception as error:  # array_record and protobuf raise whatever a damaged file leads them to
         raise UsageError(
-            f"{folder} cannot be read as a dataset that TFDS prepared as array_record: {first}"
+            f"{folder} cannot be read as a dataset that TFDS prepared as array_record: {first_line(error)}"
         ) from None
-    if not encoded:
-        raise UsageError(f"{folder} holds pixels, not encoded images: prepare from what it was made from")
     return Source("a dataset that TFDS prepared", entries, read_record, class_names=names)
 
 
@@ -79,5 +76,4 @@ def _features(serialized: bytes) -> Any:
 
 @lru_cache(4)
 def _records(folder: str, split: str) -> Any:
-    builder = tfds.builder_from_directory(folder)
-    return builder.as_data_source(split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES)
+    return tfds_metadata.read(Path(folder)).records(split)

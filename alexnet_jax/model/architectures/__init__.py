@@ -6,11 +6,13 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from alexnet_jax.config import schema
 from alexnet_jax.errors import UsageError
 from alexnet_jax.model.architectures import alexnet_2012, caffe, cifar10, mnist, source_2012, torchvision
 from alexnet_jax.model.architectures.common import require
 from alexnet_jax.model.shapes import layer_shapes
 from alexnet_jax.model.specs import Architecture, Table
+from alexnet_jax.progress import printable
 
 TABLES: dict[str, Callable[..., Table]] = {
     table.__name__: table
@@ -36,22 +38,38 @@ TABLES: dict[str, Callable[..., Table]] = {
 }
 
 _DTYPES = ("float32", "bfloat16", "float64")
+# Beyond what anybody has use for, so that a config of somebody else's cannot ask for all memory. ImageNet's
+# largest set has 21,841 classes; eight times the paper's width are four billion parameters.
+MAX_CLASSES, MAX_WIDTH, MAX_HIDDEN, MAX_LAYERS, MAX_POOL = 100_000, 8, 2**16, 32, 32
+MAX_CHANNELS = 1024  # of images that a net of one's own reads
 # What the arguments must be: their type, what more they must fulfil, and both in words.
 _ARGUMENTS: dict[str, tuple[Any, Callable[[Any], bool], str]] = {
-    "crop": (int, lambda v: v > 0, "a whole number above 0"),
-    "channels": (int, lambda v: v > 0, "a whole number above 0"),
-    "classes": (int, lambda v: v == 0 or v >= 2, "a whole number of at least 2, or 0: the data's"),
-    "width": (int | float, lambda v: v > 0, "a number above 0"),
+    "crop": (int, lambda v: 0 < v <= schema.MAX_SIDE, f"a whole number from 1 to {schema.MAX_SIDE}"),
+    "channels": (int, lambda v: 0 < v <= MAX_CHANNELS, f"a whole number from 1 to {MAX_CHANNELS}"),
+    "classes": (
+        int,
+        lambda v: v == 0 or 2 <= v <= MAX_CLASSES,
+        f"a whole number from 2 to {MAX_CLASSES}, or 0: the data's",
+    ),
+    "width": (int | float, lambda v: 0 < v <= MAX_WIDTH, f"a number above 0, at most {MAX_WIDTH}"),
     "towers": (int, lambda v: v in (1, 2), "1 or 2"),
-    "communicate_at": (tuple, lambda v: True, "a tuple of layer names"),
-    "without": (tuple, lambda v: True, "a tuple of layer names"),
-    "hidden": (tuple, lambda v: all(type(x) is int and x > 0 for x in v), "a tuple of whole numbers above 0"),
+    "communicate_at": (tuple, lambda v: _are_names(v), "a tuple of layer names"),
+    "without": (tuple, lambda v: _are_names(v), "a tuple of layer names"),
+    "hidden": (
+        tuple,
+        lambda v: len(v) <= MAX_LAYERS and all(type(x) is int and 0 < x <= MAX_HIDDEN for x in v),
+        f"a tuple of at most {MAX_LAYERS} whole numbers from 1 to {MAX_HIDDEN}",
+    ),
     "activation": (str, lambda v: v in ("relu", "tanh", "sigmoid"), "'relu', 'tanh' or 'sigmoid'"),
     "lrn": (bool, lambda v: True, "True or False"),
-    "pool_size": (int, lambda v: v > 0, "a whole number above 0"),
+    "pool_size": (int, lambda v: 0 < v <= MAX_POOL, f"a whole number from 1 to {MAX_POOL}"),
     "dropout": (int | float, lambda v: 0 <= v < 1, "a number from 0 to below 1"),
     "compute_dtype": (str, lambda v: v in _DTYPES, "'float32', 'bfloat16' or 'float64'"),
 }
+
+
+def _are_names(value: tuple[object, ...]) -> bool:
+    return len(value) <= MAX_LAYERS and all(isinstance(name, str) for name in value)
 
 
 def build(model: ConfigDict, crop: int, channels: int) -> Architecture:
@@ -64,7 +82,8 @@ def build(model: ConfigDict, crop: int, channels: int) -> Architecture:
     """
     arguments = dict(model)
     name = arguments.pop("architecture")
-    require(name in TABLES, f"config.model.architecture={name!r}: there are {', '.join(TABLES)}")
+    known = isinstance(name, str) and name in TABLES
+    require(known, f"config.model.architecture={schema.shown(name)}: there are {', '.join(TABLES)}")
     for key in sorted(arguments_of(name) - {"crop", "channels"} - arguments.keys()):
         raise UsageError(f"config.model.{key} is missing: {name} takes {_listed(name)}")
     return create(name, {"crop": crop, "channels": channels} | arguments, "config.model.")
@@ -81,12 +100,14 @@ def create(name: str, arguments: Mapping[str, Any], prefix: str = "") -> Archite
     Raises:
       UsageError: an unknown name, an unknown or wrong argument, an image too small.
     """
-    require(name in TABLES, f"{prefix}architecture={name!r}: there are {', '.join(TABLES)}")
+    known = isinstance(name, str) and name in TABLES
+    require(known, f"{prefix}architecture={schema.shown(name)}: there are {', '.join(TABLES)}")
+    for key in sorted(arguments.keys() - arguments_of(name)):
+        raise UsageError(f"{prefix}{printable(key)} is not an argument of {name}: {_listed(name)}")
     for key, value in arguments.items():
-        require(key in arguments_of(name), f"{prefix}{key} is not an argument of {name}: {_listed(name)}")
         kind, allowed, words = _ARGUMENTS[key]
         fits = isinstance(value, kind) and (kind is bool or not isinstance(value, bool)) and allowed(value)
-        require(fits, f"{prefix}{key}={value!r}: it must be {words}")
+        require(fits, f"{prefix}{key}={schema.shown(value)}: it must be {words}")
     defaults = {key: each.default for key, each in inspect.signature(TABLES[name]).parameters.items()}
     used = defaults | {"compute_dtype": "float32"} | dict(arguments)
     used["classes"] = used["classes"] or 2

@@ -11,11 +11,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 from markupsafe import Markup
 
 from alexnet_jax import files
+from alexnet_jax.report import template
 
 HERE = Path(__file__).parent
 _IMPORT = re.compile(r'^import \{[^}]*\} from "\./([\w-]+\.js)";\n', re.MULTILINE)
@@ -46,10 +46,7 @@ def write(
         "places": positions,
         "pictures": [{"name": name, "png": base64.b64encode(file).decode()} for name, file in images],
     }
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(HERE), autoescape=True, undefined=jinja2.StrictUndefined
-    )
-    page = environment.get_template("page.html.jinja").render(
+    page = template.load(HERE / "page.html.jinja").render(
         data=data,
         numbers=base64.b64encode(b"".join(blocks)).decode("ascii"),
         style=_inside("style.css", "style"),

@@ -23,8 +23,8 @@ def test_caffenet_pools_before_it_normalises():
 @pytest.mark.parametrize(("name", "bias"), [("caffe", 0.1), ("caffenet", 1.0)])
 def test_the_initial_values(name, bias):
     net = table(name, 227, **FULL)
-    found = {x.name: (x.std, x.bias) for x in net.layers if isinstance(x, Weighted)}
-    assert found == {
+    initial = {x.name: (x.std, x.bias) for x in net.layers if isinstance(x, Weighted)}
+    assert initial == {
         "conv1": (0.01, 0.0),
         "conv2": (0.01, bias),
         "conv3": (0.01, 0.0),

@@ -51,8 +51,8 @@ def test_the_order_of_net_145():
 def test_the_initial_values_of_net_145():
     """layer-params-145.cfg and layers-145.cfg: initW 0.01, 0.03 in conv3 to conv5; initB 1 where stated."""
     net = table("alexnet_2012_source", 224, **FULL)
-    found = {x.name: (x.std, x.bias) for x in net.layers if isinstance(x, Weighted)}
-    assert found == {
+    initial = {x.name: (x.std, x.bias) for x in net.layers if isinstance(x, Weighted)}
+    assert initial == {
         "conv1": (0.01, 0.0),
         "conv2": (0.01, 1.0),
         "conv3": (0.03, 0.0),
