@@ -12,7 +12,7 @@ import jax
 from jax import lax
 
 from alexnet_jax.errors import UsageError, WrongTypeError
-from alexnet_jax.model import layers
+from alexnet_jax.model import layers, pooling
 from alexnet_jax.model.rows import (
     Here,
     Layer,
@@ -193,7 +193,7 @@ class Pool(Layer):
     def __post_init__(self) -> None:
         """Check the row."""
         super().__post_init__()
-        check_one_of(self, "kind", tuple(layers.POOLS))
+        check_one_of(self, "kind", tuple(pooling.POOLS))
         check_at_least_one(self, "size", "stride")
 
     def shapes(self, read: tuple[int, ...], towers: int) -> Shapes:
@@ -204,7 +204,7 @@ class Pool(Layer):
 
     def apply(self, x: jax.Array, weights: Any, here: Here) -> jax.Array:
         """Return one value for each window."""
-        return layers.POOLS[self.kind](x, self.size, self.stride, self.ceil, here.forward_mode)
+        return pooling.POOLS[self.kind](x, self.size, self.stride, self.ceil, here.forward_mode)
 
 
 @dataclass(frozen=True)
@@ -224,7 +224,7 @@ class AdaptivePool(Layer):
 
     def apply(self, x: jax.Array, weights: Any, here: Here) -> jax.Array:
         """Return one value for each window."""
-        return layers.adaptive_average_pool(x, self.side)
+        return pooling.adaptive_average_pool(x, self.side)
 
 
 @dataclass(frozen=True)
