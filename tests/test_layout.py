@@ -37,6 +37,7 @@ ORDER = [
     ["interop"],
     ["report"],
     ["benchmark"],
+    ["library"],
     ["commands"],
     ["main"],
     ["__main__"],

@@ -112,7 +112,7 @@ def load(workdir: Path, config: ConfigDict, which: str = "best") -> TrainedNet:
             f"{workdir} has {len(class_names)} class names, config.model.classes={config.model.classes}"
         )
     architecture = _reached(workdir, config, metadata.get("weights_reach"))
-    mesh = _mesh_at_hand(config, architecture)
+    mesh = mesh_at_hand(config, architecture)
     normalization = inputs.Normalization(config.data.mean, config.data.input_std)
     mean = inputs.mean_array(normalization, statistics.mean, statistics.rgb_mean, architecture.crop)
     checkpoints = Checkpoints(workdir)
@@ -143,7 +143,7 @@ def _reached(workdir: Path, config: ConfigDict, reach: Any) -> Architecture:
     return replace(architecture, layers=architecture.layers[: names.index(reach) + 1])
 
 
-def _mesh_at_hand(config: ConfigDict, architecture: Architecture) -> Mesh:
+def mesh_at_hand(config: ConfigDict, architecture: Architecture) -> Mesh:
     """Return the config's mesh, or the largest that fits where the devices are fewer than it asks for."""
     devices = jax.device_count()
     model = config.mesh.model if config.mesh.model <= devices else 0

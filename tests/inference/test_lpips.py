@@ -112,6 +112,26 @@ def test_gradient_against_finite_differences(small):
         assert np.abs(compiled(b, b)[0]).max() < 1e-12 * np.abs(gradients[0]).max()
 
 
+def test_values_outside_the_range_are_refused_clipped_or_trusted(small):
+    a, b = draw_pair(2)
+    out = a.copy()
+    out[0, 0, 0, 0] = 1.5
+    with pytest.raises(UsageError, match="from -1 to 1"):
+        lpips.distance(small, out, b)
+    compiled = jax.jit(lpips.distance, static_argnames="outside")
+    assert np.isnan(compiled(small, out, b)).tolist() == [True, False]
+    clipped = compiled(small, out, b, outside="clip")
+    np.testing.assert_array_equal(clipped, compiled(small, np.clip(out, -1, 1), b))
+    assert_close(compiled(small, out, b, outside="trust"), by_hand(small, out, b), 1e-5)
+    gradient = jax.grad(lambda x: lpips.distance(small, x, b, outside="clip").sum())(jnp.asarray(out))
+    assert np.isfinite(gradient).all()
+    assert (gradient[0, 0, 0, 0], bool((gradient != 0).any())) == (0, True)
+    with pytest.raises(ValueError, match="outside='ignore': there are 'check', 'clip' and 'trust'"):
+        lpips.distance(small, a, b, outside="ignore")
+    with pytest.raises(TypeError, match="LPIPS takes floats"):
+        lpips.distance(small, [1.0], b)
+
+
 def test_curvature_where_an_image_meets_itself(small):
     """The slope is 0 there; twice the distance a small step away is the second derivative."""
     a = draw_pair(1, 71, 63)[0].astype(np.float64) * 0.9
