@@ -13,10 +13,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from alexnet_jax.library import AlexNet, Net, create, load
+    from alexnet_jax.library import AlexNet, Net, batches, create, load
 
 __version__ = "1.0.0"
-__all__ = ["AlexNet", "Net", "__version__", "create", "load"]
+__all__ = ["AlexNet", "Net", "__version__", "batches", "create", "load"]
 
 
 def __getattr__(name: str) -> Any:

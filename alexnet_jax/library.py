@@ -21,6 +21,7 @@ from PIL import Image
 from alexnet_jax import runtime
 from alexnet_jax.config import find, resolve
 from alexnet_jax.data import images as pixels
+from alexnet_jax.data import pipeline, records
 from alexnet_jax.data.augment import center_offset
 from alexnet_jax.errors import UsageError, WrongTypeError
 from alexnet_jax.evaluation import activations
@@ -31,7 +32,7 @@ from alexnet_jax.model.shapes import layer_shapes
 from alexnet_jax.model.specs import Architecture, Table
 from alexnet_jax.workdir import trained
 
-__all__ = ["AlexNet", "Net", "create", "load"]
+__all__ = ["AlexNet", "Net", "batches", "create", "load"]
 
 # A path, uint8 (H, W), (H, W, 1) or (H, W, 3), or an image of Pillow.
 AnyImage = str | Path | np.ndarray | Image.Image
@@ -116,6 +117,40 @@ def load(source: str | Path, checkpoint: str = "best") -> "Net":
         convert.to_workdir(path, workdir, recipes)
         net = _as_net(trained.load(workdir, trained.read_config(workdir)))
     return replace(net, workdir=path)
+
+
+def batches(
+    config: str | Path, *, data_dir: str | Path = "", batch_size: int = 0, epochs: float = 1.0, seed: int = 0
+) -> Iterator[tuple[jax.Array, jax.Array]]:
+    """Yield the training batches of a prepared dataset, for a training loop of one's own.
+
+    They are what `train` sees: shuffled by epochs, cropped, flipped, with lighting, minus the mean, as the
+    config says; the same for the same seed.
+
+    Args:
+      config: the name of a config that comes along, such as 'digits', or a config file, which is run.
+      data_dir: where the dataset lies; empty: where the config says.
+      batch_size: images a batch; 0: the config's.
+      epochs: how often each image comes, a fraction allowed.
+      seed: of the order and of the augmentation.
+
+    Yields:
+      float32 (B, crop, crop, C) and labels int32 (B,).
+
+    Raises:
+      UsageError: no such config, or a dataset that is not prepared. RunFailure: a damaged record.
+    """
+    data = find.load_file(config).data
+    data.dir, data.batch_size = str(data_dir) or data.dir, batch_size or data.batch_size
+    dataset = records.open_dataset(data)
+    count = round(epochs * len(dataset.records(data.train_split)) / data.batch_size)
+    normalization = inputs.Normalization(data.mean, tuple(data.input_std))
+    statistics = dataset.statistics
+    mean = inputs.mean_array(normalization, statistics.mean, statistics.rgb_mean, data.crop)
+    normalise = jax.jit(lambda batch: inputs.normalise(batch, jnp.asarray(mean), normalization))
+    rows = (0, data.batch_size)
+    for batch in pipeline.training_batches(dataset, data, seed, first_batch=0, last_batch=count, rows=rows):
+        yield normalise(batch), jnp.asarray(batch["label"])
 
 
 class Net(trained.TrainedNet):

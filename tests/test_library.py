@@ -149,7 +149,9 @@ def test_two_towers_on_a_mesh(shape, made_by):
     rows = (ROWS[0], ROWS[1], Dense("fc2", 6, 0.3, 0.1, "own"), ROWS[3], ROWS[4])
     plain = alexnet_jax.create(Table(rows, 2), crop=8)
     mesh = (
-        sharding.make_mesh(*shape, 2, 4) if made_by == "sharding" else jax.make_mesh(shape, ("data", "model"))
+        sharding.make_mesh(shape[0], shape[1], 2, 4)
+        if made_by == "sharding"
+        else jax.make_mesh(shape, ("data", "model"))
     )
     spread = alexnet_jax.create(Table(rows, 2), crop=8, mesh=mesh)
     variables = plain.init(jax.random.key(0))
