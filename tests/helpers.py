@@ -30,6 +30,14 @@ def small_digits(folder: str) -> ConfigDict:
     return config
 
 
+def forget_provenance(workdir: Path) -> None:
+    """Make a run's checkpoints those of an earlier version, which do not record what they were made with."""
+    for path in (workdir / "checkpoints").glob("*/manifest.json"):
+        manifest = json.loads(path.read_text())
+        kept = {key: value for key, value in manifest.items() if not key.startswith("provenance")}
+        path.write_text(json.dumps(kept, indent=1))
+
+
 def saved_params(workdir: Path, step: int) -> Any:
     """Return the parameters of a checkpoint, on the host."""
     from alexnet_jax.workdir import trained

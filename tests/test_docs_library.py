@@ -58,6 +58,10 @@ def test_the_blocks_run_in_their_order(place: Path) -> None:
 def test_the_example_of_a_layer_of_ones_own() -> None:
     done = subprocess.run(
         [sys.executable, "docs/examples/own_layer.py"],
-        cwd=ROOT, env={"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}, capture_output=True, text=True, check=True,
-    )  # fmt: skip
+        cwd=ROOT,
+        env={"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert "'fc3': (2, 1352, 10)" in done.stdout

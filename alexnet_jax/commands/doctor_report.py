@@ -19,7 +19,7 @@ from alexnet_jax.errors import RunFailure, UsageError
 from alexnet_jax.model.shapes import layer_shapes
 from alexnet_jax.model.specs import Architecture
 from alexnet_jax.training import setup, warm_start
-from alexnet_jax.workdir import layout
+from alexnet_jax.workdir import layout, provenance
 from alexnet_jax.workdir.checkpoints import Checkpoints
 from alexnet_jax.workdir.lock import is_locked
 from alexnet_jax.workdir.log import lines_until
@@ -179,6 +179,10 @@ def _state(workdir: Path, lines: list[str], problems: list[str]) -> None:
     else:
         lines.append(f"{workdir}: nothing is logged yet")
     checkpoints = Checkpoints(workdir)
+    try:
+        provenance.check_workdir(workdir)
+    except UsageError as difference:
+        problems.append(str(difference))
     steps, whole = checkpoints.steps(), 0
     for step in steps:
         corruption = checkpoints.find_corruption(step)

@@ -22,6 +22,7 @@ def run(request: Request) -> int:
     from alexnet_jax.inference import explorer_data
     from alexnet_jax.report import explorer
 
+    layout.check_files(request.workdir, written=True)
     net = explorer_data.explorer_data(start_up.load_net(request))
     path = request.workdir / layout.REPORT / layout.EXPLORER_PAGE
     print(explorer.write(path, net.net, net.arrays, net.images))

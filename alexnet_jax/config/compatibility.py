@@ -51,15 +51,21 @@ def changed_keys(saved: ConfigDict, given: ConfigDict) -> dict[str, tuple[Any, A
     }
 
 
+def deciding_changes(saved: ConfigDict, given: ConfigDict) -> dict[str, tuple[Any, Any]]:
+    """Return `changed_keys` without those that may differ when a run is resumed."""
+    # The polynomial schedule falls with the share of the epochs that is behind a run.
+    free = set(MAY_CHANGE) - ({"train.epochs"} if given.schedule.kind == "polynomial" else set())
+    return {key: values for key, values in changed_keys(saved, given).items() if key not in free}
+
+
 def check_same_run(saved: ConfigDict, given: ConfigDict, workdir: str) -> None:
     """Check that the run of the config `saved` may be resumed with the config `given`.
 
     Raises:
       UsageError: naming the first key that may not differ.
     """
-    for key, (old, new) in changed_keys(saved, given).items():
-        if key not in MAY_CHANGE or (key == "train.epochs" and given.schedule.kind == "polynomial"):
-            raise UsageError(
-                f"{workdir} holds a run with config.{key}={old!r}, not {new!r}: "
-                "use the old value, or another --workdir"
-            )
+    for key, (old, new) in deciding_changes(saved, given).items():
+        raise UsageError(
+            f"{workdir} holds a run with config.{key}={old!r}, not {new!r}: "
+            "use the old value, or another --workdir"
+        )

@@ -37,6 +37,15 @@ def _restored(value: Any) -> Any:
     return tuple(map(_restored, value)) if isinstance(value, list) else value
 
 
+def from_saved(tree: Mapping[str, Any]) -> ConfigDict:
+    """Return the config that `to_json` gave in this version or an earlier one.
+
+    The first versions had fewer keys, and relative paths, taken from the current folder.
+    """
+    added = {section: keys | tree[section] for section, keys in _ADDED.items() if section in tree}
+    return resolve.absolute_paths(from_json({**tree, **added}))
+
+
 def save(path: Path, config: ConfigDict, **metadata: Any) -> None:
     """Write a resolved config and its metadata (class names and so on) as JSON, whole or not at all."""
     tree = {"config": to_json(config), **metadata}
@@ -46,8 +55,6 @@ def save(path: Path, config: ConfigDict, **metadata: Any) -> None:
 def load(path: Path) -> tuple[ConfigDict, dict[str, Any]]:
     """Read what `save` wrote: the config, and its metadata.
 
-    Relative paths, which the first versions saved, are taken from the current folder, as those did.
-
     Raises:
       UsageError: the file is missing, is not JSON or holds no config.
     """
@@ -55,11 +62,7 @@ def load(path: Path) -> tuple[ConfigDict, dict[str, Any]]:
         tree = json.loads(read_bounded(path, MAX_BYTES).decode())
         if not isinstance(tree, dict) or not isinstance(tree.get("config"), dict):
             raise ValueError("it holds no table of keys")
-        config = tree.pop("config")
-        for section, added in _ADDED.items():
-            if section in config:
-                config[section] = added | config[section]
-        return resolve.absolute_paths(from_json(config)), tree
+        return from_saved(tree.pop("config")), tree
     except FileNotFoundError:
         raise UsageError(f"{path} does not exist: {path.parent} is not the workdir of a run") from None
     except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:

@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 from tensorflow_datasets.proto import tf_example_pb2
 
 from alexnet_jax import files, program
+from alexnet_jax.config.schema import shown
 from alexnet_jax.data import images, shards, tfds_layout, tfds_metadata
 from alexnet_jax.data.statistics import Statistics
 from alexnet_jax.data.tfds_metadata import TfdsMetadata
@@ -153,7 +154,7 @@ def open_dataset(data: ConfigDict) -> Dataset:
         found = getattr(record_format, key)
         if found != data[key] and not (key == "quality" and data.format == "raw"):
             raise UsageError(
-                f"{folder} was prepared with {key}={found!r} and config.data.{key} is {data[key]!r}: "
+                f"{folder} was prepared with {key}={shown(found)} and config.data.{key} is {data[key]!r}: "
                 "change the key, or prepare under another config.data.name"
             )
     metadata = tfds_metadata.read(folder)

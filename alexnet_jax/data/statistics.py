@@ -53,6 +53,9 @@ class Statistics:
                 if size > MAX_UNPACKED_BYTES:
                     raise ValueError(f"it unpacks to {size:,} bytes")
                 values = {field.name: arrays[field.name] for field in fields(cls)}
+            if not all(values[name].dtype.kind in "fiu" for name in values):
+                raise ValueError("it holds something else than numbers")
+            values["count"] = values["count"].reshape(())
         except FileNotFoundError:
             raise UsageError(f"the statistics {path} are missing") from None
         except Exception as error:  # damage leads zipfile, zlib and numpy's parser anywhere

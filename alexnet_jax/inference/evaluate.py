@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from alexnet_jax import files
-from alexnet_jax.data.records import open_dataset
+from alexnet_jax.data.records import Dataset, open_dataset
 from alexnet_jax.data.splits import check_classes
+from alexnet_jax.errors import UsageError
 from alexnet_jax.evaluation import metrics
 from alexnet_jax.evaluation.split import evaluate_split
 from alexnet_jax.progress import printable
 from alexnet_jax.workdir import layout
+from alexnet_jax.workdir.provenance import sealed
 from alexnet_jax.workdir.trained import TrainedNet, read_config
 
 MAX_CLASSES_SHOWN = 10
@@ -33,12 +35,14 @@ def evaluate(nets: Sequence[TrainedNet], split: str, views: int) -> dict[str, An
       What was written: `dataset`, `split`, `views`, `examples`, `loss`, `top1_error`, `top5_error`
       (fractions), `mean_class_error` (the mean of the classes' own top-1 errors), `classes` {name:
       {`examples`, `top1_error`}} of those that have images, `checkpoints`, `changed` {what was changed for
-      this answer: the value used}, `seconds`; of several nets also `members`, their own losses and errors.
+      this answer: the value used}, `seconds`; of several nets also `members`, their own losses and errors;
+      and `sha256`, of all before it, by which the report sees that nobody changed the file.
     """
     first = nets[0]
     dataset = open_dataset(first.config.data)
     for net in nets:
         check_classes(len(dataset.class_names), net.config.model.classes, str(dataset.folder))
+        _check_order(net, dataset)
     split = split or first.config.data.test_split
     started = time.monotonic()
     averages = evaluate_split(
@@ -63,8 +67,20 @@ def evaluate(nets: Sequence[TrainedNet], split: str, views: int) -> dict[str, An
             {"checkpoint": checkpoint, **_errors(member)}
             for checkpoint, member in zip(checkpoints, averages, strict=False)
         ]
+    answer = sealed(answer)
     files.write_text(first.workdir / _file_name(answer), json.dumps(answer, indent=1) + "\n")
     return answer
+
+
+def _check_order(net: TrainedNet, dataset: Dataset) -> None:
+    """Raise UsageError where a dataset has the names of a net's classes under other labels."""
+    names = dataset.class_names
+    if names != net.class_names and sorted(names) == sorted(net.class_names):
+        label = next(label for label, name in enumerate(names) if name != net.class_names[label])
+        raise UsageError(
+            f"{dataset.folder} has {printable(names[label])} as class {label}, and the net in {net.workdir} "
+            f"{printable(net.class_names[label])}: prepare the data again with the classes in the net's order"
+        )
 
 
 def _changed(net: TrainedNet, split: str, views: int) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from alexnet_jax.model import network
 from alexnet_jax.model.shapes import layer_shapes
 from alexnet_jax.model.specs import Architecture
 from alexnet_jax.progress import printable
-from alexnet_jax.workdir import layout
+from alexnet_jax.workdir import layout, provenance
 from alexnet_jax.workdir.trained import TrainedNet
 
 # Of an image that is compared: the activations of two take some 100 bytes a pixel.
@@ -127,9 +127,9 @@ def load(net: TrainedNet) -> LpipsNet:
     """Return the trunk of a trained net, and the heads in its workdir.
 
     Raises:
-      UsageError: no heads, or a net whose conv1 to conv5 they do not fit.
+      UsageError: no heads, others than came with the net, or a net whose conv1 to conv5 they do not fit.
     """
-    heads = load_heads(net.workdir)
+    heads = heads_of(net)
     names = [layer.name for layer in net.architecture.layers]
     rows = net.architecture.layers[: names.index(LAYERS[-1]) + 1] if LAYERS[-1] in names else ()
     trunk = dataclasses.replace(net.architecture, layers=rows)
@@ -145,11 +145,29 @@ def load(net: TrainedNet) -> LpipsNet:
     return LpipsNet(jax.device_get(params), heads, trunk)
 
 
-def save_heads(workdir: Path, heads: Mapping[str, np.ndarray]) -> None:
-    """Write `lin0` to `lin4`, each of as many numbers as it weighs channels, whatever their shape."""
+def save_heads(workdir: Path, heads: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Write `lin0` to `lin4`, each of as many numbers as it weighs channels, whatever their shape.
+
+    Returns:
+      What was written, {name: float32 (channels,)}.
+    """
+    names = [f"lin{number}" for number in range(len(LAYERS))]
+    flat = {name: np.asarray(heads[name], np.float32).reshape(-1) for name in names}
     with atomic_write(workdir / layout.LPIPS_HEADS) as file:
-        names = [f"lin{number}" for number in range(len(LAYERS))]
-        np.savez(file, **{name: np.asarray(heads[name], np.float32).reshape(-1) for name in names})  # type: ignore[arg-type]
+        np.savez(file, **flat)  # type: ignore[arg-type]
+    return flat
+
+
+def heads_of(net: TrainedNet) -> tuple[np.ndarray, ...]:
+    """Return the heads in the workdir of a net, those with which it was converted.
+
+    Raises:
+      UsageError: they are missing, damaged, or others.
+    """
+    heads = load_heads(net.workdir)
+    named = {f"lin{number}": head for number, head in enumerate(heads)}
+    provenance.check_lpips_heads(named, net.workdir, net.step)
+    return heads
 
 
 def load_heads(workdir: Path) -> tuple[np.ndarray, ...]:

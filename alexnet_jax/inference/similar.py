@@ -8,7 +8,7 @@ the values themselves, which are kept in half precision, 8 KB an image for fc7 a
 
 The index lies in the workdir, `similar/<digest of the folder's path>/`: `index.json` names the files, with
 size and time of change, and `vectors-<n>.npy` and `probabilities-<n>.npy` have a row for each. It is written
-last: what it does not name is not part of it.
+last and has a checksum of its own: what it does not name is not part of it.
 """
 
 import contextlib
@@ -37,6 +37,7 @@ from alexnet_jax.inference import features, predict
 from alexnet_jax.model.specs import Architecture
 from alexnet_jax.progress import Progress, printable
 from alexnet_jax.workdir import layout
+from alexnet_jax.workdir.provenance import sealed, unsealed
 from alexnet_jax.workdir.trained import TrainedNet
 
 CHUNK = 1 << 25  # numbers of the index that are compared at once
@@ -154,11 +155,13 @@ def index(net: TrainedNet, folder: Path) -> tuple[Index, list[dict[str, str]]]:
             f"{printable(str(folder))} was indexed with other weights: it is indexed again", file=sys.stderr
         )
         old = {}
-    stamps = {name: _stamp(path) for name, path in paths.items()}
+    states = {name: path.stat() for name, path in paths.items()}
+    stamps = {name: [state.st_size, state.st_mtime_ns] for name, state in states.items()}
     known = old.get("files", ())
     kept = {name: row for row, (name, stamp) in enumerate(known) if stamps.get(name) == stamp}
     left_out: list[dict[str, str]] = []
     if not len(kept) == len(paths) == len(known):
+        layout.check_files(net.workdir, written=True)
         index_folder.mkdir(parents=True, exist_ok=True)
         left_out = _update(net, folder, index_folder, layer, key, old, kept, stamps)
     now = _read(index_folder)
@@ -218,7 +221,7 @@ def _update(
         if changed:
             named = [(name, stamps[name]) for name in indexed]
             written = {"key": key, "layer": layer, "number": number, "files": named}
-            files.write_text(index_folder / layout.SIMILAR_INDEX, json.dumps(written) + "\n")
+            files.write_text(index_folder / layout.SIMILAR_INDEX, json.dumps(sealed(written)) + "\n")
         for path in index_folder.glob("*-*.npy"):
             if path.stem.endswith(f"-{number}") != changed:
                 path.unlink()
@@ -248,7 +251,7 @@ def _append(
 def _read(index_folder: Path) -> dict[str, Any]:
     """Return what `index.json` says, and the arrays that it names; {} when there is none or it is damaged."""
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        tree: dict[str, Any] = json.loads((index_folder / layout.SIMILAR_INDEX).read_text())
+        tree = unsealed(json.loads((index_folder / layout.SIMILAR_INDEX).read_text()))
         tree["files"] = [(str(name), [int(x) for x in stamp]) for name, stamp in tree["files"]]
         for what in DTYPES:
             path = index_folder / f"{what}-{tree['number']}.npy"
@@ -256,11 +259,6 @@ def _read(index_folder: Path) -> dict[str, Any]:
         if tree["key"] and len(tree["vectors"]) == len(tree["files"]) > 0:
             return tree
     return {}
-
-
-def _stamp(path: Path) -> list[int]:
-    state = path.stat()
-    return [state.st_size, state.st_mtime_ns]
 
 
 def weights_key(net: TrainedNet) -> str:
@@ -298,7 +296,9 @@ def similar(
         values = np.asarray(table.probabilities[:, column])
         order = np.argsort(-values, kind="stable")[:count]
         answer |= {"label": net.class_names[column]}
-        results = [{"file": table.files[row], "probability": float(values[row])} for row in order]
+        results = [
+            {"file": str(folder / table.files[row]), "probability": float(values[row])} for row in order
+        ]
     else:
         data = net.config.data
         try:
@@ -312,12 +312,10 @@ def similar(
         distances, rows = nearest(table.vectors, query.reshape(1, -1).astype(np.float16), count + 1, distance)
         answer |= {"query": str(image), "layer": table.layer, "distance": distance}
         results = [
-            {"file": table.files[row], "distance": float(far)}
+            {"file": str(folder / table.files[row]), "distance": float(far)}
             for far, row in zip(distances[0], rows[0], strict=True)
             if (folder / table.files[row]).resolve() != image.resolve()
         ][:count]
-    for result in results:
-        result["file"] = str(folder / result["file"])
     return answer | {"indexed": len(table.files), "results": results, "left_out": left_out}
 
 

@@ -12,9 +12,8 @@ import tensorflow_datasets as tfds
 from ml_collections import ConfigDict
 
 from alexnet_jax.config import io as config_io
-from alexnet_jax.data.statistics import Statistics
 from alexnet_jax.errors import RunFailure, UsageError
-from alexnet_jax.files import atomic_directory, check_parent
+from alexnet_jax.files import atomic_directory, check_parent, read_bounded
 from alexnet_jax.inference import lpips
 from alexnet_jax.interop import formats
 from alexnet_jax.interop.identify import IdentifiedNet, identify_weights, with_mean
@@ -25,8 +24,10 @@ from alexnet_jax.progress import printable
 from alexnet_jax.training.optimizer import PlateauState
 from alexnet_jax.workdir import layout, trained
 from alexnet_jax.workdir.checkpoints import Checkpoints
+from alexnet_jax.workdir.provenance import RunInputs
 
 LAYOUTS = {".safetensors": "torch", ".npz": "plain"}  # the layout that is written, by suffix
+MAX_NAMES_BYTES = 4 * 2**20  # of a file of class names; ImageNet's 21,841 need a quarter
 
 
 def to_workdir(
@@ -112,10 +113,10 @@ def to_file(workdir: Path, output: Path, which: str) -> list[str]:
     check_parent(output)
     net = trained.load(workdir, trained.read_config(workdir), which)
     arrays = to_arrays(net.architecture, jax.device_get(net.params), LAYOUTS[output.suffix])
-    statistics = asdict(Statistics.load(workdir / layout.STATISTICS))
+    statistics = asdict(net.statistics)
     mean = statistics.pop("mean")
     if LAYOUTS[output.suffix] == "plain" and (workdir / layout.LPIPS_HEADS).exists():
-        arrays.update(zip(LPIPS_HEADS, lpips.load_heads(workdir), strict=True))
+        arrays.update(zip(LPIPS_HEADS, lpips.heads_of(net), strict=True))
     if net.normalization.mean in ("centre", "crop"):
         arrays[MEAN] = mean
     note = {
@@ -150,8 +151,8 @@ def _usual_names(classes: int) -> tuple[str, ...]:
 
 def _read_names(path: Path) -> tuple[str, ...]:
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        lines = read_bounded(path, MAX_NAMES_BYTES).decode().splitlines()
+    except (OSError, ValueError) as error:
         raise UsageError(f"--class_names={path} cannot be read: {error}") from None
     return tuple(line.strip() for line in lines if line.strip())
 
@@ -170,14 +171,15 @@ def _write_workdir(output: Path, net: IdentifiedNet, metadata: dict[str, Any]) -
     progress = {"epoch": 0.0, "schedule": PlateauState().to_json(), "evaluated_step": 0}
     try:
         with atomic_directory(output) as folder:
+            net.statistics.save(folder / layout.STATISTICS)
+            heads = lpips.save_heads(folder, net.lpips_heads) if net.lpips_heads else None
+            config_io.save(folder / layout.CONFIG, net.config, **metadata)
+            names, reach = tuple(metadata["class_names"]), metadata.get("weights_reach")
+            made_with = RunInputs(net.config, names, net.statistics, reach).provenance(0, lpips_heads=heads)
             checkpoints = Checkpoints(folder)
             try:
-                checkpoints.save(0, {"params": params}, progress | {"validation_top1_error": None})
+                checkpoints.save(0, {"params": params}, progress | {"validation_top1_error": None}, made_with)
             finally:
                 checkpoints.close()
-            net.statistics.save(folder / layout.STATISTICS)
-            if net.lpips_heads:
-                lpips.save_heads(folder, net.lpips_heads)
-            config_io.save(folder / layout.CONFIG, net.config, **metadata)
     except OSError as error:
         raise RunFailure(f"{output} cannot be written: {error.strerror or error}") from error

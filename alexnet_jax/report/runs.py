@@ -12,7 +12,8 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from alexnet_jax.config import io
-from alexnet_jax.workdir import layout
+from alexnet_jax.errors import UsageError
+from alexnet_jax.workdir import layout, provenance
 
 TARGET_ERROR = 0.25  # training error up to which the paper's figure 1 counts epochs
 
@@ -47,15 +48,25 @@ def read(workdir: Path) -> RunFiles:
     """Read the files of a run that there are.
 
     Raises:
-      UsageError: the folder holds no run's config.
+      UsageError: the folder holds no run's config, or another one than its checkpoints were made with, or an
+        `evaluation.json` that is not as it was written.
     """
+    provenance.check_workdir(workdir)
     config, metadata = io.load(workdir / layout.CONFIG)
     lines: list[dict[str, Any]] = []
     with contextlib.suppress(OSError):
         text = (workdir / layout.METRICS).read_text(encoding="utf-8", errors="replace")
         objects = map(_json_object, text.splitlines())
         lines = [line for line in objects if finite_number(line.get("epoch")) is not None]
-    return RunFiles(workdir, config, metadata, lines, read_object(workdir / layout.EVALUATION))
+    return RunFiles(workdir, config, metadata, lines, _read_evaluation(workdir / layout.EVALUATION))
+
+
+def _read_evaluation(path: Path) -> dict[str, Any]:
+    """Return an answer of `evaluate` whose checksum holds; those of earlier versions have none."""
+    try:
+        return provenance.unsealed(read_object(path))
+    except ValueError:
+        raise UsageError(f"{path} is not as `evaluate` wrote it: remove it, or evaluate again") from None
 
 
 def read_object(path: Path) -> dict[str, Any]:

@@ -33,6 +33,7 @@ from alexnet_jax.workdir import layout
 from alexnet_jax.workdir.checkpoints import Checkpoints
 from alexnet_jax.workdir.lock import lock
 from alexnet_jax.workdir.log import MetricsLog
+from alexnet_jax.workdir.provenance import RunInputs
 
 SIGNAL_SECONDS = 0.5  # in which `Stop` has noticed a signal that reached all processes
 
@@ -85,7 +86,8 @@ def _open_run(setup: RunSetup, workdir: Path, stop: Stop, group: Group) -> "_Run
     start = resume.start(setup, workdir, program, checkpoints, initial, group)
     if group.is_primary:
         print(banner(setup, workdir, group.processes, initial), file=sys.stderr, flush=True)
-    return _Run(setup, workdir, stop, group, checkpoints, rules, program, mean_on_mesh, start)
+    made_with = RunInputs(config, setup.dataset.class_names, statistics)
+    return _Run(setup, workdir, stop, group, checkpoints, made_with, rules, program, mean_on_mesh, start)
 
 
 @dataclasses.dataclass(eq=False)
@@ -97,6 +99,7 @@ class _Run:
     stop: Stop
     group: Group
     checkpoints: Checkpoints
+    inputs: RunInputs
     rules: Mapping[str, optimizer.LayerRule]
     program: Program
     mean: jax.Array
@@ -304,7 +307,8 @@ class _Run:
     def _save(self, error: float | None) -> None:
         if not self.all_finite(jax.tree.leaves(self.state.params)):
             self._fail_not_finite(self.step)
-        self.checkpoints.save(self.step, self.state, self._metadata(error))
+        provenance = self.inputs.provenance(self.step, self.setup.dataset.statistics)
+        self.checkpoints.save(self.step, self.state, self._metadata(error), provenance)
         self.saved_step = self.step
 
     def _metadata(self, error: float | None) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from alexnet_jax.training import optimizer, step
 from alexnet_jax.training.setup import RunSetup
 from alexnet_jax.training.step import TrainState
 from alexnet_jax.training.warm_start import Initial, open_initial
-from alexnet_jax.workdir import layout
+from alexnet_jax.workdir import layout, provenance
 from alexnet_jax.workdir.checkpoints import Checkpoints
 
 SHARED_FOLDER_SECONDS = 30.0  # after which a file that another machine wrote must show itself
@@ -49,7 +49,8 @@ def keep_or_check_config(
       The net whose layers the run starts from; None where there is none, or the run is under way.
 
     Raises:
-      UsageError: the workdir holds another run, or is not the same folder for all processes.
+      UsageError: the workdir holds another run or a checkpoint of another one, a file in it or the dataset's
+        statistics were replaced, or it is not the same folder for all processes.
     """
     initial = None
     if setup.config.train.init_from and not group.broadcast_from_primary(checkpoints.steps):
@@ -87,11 +88,13 @@ def _check_workdir(setup: RunSetup, workdir: Path) -> None:
             f"{workdir} holds converted weights, not a run: use another --workdir, and "
             f"--config.train.init_from={workdir} to start from them"
         )
+    provenance.check_workdir(workdir)
     compatibility.check_same_run(saved, setup.config, str(workdir))
     if metadata.get("class_names") != list(setup.dataset.class_names):
         raise UsageError(
             f"{setup.dataset.folder} has other classes than the run in {workdir}: use another --workdir"
         )
+    provenance.check_dataset(setup.dataset.statistics, setup.dataset.folder, workdir)
 
 
 def _save_config(setup: RunSetup, workdir: Path) -> str:
@@ -121,6 +124,7 @@ def start(
 
     Raises:
       RunFailure: there are checkpoints, and all are corrupt.
+      UsageError: the last was made with something else than lies beside it (`provenance.check`).
     """
     params = network.init_params(setup.architecture, setup.config.seed, setup.mesh)
     if initial is not None:
@@ -159,6 +163,7 @@ def _latest(
             print(f"checkpoint {number} is damaged and not used: {corruption}", file=sys.stderr)
             corrupt.append(number)
             continue
+        provenance.check(provenance.read(workdir), workdir, number)
         how = "resumes at" if number < total_steps else "is finished at"
         print(f"{workdir} {how} step {number} of {total_steps}", file=sys.stderr)
         return number, checkpoints.metadata(number), corrupt

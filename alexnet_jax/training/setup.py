@@ -1,6 +1,5 @@
 """Check and fix what a run needs before it starts: config, data, net, mesh, and that all processes agree."""
 
-import hashlib
 import sys
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +18,7 @@ from alexnet_jax.errors import UsageError
 from alexnet_jax.model import architectures, sharding
 from alexnet_jax.model.specs import Architecture
 from alexnet_jax.training import optimizer
+from alexnet_jax.workdir.provenance import digest_of_statistics
 
 # Keys that may differ between the processes of a run: a machine may have its own copy of the data.
 LOCAL_KEYS = ("config.data.dir", "config.data.threads", "config.data.workers")
@@ -109,10 +109,10 @@ def check_same_everywhere(setup: RunSetup, group: Group) -> None:
     """
     dataset = setup.dataset
     sizes = {name: dataset.size(name) for name in dataset.splits}
-    mean = hashlib.sha256(dataset.statistics.mean.tobytes()).hexdigest()
+    statistics = digest_of_statistics(dataset.statistics)
     flat = compatibility.flatten(config_io.to_json(setup.config))
     values: dict[str, Any] = {f"config.{key}": value for key, value in flat.items()}
-    values[f"the data {setup.config.data.name}"] = [list(dataset.class_names), sizes, mean]
+    values[f"the data {setup.config.data.name}"] = [list(dataset.class_names), sizes, statistics]
     for key, value in group.broadcast_from_primary(lambda: values).items():
         if key not in LOCAL_KEYS and values.get(key) != value:
             short = "" if key.startswith("the") else f": {values.get(key)!r}, not {value!r}"

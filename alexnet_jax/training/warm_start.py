@@ -7,13 +7,12 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from alexnet_jax import program
-from alexnet_jax.config import io as config_io
 from alexnet_jax.data.statistics import Statistics
 from alexnet_jax.errors import UsageError
 from alexnet_jax.model import network, sharding
 from alexnet_jax.model.shapes import layer_shapes
 from alexnet_jax.model.specs import Architecture
-from alexnet_jax.workdir import layout
+from alexnet_jax.workdir import layout, provenance
 from alexnet_jax.workdir.checkpoints import Checkpoints
 
 
@@ -48,7 +47,9 @@ def open_initial(config: ConfigDict, architecture: Architecture) -> Initial:
     All layers that both nets have are restored from it but the last, which belongs to other classes.
 
     Raises:
-      UsageError: no such net, one that reads its images otherwise, or a layer of another shape.
+      UsageError: no such net, one that reads its images otherwise, a layer of another shape, or a checkpoint
+        that is corrupt or was made with something else than lies beside it.
+      RunFailure: which checkpoint is the best cannot be known.
     """
     workdir = Path(config.train.init_from)
     if not (workdir / layout.CONFIG).is_file():
@@ -56,14 +57,14 @@ def open_initial(config: ConfigDict, architecture: Architecture) -> Initial:
             f"config.train.init_from={config.train.init_from!r} is not the workdir of a trained net; weights "
             f"become one by: {program.command()} convert FILE --output=DIR"
         )
-    saved, metadata = config_io.load(workdir / layout.CONFIG)
+    run = provenance.read(workdir)
+    saved, statistics = run.config, run.statistics
     for key in ("channels", "mean", "input_std"):
         if saved.data[key] != config.data[key]:
             raise UsageError(
                 f"config.data.{key}={config.data[key]!r}, but the net in {workdir} was trained with "
                 f"{saved.data[key]!r}: use that"
             )
-    statistics = Statistics.load(workdir / str(metadata["statistics"]))
     size = config.data.size
     if config.data.mean in ("centre", "crop") and statistics.mean.shape[:2] != (size, size):
         raise UsageError(
@@ -75,6 +76,7 @@ def open_initial(config: ConfigDict, architecture: Architecture) -> Initial:
     corruption = checkpoints.find_corruption(step)
     if corruption:
         raise UsageError(f"checkpoint {step} of config.train.init_from is damaged: {corruption}")
+    provenance.check(run, workdir, step)
     layers, new = _shared_layers(checkpoints.shapes(step), architecture, workdir, saved.data.crop)
     return Initial(statistics, checkpoints, step, layers, new)
 

@@ -1,13 +1,13 @@
 """Checkpoints: `checkpoints/<step>/` with Orbax's `state` and a manifest. The only module that knows Orbax.
 
 Orbax restores a file with a flipped bit without a word, so `manifest.json`, written last, lists every
-file with its size and SHA-256. It also holds the checkpoint's metadata, with a checksum of its own: the
-epoch, the schedule's memory, the validation error. A folder without a manifest is an interrupted save, one
-that does not agree with its manifest is corrupt: neither is used. `restore` does not verify; its callers do.
+file with its size and SHA-256. It also holds the checkpoint's metadata (the epoch, the schedule's memory, the
+validation error) and what it was made with, each with a checksum of its own. A folder without a manifest is
+an interrupted save, one that does not agree with its manifest is corrupt: neither is used. `restore` does
+not verify; its callers do.
 """
 
-import hashlib
-import json
+import contextlib
 import shutil
 import threading
 from pathlib import Path
@@ -20,7 +20,7 @@ from alexnet_jax import files
 from alexnet_jax.distributed import explain
 from alexnet_jax.errors import RunFailure, UsageError, first_line
 from alexnet_jax.progress import printable
-from alexnet_jax.workdir import layout
+from alexnet_jax.workdir import layout, manifest
 
 
 class Checkpoints:
@@ -43,45 +43,45 @@ class Checkpoints:
 
     def steps(self) -> list[int]:
         """Return the steps of all complete checkpoints, ascending."""
-        return sorted(int(path.name) for path in self._folders() if (path / layout.MANIFEST).is_file())
+        return manifest.steps(self.folder)
 
     def interrupted(self) -> list[str]:
         """Return the names of the folders that interrupted saves left; a save in progress counts as one."""
-        return sorted(path.name for path in self._folders() if not (path / layout.MANIFEST).is_file())
-
-    def _folders(self) -> list[Path]:
-        if not self.folder.is_dir():
-            return []
-        return [path for path in self.folder.iterdir() if path.name.isdecimal()]
+        found = manifest.numbered_folders(self.folder)
+        return sorted(path.name for path in found if not (path / layout.MANIFEST).is_file())
 
     def metadata(self, step: int) -> dict[str, Any]:
-        """Return the metadata saved with the state at `step`: 'epoch', 'schedule' and so on."""
-        manifest = json.loads((self.folder / str(step) / layout.MANIFEST).read_text())
-        metadata: dict[str, Any] = manifest["progress"]
+        """Return the metadata saved with the state at `step`: 'epoch', 'schedule' and so on.
+
+        Raises:
+          RunFailure: the manifest is not as it was written.
+        """
+        metadata: dict[str, Any] = manifest.read(self.folder / str(step))["progress"]
         return metadata
 
     def best(self) -> int | None:
         """Return the checkpoint with the lowest validation top-1 error, the earliest of equals.
 
-        None where no checkpoint has one.
+        None where no checkpoint has one. Those whose manifest is not as it was written do not count.
         """
         known = []
         for step in self.steps():
-            try:
+            with contextlib.suppress(RunFailure, TypeError, AttributeError):
                 error = self.metadata(step).get("validation_top1_error")
-            except (OSError, ValueError, KeyError, TypeError, AttributeError):
-                continue  # a corrupt manifest: `find_corruption` names it where the checkpoint is asked for
-            if error is not None:
-                known.append((error, step))
+                if error is not None:
+                    known.append((float(error), step))
         return min(known)[1] if known else None
 
-    def save(self, step: int, state: Any, metadata: dict[str, Any]) -> None:
+    def save(
+        self, step: int, state: Any, metadata: dict[str, Any], provenance: dict[str, Any] | None = None
+    ) -> None:
         """Save the values that `state` has now, in the background, one save at a time.
 
         Args:
           step: names the checkpoint.
           state: a tree of arrays.
           metadata: what else a resumed run needs, for JSON: 'epoch', 'schedule', 'validation_top1_error'.
+          provenance: what it is made with (`RunInputs.provenance`), for JSON; None: nothing is recorded.
 
         Raises:
           RunFailure: the save before this one failed.
@@ -98,7 +98,7 @@ class Checkpoints:
             raise RunFailure(
                 f"the checkpoint {folder} cannot be written: {_shown(error)}{explain()}"
             ) from error
-        self._finisher = threading.Thread(target=self._finish, args=(folder, metadata))
+        self._finisher = threading.Thread(target=self._finish, args=(folder, metadata, provenance))
         self._finisher.start()
 
     def update_metadata(self, step: int, metadata: dict[str, Any]) -> None:
@@ -106,14 +106,14 @@ class Checkpoints:
         self.wait()
         if jax.process_index() == 0:
             folder = self.folder / str(step)
-            manifest = json.loads((folder / layout.MANIFEST).read_text())
-            _write_manifest(folder, manifest["files"], metadata)
+            written = manifest.read(folder)
+            manifest.write(folder, written["files"], metadata, written.get("provenance"))
 
-    def _finish(self, folder: Path, metadata: dict[str, Any]) -> None:
+    def _finish(self, folder: Path, metadata: dict[str, Any], provenance: dict[str, Any] | None) -> None:
         try:
             self._orbax.wait_until_finished()
             if jax.process_index() == 0:
-                _write_manifest(folder, checksums(folder), metadata)
+                manifest.write(folder, manifest.checksums(folder), metadata, provenance)
                 self._remove_old()
         except BaseException as error:  # handed to the caller of wait
             self._failure = error
@@ -152,39 +152,40 @@ class Checkpoints:
 
     def find_corruption(self, step: int) -> str | None:
         """Return how the checkpoint at `step` differs from its manifest; None when it does not."""
-        folder = self.folder / str(step)
-        try:
-            text = (folder / layout.MANIFEST).read_text()
-            manifest = json.loads(text)
-            if manifest["progress_sha256"] != _digest(manifest["progress"]) or text != _as_text(manifest):
-                return f"{folder / layout.MANIFEST} is not as it was written"
-            present = checksums(folder)
-            for name, written in manifest["files"].items():
-                if name not in present:
-                    return f"{folder / name} is missing"
-                if present[name] != written:
-                    return f"{folder / name} is not as it was written"
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            return f"{folder / layout.MANIFEST} cannot be read: {error}"
-        return None
+        return manifest.find_corruption(self.folder / str(step))
 
     def resolve_step(self, which: str) -> int:
         """Return the step that `which` names: 'last', 'best' (else the last), or a number.
 
         Raises:
           UsageError: there is no such checkpoint.
+          RunFailure: the best is asked for, and a manifest that could name it is not as it was written.
         """
         steps = self.steps()
         if not steps:
             raise UsageError(f"{self.folder} holds no complete checkpoint: train first")
-        if which in ("last", "best"):
-            best = self.best() if which == "best" else None
+        if which == "last":
+            return steps[-1]
+        if which == "best":
+            for step in steps:
+                self._check_ranked(step)
+            best = self.best()
             return steps[-1] if best is None else best
         if not which.isdecimal() or int(which) not in steps:
             raise UsageError(
                 f"--checkpoint={which}: {self.folder} holds {', '.join(map(str, steps))}; or say last or best"
             )
         return int(which)
+
+    def _check_ranked(self, step: int) -> None:
+        """Raise RunFailure where the validation error at `step` is unknown, for its manifest is corrupt."""
+        try:
+            manifest.read(self.folder / str(step))
+        except RunFailure as error:
+            raise RunFailure(
+                f"which checkpoint is the best is not known: {error}; remove {self.folder / str(step)}, or "
+                "name another with --checkpoint"
+            ) from None
 
     def shapes(self, step: int) -> dict[str, tuple[int, ...]]:
         """Return the shape of each array at `step` by its name, such as 'params/conv1/kernel'.
@@ -250,30 +251,6 @@ class Checkpoints:
             self.wait()
         finally:
             self._orbax.close()
-
-
-def checksums(folder: Path) -> dict[str, list[Any]]:
-    """Return [size in bytes, SHA-256] of each file below `folder` but the manifest, by relative name."""
-    table: dict[str, list[Any]] = {}
-    for path in sorted(folder.rglob("*")):
-        if path.is_file() and path.name != layout.MANIFEST:
-            with path.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-            table[path.relative_to(folder).as_posix()] = [path.stat().st_size, digest]
-    return table
-
-
-def _write_manifest(folder: Path, table: dict[str, list[Any]], metadata: dict[str, Any]) -> None:
-    manifest = {"progress": metadata, "progress_sha256": _digest(metadata), "files": table}
-    files.write_text(folder / layout.MANIFEST, _as_text(manifest))
-
-
-def _as_text(manifest: dict[str, Any]) -> str:
-    return json.dumps(manifest, indent=1)
-
-
-def _digest(metadata: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(metadata, sort_keys=True).encode()).hexdigest()
 
 
 def _remove(folder: Path) -> None:

@@ -17,9 +17,10 @@ def lock(workdir: Path) -> Iterator[None]:
     The lock goes with the process, however it ends.
 
     Raises:
-      UsageError: another run holds it, or it cannot be written.
+      UsageError: another run holds it, it cannot be written, or it holds links.
     """
     try:
+        layout.check_files(workdir, written=True)
         workdir.mkdir(parents=True, exist_ok=True)
         file = (workdir / layout.LOCK).open("w")
     except OSError as error:

@@ -12,11 +12,11 @@ from ml_collections import ConfigDict, FrozenConfigDict
 from alexnet_jax.config import compatibility, resolve
 from alexnet_jax.config import io as config_io
 from alexnet_jax.data.statistics import Statistics
-from alexnet_jax.errors import UsageError
+from alexnet_jax.errors import RunFailure, UsageError
 from alexnet_jax.evaluation import views
 from alexnet_jax.model import architectures, inputs, network, sharding
 from alexnet_jax.model.specs import Architecture
-from alexnet_jax.workdir import layout
+from alexnet_jax.workdir import layout, provenance
 from alexnet_jax.workdir.checkpoints import Checkpoints
 
 
@@ -30,12 +30,14 @@ class TrainedNet(views.PlacedNet):
       workdir: where it was read.
       config: the run's, with what the command line changed.
       class_names: by label.
+      statistics: of the images that it was trained on.
       step: of the checkpoint.
     """
 
     workdir: Path
     config: FrozenConfigDict
     class_names: tuple[str, ...]
+    statistics: Statistics
     step: int
 
     def predictor(self, views_per_image: int) -> views.Predictor:
@@ -74,7 +76,11 @@ class TrainedNet(views.PlacedNet):
             for key, (_, used) in differing.items()
             if key not in compatibility.MAY_CHANGE
         }
-        if self.step != Checkpoints(self.workdir).resolve_step("best"):
+        try:
+            best = Checkpoints(self.workdir).resolve_step("best")
+        except RunFailure:  # nobody knows the best: a manifest is corrupt
+            best = None
+        if self.step != best:
             found["checkpoint"] = self.step
         return found
 
@@ -97,26 +103,24 @@ def load(workdir: Path, config: ConfigDict, which: str = "best") -> TrainedNet:
       which: the checkpoint, 'best', 'last' or a step.
 
     Raises:
-      UsageError: not a run, no such checkpoint, or a config that does not fit it.
+      UsageError: not a run, no such checkpoint, a config that does not fit it, or a checkpoint that was made
+        with another config.json, class names or statistics than lie beside it.
       RunFailure: the checkpoint is corrupt.
     """
+    layout.check_files(workdir, written=False)
     config = resolve.freeze(config)
-    metadata = config_io.load(workdir / layout.CONFIG)[1]
-    try:
-        class_names = tuple(str(name) for name in metadata["class_names"])
-        statistics = Statistics.load(workdir / str(metadata["statistics"]))
-    except (KeyError, TypeError) as error:
-        raise UsageError(f"{workdir / layout.CONFIG} lacks {error}: it is not of a whole run") from None
-    if len(class_names) > config.model.classes:
-        raise UsageError(
-            f"{workdir} has {len(class_names)} class names, config.model.classes={config.model.classes}"
-        )
-    architecture = _reached(workdir, config, metadata.get("weights_reach"))
-    mesh = mesh_at_hand(config, architecture)
-    normalization = inputs.Normalization(config.data.mean, config.data.input_std)
-    mean = inputs.mean_array(normalization, statistics.mean, statistics.rgb_mean, architecture.crop)
+    run = provenance.read(workdir)
     checkpoints = Checkpoints(workdir)
     step = checkpoints.resolve_step(which)
+    provenance.check(run, workdir, step)
+    if len(run.class_names) > config.model.classes:
+        raise UsageError(
+            f"{workdir} has {len(run.class_names)} class names, config.model.classes={config.model.classes}"
+        )
+    architecture = _reached(workdir, config, run.weights_reach)
+    mesh = mesh_at_hand(config, architecture)
+    normalization = inputs.Normalization(config.data.mean, config.data.input_std)
+    mean = inputs.mean_array(normalization, run.statistics.mean, run.statistics.rgb_mean, architecture.crop)
     target = {"params": network.abstract_params(architecture, mesh)}
     return TrainedNet(
         architecture=architecture,
@@ -127,7 +131,8 @@ def load(workdir: Path, config: ConfigDict, which: str = "best") -> TrainedNet:
         params=checkpoints.verified_restore(step, target)["params"],
         workdir=workdir,
         config=config,
-        class_names=class_names,
+        class_names=run.class_names,
+        statistics=run.statistics,
         step=step,
     )
 

@@ -205,11 +205,11 @@ def _read_workdir(path: Path) -> object:
 
 def _read_checkpoint(path: Path) -> object:
     """As `_read_workdir`, of a stranger who wrote checksums that agree with his files."""
-    from alexnet_jax.workdir import checkpoints, layout
+    from alexnet_jax.workdir import manifest
 
     folder = path / "run" / "checkpoints" / "0"
-    told = json.loads((folder / layout.MANIFEST).read_text())
-    checkpoints._write_manifest(folder, checkpoints.checksums(folder), told["progress"])
+    told = manifest.read(folder)
+    manifest.write(folder, manifest.checksums(folder), told["progress"], told.get("provenance"))
     return _read_workdir(path)
 
 

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from ml_collections import ConfigDict
 from PIL import Image
 
+from alexnet_jax.data.statistics import Statistics
 from alexnet_jax.model import architectures, inputs, shapes, sharding
 from alexnet_jax.workdir.trained import TrainedNet
 from configs import digits
@@ -48,13 +49,15 @@ def random_net(workdir: Path, config: ConfigDict, class_names: tuple[str, ...], 
     params = random_params(net, draw)
     whole = draw.uniform(90, 150, (size, size, channels)).astype(np.float32)
     normalization = inputs.Normalization(config.data.mean, config.data.input_std)
-    mean = inputs.mean_array(normalization, whole, whole.mean((0, 1)), crop)
+    rgb_mean, axes = whole.mean((0, 1)), np.eye(channels)
+    mean = inputs.mean_array(normalization, whole, rgb_mean, crop)
     return TrainedNet(
         workdir=workdir,
         config=config,
         architecture=net,
         mesh=mesh,
         class_names=class_names,
+        statistics=Statistics(whole, rgb_mean, axes, np.ones(channels), axes, 1),
         normalization=normalization,
         size=size,
         mean=jnp.asarray(mean),

@@ -53,6 +53,18 @@ def by_hand(probabilities, labels):
     return -np.log(own).mean(), (above >= 1).mean(), (above >= 5).mean()
 
 
+def test_the_dataset_has_the_net_s_classes_in_the_same_order(small_run, digits_folder, tmp_path):
+    folder = shutil.copytree(digits_folder, tmp_path / "data") / "digits_72" / "1.0.0"
+    labels = folder / "label.labels.txt"
+    names = labels.read_text().split()
+    labels.write_text("\n".join([names[0], names[2], names[1], *names[3:]]) + "\n")
+    config = resolve.replace(trained.read_config(small_run), {"data.dir": str(tmp_path / "data")})
+    with pytest.raises(
+        UsageError, match=f"^{folder} has 2 as class 1, and the net in {small_run} 1: prepare"
+    ):
+        evaluate.evaluate([trained.load(small_run, config)], "", 1)
+
+
 @pytest.mark.parametrize("count", [2, 3])
 def test_an_ensemble_averages_the_probabilities(workdirs, count):
     nets = trained.load_members(workdirs[:count], trained.read_config(workdirs[0]), "best")
@@ -108,7 +120,7 @@ def test_the_run_s_own_result(evaluated):
     assert json.loads((workdir / "evaluation.json").read_text()) == answer
     assert list(answer) == [
         *("dataset", "split", "views", "examples", "loss", "top1_error", "top5_error", "mean_class_error"),
-        *("classes", "checkpoints", "changed", "seconds"),
+        *("classes", "checkpoints", "changed", "seconds", "sha256"),
     ]
     assert (answer["dataset"], answer["split"], answer["views"]) == ("digits_72", "test", 10)
     assert (answer["checkpoints"], answer["changed"]) == ([f"{workdir}/checkpoints/12"], {})

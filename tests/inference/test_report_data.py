@@ -16,6 +16,7 @@ from alexnet_jax.inference import deconvnet, evaluate, report_data
 from alexnet_jax.workdir import trained as runs
 from alexnet_jax.workdir.checkpoints import Checkpoints
 from configs import digits
+from tests.helpers import forget_provenance
 from tests.inference.helpers import random_net
 
 MOST = 200
@@ -156,6 +157,7 @@ def test_the_patches_are_the_strongest(report, trained, data):
 def test_weights_that_end_early(workdir, trained, tmp_path):
     """As `convert` makes them of a file without dense layers: kernels, neighbours and patches alone."""
     part = shutil.copytree(workdir, tmp_path / "part")
+    forget_provenance(part)
     tree = json.loads((part / "config.json").read_text())
     (part / "config.json").write_text(json.dumps(tree | {"weights_reach": "pool5"}))
     report = report_data.find(part, runs.read_config(part), "best", 20)

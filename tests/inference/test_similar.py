@@ -175,13 +175,17 @@ def test_an_image_that_replaces_the_last_one(trained, photos):
     np.testing.assert_allclose(after.vectors, by_hand(trained, here, "relu7"), rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("fault", ["json", "gone", "short"])
+@pytest.mark.parametrize("fault", ["json", "edited", "gone", "short"])
 def test_a_corrupt_index_is_made_anew(trained, photos, fault):
     before = similar.index(trained, photos)[0]
     folder = next((trained.workdir / "similar").iterdir())
     vectors = next(folder.glob("vectors-*.npy"))
     if fault == "json":
         (folder / "index.json").write_text('{"key": ')
+    elif fault == "edited":  # the rows of others
+        tree = json.loads((folder / "index.json").read_text())
+        tree["files"].reverse()
+        (folder / "index.json").write_text(json.dumps(tree))
     elif fault == "gone":
         vectors.unlink()
     else:

@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 from functools import partial
 
 import jax
@@ -132,6 +133,28 @@ def test_heads_of_lpips_go_along(tmp_path):
     converted(tmp_path / "b.npz", tmp_path / "back")
     for number, head in enumerate(lpips.load_heads(tmp_path / "back")):
         np.testing.assert_array_equal(head, np.full(channels[number], number + 1, np.float32))
+    net = trained.load(tmp_path / "back", trained.read_config(tmp_path / "back"))
+    assert len(lpips.heads_of(net)) == 5
+    lpips.save_heads(
+        tmp_path / "back", {name[6:]: head * (1 + (name[-1] == "3")) for name, head in heads.items()}
+    )
+    for use in (lpips.load, lpips.heads_of):
+        with pytest.raises(UsageError, match=r"/lpips.npz is not what checkpoint 0 was made with: put back"):
+            use(net)
+    with pytest.raises(UsageError, match=r"/lpips.npz is not what checkpoint 0 was made with: put back"):
+        convert.to_file(tmp_path / "back", tmp_path / "c.npz", "best")
+
+
+def test_a_converted_workdir_is_whole_or_refused(tmp_path, monkeypatch, capsys):
+    converted(makers.write(tmp_path / "a.pth", TV, monkeypatch), tmp_path / "run")
+    run = (tmp_path / "run").rename(tmp_path / "elsewhere")
+    capsys.readouterr()
+    trained.load(run, trained.read_config(run))
+    assert capsys.readouterr().err == ""
+    given = Statistics.load(run / "statistics.npz")
+    replace(given, rgb_mean=given.rgb_mean + 1).save(run / "statistics.npz")
+    with pytest.raises(UsageError, match=r"/statistics.npz is not what checkpoint 0 was made with: put back"):
+        trained.load(run, trained.read_config(run))
 
 
 def test_training_does_not_resume_in_converted_weights(tmp_path, monkeypatch, digits_config):

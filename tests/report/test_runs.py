@@ -1,5 +1,6 @@
 """A run's files are read as far as they can be, and their lines counted by hand."""
 
+import hashlib
 import json
 import math
 
@@ -28,6 +29,14 @@ def test_files_next_to_the_metrics(tmp_path):
     for text in ("", "{", "[1]", "null", "[" * 100_000, "\udcff"):
         (workdir / "evaluation.json").write_bytes(text.encode(errors="surrogateescape"))
         assert runs.read(workdir).evaluation == {}
+    answer = {"views": 1, "top1_error": 0.25}
+    digest = hashlib.sha256(json.dumps(answer, sort_keys=True).encode()).hexdigest()
+    text = json.dumps(answer | {"sha256": digest})
+    (workdir / "evaluation.json").write_text(text)
+    assert runs.read(workdir).evaluation["top1_error"] == 0.25
+    (workdir / "evaluation.json").write_text(text.replace("0.25", "0.15"))
+    with pytest.raises(UsageError, match=r"evaluation.json is not as `evaluate` wrote it: remove it, or"):
+        runs.read(workdir)
     for name in ("evaluation.json", "metrics.jsonl"):
         (workdir / name).unlink()
     assert (runs.read(workdir).evaluation, list(runs.read(workdir).metrics)) == ({}, [])

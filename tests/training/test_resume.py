@@ -29,7 +29,7 @@ from alexnet_jax.training.warm_start import Initial
 from alexnet_jax.workdir import trained
 from alexnet_jax.workdir.checkpoints import Checkpoints
 from tests.fixtures.make_old_run import state as read_state
-from tests.helpers import STEPS, STOP, epochs, saved_params, small_digits
+from tests.helpers import STEPS, STOP, epochs, forget_provenance, saved_params, small_digits
 from tests.model.helpers import random_params
 
 
@@ -73,6 +73,7 @@ def test_a_new_run_keeps_its_config_and_the_statistics_of_its_data(
 
 
 def test_a_run_that_has_begun_keeps_its_statistics(digits_config: ConfigDict, workdir: Path) -> None:
+    forget_provenance(workdir)
     given = Statistics.load(workdir / "statistics.npz")
     dataclasses.replace(given, mean=given.mean + 1).save(workdir / "statistics.npz")
     before = (workdir / "statistics.npz").read_bytes()
@@ -102,6 +103,7 @@ def test_a_workdir_is_one_run(small_run: Path, digits_folder: str) -> None:
 
 
 def test_what_is_no_run_is_refused(digits_config: ConfigDict, workdir: Path) -> None:
+    forget_provenance(workdir)
     path = workdir / "config.json"
     tree = json.loads(path.read_text())
     for change, words in (
@@ -122,6 +124,7 @@ def test_what_is_no_run_is_refused(digits_config: ConfigDict, workdir: Path) -> 
 def test_a_run_that_starts_from_another_net_has_its_statistics(
     digits_config: ConfigDict, small_run: Path, workdir: Path, tmp_path: Path
 ) -> None:
+    forget_provenance(workdir)
     given = Statistics.load(workdir / "statistics.npz")
     dataclasses.replace(given, mean=given.mean + 1).save(workdir / "statistics.npz")
     digits_config.train.init_from = str(workdir)
@@ -132,6 +135,7 @@ def test_a_run_that_starts_from_another_net_has_its_statistics(
     assert (tmp_path / "made" / "statistics.npz").read_bytes() == (workdir / "statistics.npz").read_bytes()
     # Once it has a checkpoint the other net is no longer looked at.
     shutil.copytree(small_run / "checkpoints", tmp_path / "made" / "checkpoints")
+    forget_provenance(tmp_path / "made")
     shutil.rmtree(workdir)
     assert keep_or_check(digits_config, tmp_path / "made") is None
 

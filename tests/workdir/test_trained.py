@@ -14,6 +14,7 @@ from alexnet_jax.inference import evaluate
 from alexnet_jax.workdir import trained
 from alexnet_jax.workdir.checkpoints import Checkpoints
 from tests.fixtures.make_old_run import state as read_state
+from tests.helpers import forget_provenance
 
 
 @pytest.fixture
@@ -23,7 +24,8 @@ def workdir(small_run, tmp_path):
 
 
 def rewrite(workdir, change):
-    """Change what config.json says."""
+    """Change what config.json says, in a run whose checkpoints do not record what they were made with."""
+    forget_provenance(workdir)
     tree = json.loads((workdir / "config.json").read_text())
     change(tree)
     (workdir / "config.json").write_text(json.dumps(tree))

@@ -9,7 +9,15 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from alexnet_jax.data.sources import imagenet
-from alexnet_jax.data.sources.entries import Entries, Entry, Source, is_image, read_range, split_path
+from alexnet_jax.data.sources.entries import (
+    Entries,
+    Entry,
+    Source,
+    check_size,
+    is_image,
+    read_range,
+    split_path,
+)
 from alexnet_jax.data.sources.tar import list_tar
 from alexnet_jax.errors import UsageError
 from alexnet_jax.progress import Progress, printable
@@ -97,7 +105,9 @@ def list_folder(folder: Path) -> Iterator[Entry]:
             name = relative + item.name
             if is_image(name):
                 if item.is_file():
-                    yield Entry("", "", name, path, -1, item.stat().st_size)
+                    size = item.stat().st_size
+                    check_size(size, name, folder)
+                    yield Entry("", "", name, path, -1, size)
             elif item.is_dir():
                 yield from walk(item.path, f"{name}/")
             elif imagenet.CLASS_TAR.fullmatch(item.name) and item.is_file():

@@ -17,6 +17,11 @@ from alexnet_jax.data.images import MAX_IMAGE_BYTES, SUFFIXES
 from alexnet_jax.errors import UsageError
 from alexnet_jax.progress import printable
 
+# What a compressed archive, or a member of one, may inflate to: photographs do not compress, flat drawings
+# 30 times. The first bytes are free, so that a small archive of drawings is read.
+MAX_RATIO, FREE_BYTES = 100, 2**27
+MAX_NAME = 4096  # characters of a path, as Linux has it
+
 
 class Unreadable(Exception):
     """One image of a source is damaged where it lies; the message says how."""
@@ -34,6 +39,7 @@ class Entry(NamedTuple):
         In a .zip, of the member's header; in a TFDS dataset, the record's number.
       size: bytes of the image.
       checksum: CRC-32, in a .zip.
+      packed: bytes of the image in a .zip.
       held: the image's bytes where no file holds them.
     """
 
@@ -44,16 +50,18 @@ class Entry(NamedTuple):
     start: int
     size: int
     checksum: int = 0
+    packed: int = 0
     held: bytes = b""
 
 
 class Entries:
-    """Entries in columns: 50 bytes each and the key, so that ImageNet's 1.3 million are 0.1 GB."""
+    """Entries in columns: 60 bytes each and the key, so that ImageNet's 1.3 million are 0.1 GB."""
 
     def __init__(self) -> None:
         self._names: dict[str, dict[str, int]] = {"split": {}, "label": {}, "container": {}}
         self._numbers = {"split": array("b"), "label": array("i"), "container": array("i")}
         self._start, self._size, self._checksum = array("q"), array("q"), array("I")
+        self._packed = array("q")
         self._keys, self._ends = bytearray(), array("q", [0])
         self._held = bytearray()
 
@@ -64,6 +72,7 @@ class Entries:
         self._start.append(len(self._held) if not entry.container else entry.start)
         self._size.append(entry.size)
         self._checksum.append(entry.checksum)
+        self._packed.append(entry.packed)
         self._keys += entry.key.encode("utf-8", "surrogatepass")
         self._ends.append(len(self._keys))
         self._held += entry.held
@@ -81,7 +90,8 @@ class Entries:
         )
         key = self._keys[self._ends[index] : self._ends[index + 1]].decode("utf-8", "surrogatepass")
         held = b"" if container else bytes(self._held[start : start + size])
-        return Entry(split, label, key, container, start, size, self._checksum[index], held)
+        checksum, packed = self._checksum[index], self._packed[index]
+        return Entry(split, label, key, container, start, size, checksum, packed, held)
 
     @cached_property
     def _by_number(self) -> dict[str, list[str]]:
@@ -202,6 +212,28 @@ def is_image(path: str) -> bool:
     if not path.lower().endswith(SUFFIXES):
         return False
     return not any(part.startswith((".", "__MACOSX")) and part not in (".", "..") for part in path.split("/"))
+
+
+def member_path(name: str, archive: Path) -> str:
+    """Return the path of an archive's member below the archive, without empty names and '.'.
+
+    Raises:
+      UsageError: it leads elsewhere, or is longer than any path.
+    """
+    if len(name) > MAX_NAME:
+        raise UsageError(f"{archive} has a member whose name has {len(name):,} characters")
+    parts = split_path(name)
+    if name.startswith("/") or ".." in parts or "\\" in name:
+        raise UsageError(
+            f"{printable(name)} in {archive} is not a path below it: pack it again without '..', backslashes "
+            "and a leading slash"
+        )
+    return "/".join(parts)
+
+
+def most_inflated(packed: int) -> int:
+    """Return to how many bytes an archive of `packed` bytes may inflate."""
+    return MAX_RATIO * packed + FREE_BYTES
 
 
 def check_size(size: int, member: str, archive: Path) -> None:

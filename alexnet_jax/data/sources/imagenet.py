@@ -2,6 +2,8 @@
 
 import io
 import re
+import struct
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -9,7 +11,6 @@ from typing import NamedTuple
 import tensorflow_datasets as tfds
 
 from alexnet_jax import extras
-from alexnet_jax.data.images import MAX_IMAGE_BYTES
 from alexnet_jax.data.sources import tar
 from alexnet_jax.data.sources.entries import Entries, Entry, Source, split_path
 from alexnet_jax.errors import UsageError
@@ -19,6 +20,7 @@ CLASS_TAR = re.compile(r"n\d{8}\.tar")
 SYNSET = re.compile(r"n\d{8}")
 # Images of the validation and test sets: year, 'val' or 'test', number from 1.
 NUMBERED_IMAGE = re.compile(r"ILSVRC(2010|2012)_(val|test)_(\d{8})\.JPEG")
+_MAX_KIT_BYTES = 2**24  # of a file of the development kit, packed and inflated; the largest has 0.5 MB
 _PATCHES = "patch_images.tar"  # images that replace some of 2010's, handed out with its tars
 
 
@@ -184,6 +186,7 @@ def read_labels(folder: Path, year: str, part: str) -> list[str]:
 
     meta = _read_kit(folder, year, "meta.mat")
     try:
+        _check_inflated(meta)
         synsets = loadmat(io.BytesIO(meta), squeeze_me=True)["synsets"]
         by_number = {int(row[f"ILSVRC{year}_ID"]): str(row["WNID"]) for row in synsets}
         return [by_number[int(word)] for word in words]
@@ -193,12 +196,29 @@ def read_labels(folder: Path, year: str, part: str) -> list[str]:
         ) from None
 
 
+def _check_inflated(meta: bytes) -> None:
+    """Check that the compressed parts of a MATLAB file (its format 5) inflate to what a kit has.
+
+    Raises:
+      ValueError: they inflate to more. zlib.error: one is damaged.
+    """
+    order = ">" if meta[126:128] == b"MI" else "<"
+    at, left = 128, _MAX_KIT_BYTES
+    while at + 8 <= len(meta):
+        kind, size = struct.unpack_from(f"{order}II", meta, at)
+        if kind == 15:  # miCOMPRESSED
+            left -= len(zlib.decompressobj().decompress(meta[at + 8 : at + 8 + size], left + 1))
+            if left < 0:
+                raise ValueError(f"it inflates to more than {_MAX_KIT_BYTES:,} bytes")
+        at += 8 + size
+
+
 def _read_kit(folder: Path, year: str, name: str) -> bytes:
     """Read a file of the development kit, unpacked or in its .tar.gz, beside the tars or one folder up."""
     for above in (folder, folder.parent):
         for pattern in (name, f"data/{name}", f"*devkit*/{name}", f"*devkit*/data/{name}"):
             for path in sorted(above.glob(pattern)):
-                if path.stat().st_size <= MAX_IMAGE_BYTES:
+                if path.stat().st_size <= _MAX_KIT_BYTES:
                     return path.read_bytes()
         for path in sorted(above.glob(f"ILSVRC{year}_devkit*.tar.gz")):
             for _, data, _ in tar.stream_tar(path, lambda member: member.rpartition("/")[2] == name):

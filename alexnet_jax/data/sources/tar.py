@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from alexnet_jax.data.sources.entries import Entry, check_size, is_image
+from alexnet_jax.data.sources.entries import Entry, check_size, is_image, member_path, most_inflated
 from alexnet_jax.errors import UsageError
 
 COMPRESSED: dict[str, Callable[[Any], Any]] = {
@@ -27,7 +27,8 @@ _BLOCK = 512
 _PLAIN, _NO_DATA = (b"0", b"\0", b"7"), b"123456"  # kinds of members; no data: links, devices, folders, pipes
 _LONG_NAME, _EXTENDED, _IGNORED = b"L", (b"x", b"X"), (b"K", b"g")
 _SPARSE = "it holds a sparse file: pack it again without --sparse"
-_MAX_EXTENSION = 2**20  # bytes of a header's extension
+_MAX_EXTENSION, _MAX_RECORDS = 2**16, 64  # bytes of a header's extension, and what it may say
+_MAX_DIGITS = 20  # of a number in it
 
 
 def list_tar(path: Path, prefix: str = "") -> Iterator[Entry]:
@@ -65,7 +66,7 @@ def stream_tar(path: Path, wanted: Callable[[str], bool] = is_image) -> Iterator
     total = path.stat().st_size
     with path.open("rb") as file, _tar_errors(path):
         opener = next(opener for suffix, opener in COMPRESSED.items() if path.name.lower().endswith(suffix))
-        stream = _Stream(opener(file))
+        stream = _Stream(opener(file), most=most_inflated(total))
         for name, size in _wanted(stream, path, wanted):
             yield name, stream.read(size), file.tell() / total
 
@@ -80,13 +81,15 @@ def _tar_errors(path: Path) -> Iterator[None]:
 
 
 class _Stream:
-    """A file read forward: a plain one of `size` bytes, or one that is decompressed on the way."""
+    """A file read forward: a plain one of `size` bytes, or one that is inflated on the way, to `most`."""
 
-    def __init__(self, file: Any, size: int | None = None):
-        self.file, self.size, self.position = file, size, 0
+    def __init__(self, file: Any, size: int | None = None, most: int = 0):
+        self.file, self.size, self.most, self.position = file, size, most, 0
 
     def read(self, size: int) -> bytes:
-        """Return `size` bytes, from here; EOFError when it ends before, or is damaged."""
+        """Return `size` bytes, from here; EOFError when it ends before, is damaged, or inflates too far."""
+        if self.size is None and self.position + size > self.most:
+            raise EOFError(f"it inflates to more than {self.most:,} bytes: inflate it first")
         try:
             data: bytes = self.file.read(size)
             while 0 < len(data) < size and (more := self.file.read(size - len(data))):
@@ -118,10 +121,10 @@ def _wanted(stream: _Stream, path: Path, wanted: Callable[[str], bool]) -> Itera
             for inner, inner_size in _files(stream, stream.position + size):
                 if wanted(inner):
                     check_size(inner_size, inner, path)
-                    yield f"{name[:-4]}/{inner}", inner_size
+                    yield member_path(f"{name[:-4]}/{inner}", path), inner_size
         elif wanted(name):
             check_size(size, name, path)
-            yield name, size
+            yield member_path(name, path), size
 
 
 def _files(stream: _Stream, end: int | None = None) -> Iterator[tuple[str, int]]:
@@ -162,7 +165,7 @@ def _size(header: bytes, extension: dict[bytes, bytes], at: int) -> int:
     try:
         checksum = int(header[148:156].strip(b" \0") or b"0", 8)
         large = extension.get(b"size", b"")
-        size = int(large) if large.isdigit() else _number(header[124:136])
+        size = int(large[:_MAX_DIGITS]) if large.isdigit() else _number(header[124:136])
     except ValueError:
         checksum, size = -1, 0
     if checksum != sum(header) - sum(header[148:156]) + 8 * 32 or size < 0:
@@ -191,16 +194,21 @@ def _read_extension(stream: _Stream, kind: bytes, size: int, at: int) -> dict[by
     """
     if size > _MAX_EXTENSION:
         raise EOFError(f"the header at byte {at:,} claims a name of {size:,} bytes")
-    records, values = stream.read(size), {}
+    records = stream.read(size)
+    values: dict[bytes, bytes] = {}
     if kind == _LONG_NAME:
         return {b"path": records.partition(b"\0")[0]}
-    while records:
-        length, _, rest = records.partition(b" ")
-        if not length.isdigit() or not len(length) < int(length) <= len(records):
+    start = 0
+    for _ in range(_MAX_RECORDS + 1):
+        if start == len(records):
+            return values
+        digits, space, _ = records[start : start + _MAX_DIGITS].partition(b" ")
+        if not space or not digits.isdigit() or not len(digits) < int(digits) <= len(records) - start:
             raise EOFError("a header's extension is damaged")
-        key, _, value = rest[: int(length) - len(length) - 2].partition(b"=")
+        end = start + int(digits)
+        key, _, value = records[start + len(digits) + 1 : end - 1].partition(b"=")
         if key.startswith(b"GNU.sparse"):
             raise EOFError(_SPARSE)
         values[key] = value
-        records = records[int(length) :]
-    return values
+        start = end
+    raise EOFError(f"the header at byte {at:,} says more than {_MAX_RECORDS} things of the next file")

@@ -3,6 +3,7 @@
 PKWARE's APPNOTE, sections 4.3.7 and 4.3.12 to 4.3.16; zip64 included.
 """
 
+import io
 import os
 import struct
 import zlib
@@ -10,7 +11,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from alexnet_jax.data.sources.entries import Entry, Unreadable, check_size, is_image
+from alexnet_jax.data.sources.entries import (
+    Entry,
+    Unreadable,
+    check_size,
+    is_image,
+    member_path,
+    most_inflated,
+)
 from alexnet_jax.errors import UsageError
 from alexnet_jax.progress import printable
 
@@ -21,8 +29,10 @@ def list_zip(path: Path) -> Iterator[Entry]:
     """Iterate over the images of a zip archive; links are passed over.
 
     Raises:
-      UsageError: it is damaged, cut off, encrypted, or packed by a method other than deflate.
+      UsageError: it is damaged, cut off, encrypted, or packed by a method other than deflate; members
+        overlap, inflate beyond measure, or have a path that leads elsewhere.
     """
+    taken = 0
     container = str(path.absolute())
     with path.open("rb") as file:
         count, start, end = _find_directory(file, path)
@@ -45,9 +55,13 @@ def list_zip(path: Path) -> Iterator[Entry]:
             if method not in (_STORED, _DEFLATED):
                 raise UsageError(f"{printable(name)} in {path} is not stored nor deflated: unpack {path}")
             check_size(max(size, packed), name, path)
-            if header > end:
-                raise _damaged(path, "its directory is damaged")
-            yield Entry("", "", name, container, header, size, checksum)
+            taken += 30 + packed  # a header and the bytes
+            if taken > start or header > end or (method == _STORED and packed != size):
+                raise _damaged(path, "its directory is damaged, or members overlap")
+            if size > most_inflated(packed):
+                raise UsageError(f"{printable(name)} in {path} inflates to {size:,} bytes: unpack {path}")
+            name = member_path(name, path)
+            yield Entry("", "", name, container, header, size, checksum, packed)
 
 
 def read_zipped(entry: Entry) -> bytes:
@@ -63,21 +77,25 @@ def read_zipped(entry: Entry) -> bytes:
             raise Unreadable("its header in the archive is damaged")
         method, name, extra = struct.unpack("<8xH16xHH", header)
         file.seek(name + extra, os.SEEK_CUR)
-        data = file.read(entry.size) if method == _STORED else _inflate(file, entry.size)
+        data = file.read(entry.size) if method == _STORED else _inflate(file, entry)
     if len(data) != entry.size or zlib.crc32(data) != entry.checksum:
         raise Unreadable("its bytes in the archive are damaged")
     return data
 
 
-def _inflate(file: IO[bytes], size: int) -> bytes:
-    """At most `size` bytes of what is deflated from here."""
-    inflate, data = zlib.decompressobj(-zlib.MAX_WBITS), b""
+def _inflate(file: IO[bytes], entry: Entry) -> bytes:
+    """At most the bytes of the entry, of what is deflated from here."""
+    inflate, data, left = zlib.decompressobj(-zlib.MAX_WBITS), io.BytesIO(), entry.packed
     try:
-        while len(data) < size and not inflate.eof and (piece := file.read(2**18)):
-            data += inflate.decompress(piece, size - len(data))
+        while (more := entry.size - data.tell()) > 0 and not inflate.eof:
+            piece = file.read(min(left, 2**18))
+            if not piece:
+                break
+            left -= len(piece)
+            data.write(inflate.decompress(piece, more))
     except zlib.error as error:
         raise Unreadable(str(error)) from None
-    return data
+    return data.getvalue()
 
 
 def _find_directory(file: IO[bytes], path: Path) -> tuple[int, int, int]:
@@ -103,14 +121,15 @@ def _find_directory(file: IO[bytes], path: Path) -> tuple[int, int, int]:
 
 def _widened(values: tuple[int, int, int], extra: bytes) -> tuple[int, int, int]:
     """Size, packed size and start, with those of zip64 where they do not fit 32 bits, in this order."""
-    while len(extra) >= 4:
-        kind, length = struct.unpack_from("<HH", extra)
+    at = 0
+    while len(extra) >= at + 4:
+        kind, length = struct.unpack_from("<HH", extra, at)
         if kind == 1:
-            field = extra[4 : 4 + length]
+            field = extra[at + 4 : at + 4 + length]
             wide = iter(struct.unpack_from(f"<{len(field) // 8}Q", field))
             size, packed, start = (next(wide, value) if value == 0xFFFFFFFF else value for value in values)
             values = size, packed, start
-        extra = extra[4 + length :]
+        at += 4 + length
     return values
 
 

@@ -1,0 +1,109 @@
+"""The manifest of a checkpoint: checksums of its files, its metadata, and what it was made with.
+
+`manifest.json` is written last: a folder without one is an interrupted save. Metadata and provenance have
+checksums of their own in it. They find a flipped bit and an edit by hand; they do not stop somebody who
+computes them anew. This module imports no JAX: the report reads manifests without it.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from alexnet_jax import files
+from alexnet_jax.errors import RunFailure
+from alexnet_jax.workdir import layout
+
+MAX_BYTES = 2**26  # a hundred for each file of a checkpoint, of which a process writes a few dozen
+# What a damaged or hostile manifest leads its readers to.
+UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
+
+
+def steps(folder: Path) -> list[int]:
+    """Return the steps of all complete checkpoints in `checkpoints/`, ascending."""
+    found = numbered_folders(folder)
+    return sorted(int(path.name) for path in found if (path / layout.MANIFEST).is_file())
+
+
+def numbered_folders(folder: Path) -> list[Path]:
+    """Return the folders of `checkpoints/` that are named by a step, complete or not."""
+    return [path for path in folder.iterdir() if path.name.isdecimal()] if folder.is_dir() else []
+
+
+def write(
+    folder: Path,
+    table: Mapping[str, list[Any]],
+    metadata: Mapping[str, Any],
+    provenance: Mapping[str, Any] | None,
+) -> None:
+    """Write the manifest of the checkpoint in `folder`, whole or not at all.
+
+    Args:
+      folder: of one checkpoint.
+      table: what `checksums` gave.
+      metadata: for JSON: epoch, state of the schedule, validation error.
+      provenance: for JSON: what the checkpoint was made with; None: nothing is recorded.
+    """
+    manifest: dict[str, Any] = {"progress": metadata, "progress_sha256": _digest(metadata)}
+    if provenance is not None:
+        manifest |= {"provenance": provenance, "provenance_sha256": _digest(provenance)}
+    files.write_text(folder / layout.MANIFEST, _as_text(manifest | {"files": table}))
+
+
+def read(folder: Path) -> dict[str, Any]:
+    """Return the manifest of the checkpoint in `folder`; its own checksums hold, the files are not looked at.
+
+    Returns:
+      {'progress': the metadata, 'files': {name: [bytes, SHA-256]}, and 'provenance' where it is recorded}.
+
+    Raises:
+      RunFailure: it is not as it was written.
+    """
+    path = folder / layout.MANIFEST
+    try:
+        text = files.read_bounded(path, MAX_BYTES).decode()
+        manifest: dict[str, Any] = json.loads(text)
+        parts = ["progress", *(["provenance"] if "provenance" in manifest else [])]
+        digests = [manifest[f"{part}_sha256"] for part in parts]
+        intact = [_digest(manifest[part]) for part in parts] == digests
+        if not intact or text != _as_text(manifest) or not isinstance(manifest["files"], dict):
+            raise RunFailure(f"{path} is not as it was written")
+    except UNREADABLE as error:
+        raise RunFailure(f"{path} cannot be read: {error}") from None
+    return manifest
+
+
+def find_corruption(folder: Path) -> str | None:
+    """Return what is wrong with the checkpoint in `folder`; None when it is as it was written."""
+    try:
+        found, written = checksums(folder), read(folder)["files"]
+        for name in written:
+            if name not in found:
+                return f"{folder / name} is missing"
+            if found[name] != written[name]:
+                return f"{folder / name} is not as it was written"
+    except RunFailure as error:
+        return str(error)
+    except UNREADABLE as error:
+        return f"{folder / layout.MANIFEST} cannot be read: {error}"
+    return None
+
+
+def checksums(folder: Path) -> dict[str, list[Any]]:
+    """Return [size in bytes, SHA-256] of each file below `folder` but the manifest, by relative name."""
+    table: dict[str, list[Any]] = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path.name != layout.MANIFEST:
+            with path.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            table[path.relative_to(folder).as_posix()] = [path.stat().st_size, digest]
+    return table
+
+
+def _as_text(manifest: Mapping[str, Any]) -> str:
+    return json.dumps(manifest, indent=1)
+
+
+def _digest(part: Any) -> str:
+    return hashlib.sha256(json.dumps(part, sort_keys=True).encode()).hexdigest()
