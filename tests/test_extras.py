@@ -23,8 +23,8 @@ PHOTO = f"{ROOT}/tests/fixtures/run_0876f0d/classes/test/a/0.JPEG"
 
 def parsed(lines: list[str]) -> set[tuple[str, str]]:
     """Requirements as (name, bounds)."""
-    found = [Requirement(line) for line in lines]
-    return {(requirement.name.lower(), str(requirement.specifier)) for requirement in found}
+    requirements = [Requirement(line) for line in lines]
+    return {(requirement.name.lower(), str(requirement.specifier)) for requirement in requirements}
 
 
 def test_core_and_extras_are_requirements_txt() -> None:
@@ -56,9 +56,9 @@ def test_an_extra_s_modules_are_those_of_its_distributions() -> None:
 def test_what_is_needed_is_read_from_the_project_or_from_what_is_installed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = extras.requirements()
-    assert "jax>=0.10.1,<0.13" in found
-    assert 'tensorboardX>=2.6.4,<3; extra == "tensorboard"' in found
+    needed = extras.requirements()
+    assert "jax>=0.10.1,<0.13" in needed
+    assert 'tensorboardX>=2.6.4,<3; extra == "tensorboard"' in needed
     monkeypatch.setattr(extras, "_CHECKOUT", tmp_path)
     monkeypatch.setattr(metadata, "requires", {extras.DISTRIBUTION: ["a>1"]}.get)
     assert extras.requirements() == ["a>1"]

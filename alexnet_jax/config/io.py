@@ -62,6 +62,9 @@ def load(path: Path) -> tuple[ConfigDict, dict[str, Any]]:
         tree = json.loads(read_bounded(path, MAX_BYTES).decode())
         if not isinstance(tree, dict) or not isinstance(tree.get("config"), dict):
             raise ValueError("it holds no table of keys")
+        named = tree.get("statistics", "")
+        if not isinstance(named, str) or "/" in named or named.startswith("."):
+            raise ValueError("its statistics are no file in the same folder")
         return from_saved(tree.pop("config")), tree
     except FileNotFoundError:
         raise UsageError(f"{path} does not exist: {path.parent} is not the workdir of a run") from None

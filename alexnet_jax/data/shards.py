@@ -18,13 +18,14 @@ import numpy as np
 import simplejpeg
 from array_record.python import array_record_module
 
-from alexnet_jax import files
+from alexnet_jax import arrays, files
 from alexnet_jax.data.images import BadImage, resize_center_crop
 from alexnet_jax.data.sources.entries import Entry, Unreadable, read_range
 from alexnet_jax.data.statistics import Accumulator
 from alexnet_jax.errors import RunFailure, first_line
 from alexnet_jax.progress import printable
 
+MAX_STATS_BYTES = 2**30  # of a shard's sums: those of images of 4096 x 4096 have 200 million
 PROGRESS_INTERVAL = 16  # images between two messages of a process on its progress
 # Read one at a time in any order. Their content does not compress: brotli, the default, would cost as much
 # time as encoding a JPEG does.
@@ -106,15 +107,23 @@ class ShardStats:
 
     @classmethod
     def load(cls, path: Path, record_format: RecordFormat) -> tuple["ShardStats", dict[str, Any]]:
-        """Read what `save` wrote: the stats, and the metadata with what was added to it."""
-        with np.load(path, allow_pickle=False) as arrays:
+        """Read what `save` wrote: the stats, and the metadata with what was added to it.
+
+        Raises:
+          RunFailure: it is damaged.
+        """
+        try:
+            found = arrays.load_npz(path, MAX_STATS_BYTES)
             statistics = Accumulator(record_format.size, record_format.channels)
-            statistics.count = int(arrays["count"])
-            statistics.sum[: len(arrays["sum"])] += arrays["sum"]
-            statistics.products += arrays["products"]
-            metadata = json.loads(arrays["words"].tobytes())
-        classes, rejects = Counter(metadata["classes"]), metadata["rejects"]
-        return cls(statistics, classes, rejects, metadata["bytes"], metadata["file_size"]), metadata
+            statistics.count = int(found["count"])
+            statistics.sum[: len(found["sum"])] += found["sum"]
+            statistics.products += found["products"]
+            metadata = json.loads(found["words"].tobytes())
+            classes, rejects = Counter(metadata["classes"]), metadata["rejects"]
+            return cls(statistics, classes, rejects, metadata["bytes"], metadata["file_size"]), metadata
+        except Exception as error:  # damage leads zipfile, zlib and the parser of JSON anywhere
+            words = printable((str(error) or type(error).__name__)[:200])
+            raise RunFailure(f"{path} cannot be read: {words}; remove it and prepare again") from error
 
 
 def example(image: bytes, label: int, file_name: str) -> bytes:

@@ -1,11 +1,12 @@
 """The mean image and the principal axes of colour of a training set (sections 2 and 4.1)."""
 
-import zipfile
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from alexnet_jax.arrays import load_npz
 from alexnet_jax.errors import UsageError, first_line
 from alexnet_jax.files import atomic_write
 from alexnet_jax.progress import printable
@@ -46,24 +47,17 @@ class Statistics:
           UsageError: it is missing or damaged.
         """
         try:
-            if path.exists() and not zipfile.is_zipfile(path):  # numpy would speak of pickles
-                raise ValueError("it is not an .npz file")
-            with np.load(path, allow_pickle=False) as arrays:
-                size = sum(member.file_size for member in arrays.zip.infolist())
-                if size > MAX_UNPACKED_BYTES:
-                    raise ValueError(f"it unpacks to {size:,} bytes")
-                values = {field.name: arrays[field.name] for field in fields(cls)}
-            if not all(values[name].dtype.kind in "fiu" for name in values):
-                raise ValueError("it holds something else than numbers")
-            values["count"] = values["count"].reshape(())
+            values: dict[str, Any] = load_npz(path, MAX_UNPACKED_BYTES, [field.name for field in fields(cls)])
         except FileNotFoundError:
             raise UsageError(f"the statistics {path} are missing") from None
         except Exception as error:  # damage leads zipfile, zlib and numpy's parser anywhere
             raise UsageError(
                 f"the statistics {path} cannot be read: {printable(first_line(error))[:200]}"
             ) from None
-        mean, channels = values["mean"], values["rgb_mean"].shape
-        if mean.ndim != 3 or (mean.shape[2],) != channels or values["eigenvectors"].shape != channels * 2:
+        channels = values["mean"].shape[2:]
+        shapes = {"rgb_mean": channels, "rgb_covariance": channels * 2, "eigenvalues": channels}
+        shapes |= {"eigenvectors": channels * 2, "count": ()}
+        if len(channels) != 1 or any(values[name].shape != shape for name, shape in shapes.items()):
             raise UsageError(f"the statistics {path} have shapes that do not fit together")
         if not all(np.isfinite(value).all() for value in values.values()):
             raise UsageError(f"the statistics {path} hold values that are not finite")

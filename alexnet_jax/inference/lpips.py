@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from alexnet_jax.arrays import load_npz
 from alexnet_jax.data.images import BadImage, decode, read_file, read_size
 from alexnet_jax.errors import RunFailure, UsageError, WrongTypeError, first_line
 from alexnet_jax.files import atomic_write
@@ -183,10 +184,8 @@ def load_heads(workdir: Path) -> tuple[np.ndarray, ...]:
             "convert weights that have lpips/lin0 to lin4"
         )
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            if sum(member.file_size for member in arrays.zip.infolist()) > MAX_BYTES:
-                raise ValueError(f"it unpacks to more than {MAX_BYTES:,} bytes")
-            heads = tuple(arrays[f"lin{number}"] for number in range(len(LAYERS)))
+        found = load_npz(path, MAX_BYTES, [f"lin{number}" for number in range(len(LAYERS))])
+        heads = tuple(found.values())
     except Exception as error:  # damage leads zipfile, zlib and numpy's parser anywhere
         raise UsageError(f"{path} cannot be read: {printable(first_line(error))[:200]}") from None
     if not all(head.ndim == 1 and head.dtype == np.float32 and np.isfinite(head).all() for head in heads):

@@ -28,6 +28,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from alexnet_jax import drawing, files
+from alexnet_jax.arrays import map_npy
 from alexnet_jax.config import io as config_io
 from alexnet_jax.data import image_files
 from alexnet_jax.data.images import BadImage, read_file, resize_center_crop
@@ -151,9 +152,7 @@ def index(net: TrainedNet, folder: Path) -> tuple[Index, list[dict[str, str]]]:
     index_folder = net.workdir / layout.SIMILAR / digest
     old = _read(index_folder)
     if old and old["key"] != key:
-        print(
-            f"{printable(str(folder))} was indexed with other weights: it is indexed again", file=sys.stderr
-        )
+        print(f"{printable(str(folder))} is indexed again: its index is of other weights", file=sys.stderr)
         old = {}
     states = {name: path.stat() for name, path in paths.items()}
     stamps = {name: [state.st_size, state.st_mtime_ns] for name, state in states.items()}
@@ -253,9 +252,11 @@ def _read(index_folder: Path) -> dict[str, Any]:
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         tree = unsealed(json.loads((index_folder / layout.SIMILAR_INDEX).read_text()))
         tree["files"] = [(str(name), [int(x) for x in stamp]) for name, stamp in tree["files"]]
-        for what in DTYPES:
-            path = index_folder / f"{what}-{tree['number']}.npy"
-            tree[what] = np.load(path, mmap_mode="r") if path.exists() else None
+        for what, dtype in DTYPES.items():
+            path = index_folder / f"{what}-{int(tree['number'])}.npy"
+            tree[what] = array = map_npy(path) if path.exists() else None
+            if array is not None and (array.dtype != dtype or array.ndim != 2):
+                return {}
         if tree["key"] and len(tree["vectors"]) == len(tree["files"]) > 0:
             return tree
     return {}

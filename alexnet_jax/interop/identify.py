@@ -30,6 +30,7 @@ from alexnet_jax.progress import printable
 # torchvision's, on 0 to 1; that of the pixels of Caffe's ilsvrc_2012_mean.npy. RGB.
 TORCHVISION_MEAN = (0.485, 0.456, 0.406)
 CAFFE_MEAN = (122.67892, 116.66877, 104.00699)
+MAX_NAMED = 20  # arrays in a notice
 MAX_SIDE = 4096  # of the images that a file's own config may speak of
 
 
@@ -82,7 +83,8 @@ def identify_weights(weights: Weights, recipes: Mapping[str, ConfigDict]) -> Ide
         notices.append("with the heads of LPIPS, for compare")
     others = sorted(weights.arrays.keys() - keys)
     if others and weights.layout == "plain":
-        notices.append(printable(f"not read: {', '.join(others)}"))
+        more = f" and {len(others) - MAX_NAMED:,} more" if len(others) > MAX_NAMED else ""
+        notices.append(printable(f"not read: {', '.join(others[:MAX_NAMED])}{more}"))
     elif others:
         strange = printable(others[0])
         raise UsageError(f"it has {strange}, which {architecture.name} has not: it is of another net")

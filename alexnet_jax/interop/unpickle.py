@@ -4,16 +4,20 @@
 and hands every name to a table of the reader's own functions; a name that is not in the table ends the
 reading where it is met. The standard unpickler with a restricted `find_class` would still make objects,
 set their attributes, and allocate as much memory as a file asks for.
+
+A few bytes of a pickle can stand for a value that is endless when it is written out, for its parts may be the
+same thing again and again. So an instruction costs time and memory for what is new in it alone: values are
+never written out, compared or hashed unless their exact type says that they are short (`is_short`), and what
+the reader's functions may copy is counted.
 """
 
+import io
 import pickletools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import IO, Any, NoReturn
+from typing import Any, NoReturn
 
-
-class BadFile(ValueError):
-    """Say that bytes are not what their file's name promises, and why; without the file's name."""
+from alexnet_jax.arrays import MAX_DIMENSIONS, BadFile
 
 
 @dataclass(frozen=True)
@@ -23,27 +27,33 @@ class Name:
     text: str
 
 
-MAX_INSTRUCTIONS = 10**6  # a checkpoint of an AlexNet with its optimizer has some thousand
+MAX_INSTRUCTIONS = 200_000  # a checkpoint of an AlexNet with its optimizer has some thousand
+MAX_ARGUMENTS = 16  # of a call: PyTorch's functions have seven at most
+MAX_INTEGER_BITS = 128  # the largest that occur are states of random generators
+MAX_KEY_LENGTH = 1000  # of a dictionary's key or a name: a parameter's has some fifty characters
+MAX_COPIES = 4  # of each character of a file; numpy's arrays in old pickles need two
 Makers = Mapping[str, Callable[..., Any] | None]
 
 
-def unpickle(file: IO[bytes], makers: Makers, storage: Callable[[Any], Any] | None = None) -> Any:
+def unpickle(file: io.BytesIO, makers: Makers, storage: Callable[[Any], Any] | None = None) -> Any:
     """Return the value of the pickle that begins where `file` stands; `file` then stands behind it.
 
     Strings of Python 2 are read as Latin-1.
 
     Args:
-      file: open, in memory.
+      file: in memory.
       makers: for each name that is allowed a function of the arguments that the pickle calls it with, or
-        None where it may only be mentioned (it is then a `Name`). What a function returns may have a method
-        `build`, which gets what the pickle says of its state; of a dictionary it is passed over.
+        None where it may only be mentioned (it is then a `Name`). It may copy an argument once, and checks
+        the types of what it looks into. What a function returns may have a method `build`, which gets as
+        its arguments the tuple that the pickle has as its state; of a dictionary it is passed over.
       storage: what a persistent id stands for; None: the pickle may have none.
 
     Raises:
-      BadFile: it names something else, or uses an instruction that plain data does not need.
+      BadFile: it names something else, uses an instruction that plain data does not need, or asks for more
+        than data of its size can need.
       Exception: it is damaged; any kind, as damage leads anywhere.
     """
-    machine = _Machine(makers, storage)
+    machine = _Machine(makers, storage, MAX_COPIES * file.getbuffer().nbytes)
     for count, (opcode, argument, _) in enumerate(pickletools.genops(file)):
         if count == MAX_INSTRUCTIONS:
             _fail(f"its pickle has more than {MAX_INSTRUCTIONS:,} instructions: it is not of weights alone")
@@ -53,16 +63,35 @@ def unpickle(file: IO[bytes], makers: Makers, storage: Callable[[Any], Any] | No
     return machine.stack.pop()
 
 
+def is_short(value: Any) -> bool:
+    """Return whether a value can be hashed, compared and shown at no cost: a short text, or a number."""
+    if type(value) is str:
+        return len(value) <= MAX_KEY_LENGTH
+    return type(value) is int and value.bit_length() <= 64  # of larger ones many may have the same hash
+
+
+def is_shape(value: Any) -> bool:
+    """Return whether a value is a tuple of at most 32 numbers from 0 to 2**63 - 1."""
+    return (
+        type(value) is tuple
+        and len(value) <= MAX_DIMENSIONS
+        and all(type(n) is int and 0 <= n < 2**63 for n in value)
+    )
+
+
 class _Machine:
     """Hold the stack of a pickle that is read, the stacks below its marks, and its memo."""
 
-    def __init__(self, makers: Makers, storage: Callable[[Any], Any] | None):
+    def __init__(self, makers: Makers, storage: Callable[[Any], Any] | None, characters: int):
         self.makers, self.storage = makers, storage
+        self.may_copy = {"items": MAX_INSTRUCTIONS, "characters": characters}
         self.stack: list[Any] = []
         self.marks: list[list[Any]] = []
         self.memo: dict[int, Any] = {}
 
     def push(self, value: Any) -> None:
+        if type(value) is int and value.bit_length() > MAX_INTEGER_BITS:
+            _fail(f"its pickle has a number of {value.bit_length():,} bits")
         self.stack.append(value)
 
     def pop(self, count: int) -> tuple[Any, ...]:
@@ -79,6 +108,8 @@ class _Machine:
         return values
 
     def memoize(self, key: int) -> None:
+        if not 0 <= key < MAX_INSTRUCTIONS:
+            _fail("its pickle numbers its values as no pickler does")
         self.memo[key] = self.stack[-1]
 
     def append(self, values: list[Any]) -> None:
@@ -97,13 +128,28 @@ class _Machine:
 
     def mention_of_stack(self, _: Any) -> None:
         module, name = self.pop(2)
-        self.mention(f"{_demand(module, str)}.{_demand(name, str)}")
+        if not (type(module) is type(name) is str and is_short(module) and is_short(name)):
+            _fail("its pickle asks for something whose name is not a short text")
+        self.mention(f"{module}.{name}")
 
     def call(self, _: Any) -> None:
         called, arguments = self.pop(2)
         name = _demand(called, Name).text
         maker = self.makers[name] or _fail(f"it calls {name}")
-        self.push(maker(*_demand(arguments, tuple)))
+        self.count(arguments)
+        self.push(maker(*arguments))
+
+    def count(self, arguments: Any) -> None:
+        """Take what a function may copy of its arguments off what may be copied in all."""
+        if len(_demand(arguments, tuple)) > MAX_ARGUMENTS:
+            _fail(f"its pickle calls something with {len(arguments):,} arguments")
+        for value in arguments:
+            if type(value) in (dict, list, tuple):
+                self.may_copy["items"] -= len(value)
+            elif type(value) in (str, bytes):
+                self.may_copy["characters"] -= len(value)
+        if min(self.may_copy.values()) < 0:
+            _fail("its pickle copies the same values again and again, which weights do not need")
 
     def refer(self, _: Any) -> None:
         storage = self.storage or _fail("its pickle mentions a storage, and none belongs there")
@@ -111,8 +157,9 @@ class _Machine:
 
     def build(self, _: Any) -> None:
         state = self.stack.pop()
-        if not isinstance(self.stack[-1], dict):
-            self.stack[-1].build(state)
+        if type(self.stack[-1]) is not dict:
+            self.count(state)
+            self.stack[-1].build(*state)
 
 
 # By the names that `pickletools` gives them; each gets the machine and the instruction's argument.
@@ -162,21 +209,21 @@ def _pairs(values: list[Any]) -> list[tuple[Any, Any]]:
 def as_dict(items: Any = ()) -> dict[str | int, Any]:
     """Return a dictionary of another or of pairs.
 
-    Keys are texts and numbers: others can be nested without end.
+    Keys are short texts and numbers: others can be nested without end.
 
     Raises:
-      BadFile: a key of another type.
+      BadFile: another key.
     """
     table = {}
-    for key, value in items.items() if isinstance(items, dict) else items:
-        if type(key) not in (str, int):
-            _fail(f"a dictionary in it has a {type(key).__name__} as a key")
+    for key, value in items.items() if type(items) is dict else items:
+        if not is_short(key):
+            _fail(f"a dictionary in it has a key that is not a short text or number: {type(key).__name__}")
         table[key] = value
     return table
 
 
 def _demand(value: Any, kind: type) -> Any:
-    return value if isinstance(value, kind) else _fail(f"a {kind.__name__} was expected in its pickle")
+    return value if type(value) is kind else _fail(f"a {kind.__name__} was expected in its pickle")
 
 
 def _fail(words: str) -> NoReturn:

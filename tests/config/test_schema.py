@@ -186,6 +186,9 @@ def test_an_unknown_section_is_named():
 
 def test_the_model_is_a_section_with_an_architecture_and_its_arguments():
     assert complaint(changed({"model": 3})).startswith("config.model.architecture is missing")
+    assert complaint(changed({"model.classes": "3"})).startswith(
+        "config.model.classes='3': it must be a whole"
+    )
     schema.check(changed({"model": ConfigDict({"architecture": "of_my_own", "anything": 3})}))
 
 

@@ -20,17 +20,17 @@ def encoded(pixels: np.ndarray, kind: str = "PNG", **options: object) -> bytes:
 @pytest.mark.parametrize("shape", [(40, 30), (30, 40), (301, 200), (24, 24), (10, 7), (500, 24)], ids=str)
 def test_the_center_of_the_scaled_image(shape: tuple[int, int], channels: int) -> None:
     data = made_up.image_file(3, size=shape)
-    found = images.resize_center_crop(data, 24, channels, exif_rotation=False)
-    assert found.shape == (24, 24, channels)
-    assert found.dtype == np.uint8
+    cropped = images.resize_center_crop(data, 24, channels, exif_rotation=False)
+    assert cropped.shape == (24, 24, channels)
+    assert cropped.dtype == np.uint8
     wanted = made_up.center_by_pillow(data, 24, "RGB" if channels == 3 else "L")
-    assert np.abs(found.astype(int) - wanted).max() <= 1
+    assert np.abs(cropped.astype(int) - wanted).max() <= 1
 
 
 def test_an_image_of_the_right_size_is_taken_as_it_is() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (24, 24, 3)).astype(np.uint8)
-    found = images.resize_center_crop(encoded(pixels), 24, 3, exif_rotation=False)
-    np.testing.assert_array_equal(found, pixels)
+    cropped = images.resize_center_crop(encoded(pixels), 24, 3, exif_rotation=False)
+    np.testing.assert_array_equal(cropped, pixels)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -59,20 +59,20 @@ def test_what_is_transparent_lies_on_white() -> None:
     pixels[..., 0], pixels[..., 3] = 200, np.arange(8) * 36
     alpha = pixels[..., 3:] / 255
     wanted = pixels[..., :3] * alpha + 255 * (1 - alpha)
-    found = np.asarray(images.decode(encoded(pixels), 3, exif_rotation=False))
-    assert np.abs(found - wanted).max() <= 1
+    decoded = np.asarray(images.decode(encoded(pixels), 3, exif_rotation=False))
+    assert np.abs(decoded - wanted).max() <= 1
 
 
 def test_sixteen_bits_become_eight() -> None:
     pixels = np.linspace(0, 65535, 64).reshape(8, 8).astype(np.uint16)
-    found = np.asarray(images.decode(encoded(pixels), 1, exif_rotation=False))
-    assert np.abs(found - pixels / 257).max() <= 0.5
+    decoded = np.asarray(images.decode(encoded(pixels), 1, exif_rotation=False))
+    assert np.abs(decoded - pixels / 257).max() <= 0.5
 
 
 @pytest.mark.parametrize("name", list(made_up.awkward()))
 def test_awkward_images_are_decoded(name: str) -> None:
-    found = images.decode(made_up.awkward()[name], 3, exif_rotation=True)
-    assert found.mode == "RGB"
+    decoded = images.decode(made_up.awkward()[name], 3, exif_rotation=True)
+    assert decoded.mode == "RGB"
     assert images.decode(made_up.awkward()[name], 1, exif_rotation=True).mode == "L"
 
 

@@ -28,19 +28,19 @@ def folder(tmp_path: Path) -> Path:
 def test_the_records_are_those_that_tfds_gives(folder: Path, split: str) -> None:
     raw = tfds.decode.DeserializeMethod.RAW_BYTES
     oracle = tfds.builder_from_directory(folder).as_data_source(split, deserialize_method=raw)
-    found = pickle.loads(pickle.dumps(tfds_metadata.read(folder).records(split)))
-    assert len(found) > 0
-    assert list(found) == list(oracle)
+    records = pickle.loads(pickle.dumps(tfds_metadata.read(folder).records(split)))
+    assert len(records) > 0
+    assert list(records) == list(oracle)
 
 
 @pytest.mark.parametrize("encoding", ["jpeg", "raw"])
 def test_the_names_and_splits_are_those_that_tfds_gives(tmp_path: Path, encoding: str) -> None:
     folder = toy.write_dataset(toy.config_for(tmp_path, encoding, 1))
     info = tfds.builder_from_directory(folder).info
-    found = tfds_metadata.read(folder)
-    assert list(found.class_names) == info.features["label"].names
-    assert found.image_class == type(info.features["image"]).__name__
-    assert {name: split.shard_lengths for name, split in found.splits.items()} == {
+    metadata = tfds_metadata.read(folder)
+    assert list(metadata.class_names) == info.features["label"].names
+    assert metadata.image_class == type(info.features["image"]).__name__
+    assert {name: split.shard_lengths for name, split in metadata.splits.items()} == {
         name: split.shard_lengths for name, split in info.splits.items()
     }
     (folder / "label.labels.txt").unlink()
@@ -48,7 +48,7 @@ def test_the_names_and_splits_are_those_that_tfds_gives(tmp_path: Path, encoding
     assert list(tfds_metadata.read(folder).class_names) == names == ["0", "1", "2", "3", "4"]
 
 
-def test_other_features_of_tfds_may_stand_beside(folder: Path) -> None:
+def test_other_features_of_tfds_are_allowed(folder: Path) -> None:
     _change("features.json", lambda tree: tree["featuresDict"]["features"].update(objects=_boxes()))(folder)
     assert len(tfds_metadata.read(folder).class_names) == toy.CLASSES
 

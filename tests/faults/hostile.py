@@ -1,11 +1,13 @@
-"""Mutated files for every reader, in a process of its own with little memory, little time and a guard.
+"""Hostile files for every reader, in a process of its own with little memory, little time and a guard.
 
-  python -m tests.faults.hostile FOLDER COUNT READER ...
+  python -m tests.faults.hostile KIND FOLDER COUNT NAME ...
 
-reads COUNT mutated files with each reader and prints a line of JSON for each. The process may take 2 GiB of
-addresses beyond what it has after the whole file was read; a read that computes for 20 seconds counts as a
-hang. An audit hook tells when a file makes it start a program, look up a name for a pickle, load code, open a
-socket, or write outside of FOLDER.
+reads COUNT files with each reader NAME and prints a line of JSON for each: 'mutated' files, whose bytes were
+changed, or 'structured' ones, which follow the grammar of their format (`tests.faults.structures`). Of the
+KIND 'attacks' each NAME is one file, which is converted where it holds weights. The process may take 2 GiB of
+addresses and hold 1 GiB of memory beyond what it has after the whole file was read; a read that computes for
+longer than `SECONDS` counts as a hang. An audit hook tells when a file makes it start a program, look up a
+name for a pickle, load code, open a socket, or write outside of FOLDER.
 """
 
 import contextlib
@@ -20,7 +22,7 @@ import struct
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -31,7 +33,8 @@ import numpy as np
 from tests.data import made_up
 
 ADDRESSES = 2 * 2**30
-SECONDS = 20
+MEBIBYTES = 1024
+SECONDS = {"mutated": 20, "structured": 5, "attacks": 5}
 Read = Callable[[Path], object]
 
 
@@ -452,68 +455,131 @@ def _files(folder: Path, victim: str) -> list[Path]:
     return [folder / victim]
 
 
-def attack(name: str, folder: Path, count: int, seed: int = 0) -> dict[str, Any]:
-    """Reads `count` mutants; what came of them."""
+def _mutants(name: str, folder: Path, count: int) -> Iterator[tuple[Path, bytes]]:
+    victims = [(path, path.read_bytes()) for path in _files(folder, READERS[name].victim)]
+    draw = np.random.default_rng([0, *name.encode()])
+    for _ in range(count):
+        path, data = victims[draw.integers(len(victims))]
+        yield path, mutated(data, draw)
+
+
+def _structured(name: str, folder: Path, count: int) -> Iterator[tuple[Path, bytes]]:
+    from tests.faults.structures import STRUCTURES
+
+    draw = np.random.default_rng([1, *name.encode()])
+    for _ in range(count):
+        yield folder / READERS[name].victim, STRUCTURES[name](draw)
+
+
+def _status(key: str) -> int:
+    """A line of /proc/self/status, in MiB."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith(key)).split()[1]) >> 10
+
+
+def _reset_peak() -> None:
+    with contextlib.suppress(OSError):  # where this is not allowed the peak is that of all files
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def _out_of_memory(error: BaseException | None) -> bool:
+    """Whether an error stands for one of memory, which a reader took for damage."""
+    while error is not None and not isinstance(error, MemoryError):
+        error = error.__context__
+    return error is not None
+
+
+def _try(read: Callable[[], object], told: dict[str, Any], seconds: int) -> str:
+    """Reads one file; what is wrong with what came of it, or ''."""
     from alexnet_jax.data.images import BadImage
     from alexnet_jax.errors import RunFailure, UsageError
 
-    reader = READERS[name]
+    signal.setitimer(signal.ITIMER_PROF, seconds)
+    # What does not return to Python cannot be interrupted: this ends the process.
+    signal.setitimer(signal.ITIMER_VIRTUAL, 2 * seconds)
+    try:
+        read()
+        told["read"] += 1
+    except (UsageError, RunFailure, BadImage) as error:
+        told["refused"] += 1
+        words = str(error)
+        if not words or len(words) > 2000 or "\x1b" in words:
+            return f"its message: {words[:300]!r}"
+        if _out_of_memory(error):
+            return f"takes all memory: {words[:300]!r}"
+    except Hang:
+        return "hangs"
+    except BaseException as error:
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        return f"{type(error).__name__}: {str(error)[:150]} at {Path(where.filename).name}:{where.lineno}"
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+    return ""
+
+
+def _convert(path: Path) -> object:
+    from alexnet_jax.interop import convert
+
+    return convert.to_workdir(path, path.parent / "converted", _recipes())
+
+
+def attack(kind: str, name: str, folder: Path, count: int) -> dict[str, Any]:
+    """Reads `count` files; what came of them."""
+    reader_name, make = name, None
+    if kind == "attacks":
+        from tests.faults.structures import ATTACKS
+
+        reader_name, make = ATTACKS[name]
+    reader = READERS[reader_name]
     whole = folder / "whole"
     whole.mkdir(parents=True)
     reader.write(whole)
-    by_folder = name.startswith(FOLDERS)
+    by_folder = reader_name.startswith(FOLDERS)
     reader.read(whole if by_folder else whole / reader.victim)
-    victims = [(path, path.read_bytes()) for path in _files(whole, reader.victim)]
-    draw = np.random.default_rng([seed, *name.encode()])
+    read, files = (
+        reader.read,
+        _mutants(name, whole, count) if kind == "mutated" else _structured(name, whole, count),
+    )
+    if make:
+        read = _convert if reader_name.startswith("weights") else reader.read
+        files = iter([(whole / reader.victim, make())])
     told: dict[str, Any] = {"reader": name, "files": count, "read": 0, "refused": 0, "wrong": []}
     limits = resource.getrlimit(resource.RLIMIT_AS)
     held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (held + ADDRESSES, limits[1]))
     signal.signal(signal.SIGPROF, _alarm)
-    slowest, before = 0.0, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    for index in range(count):
-        path, data = victims[draw.integers(len(victims))]
-        mutant = mutated(data, draw)
-        path.write_bytes(mutant)
+    slowest, most, resting = 0.0, 0, _status("VmRSS")
+    for index, (path, data) in enumerate(files):
+        before = path.read_bytes()
+        path.write_bytes(data)
+        told["bytes"] = len(data)
         (folder / "current").write_text(f"{name}: {index}")
+        _reset_peak()
         _guarded[:] = [folder.absolute().resolve()]
         started = time.process_time()
-        signal.setitimer(signal.ITIMER_PROF, SECONDS)
-        wrong = ""
-        try:
-            reader.read(whole if by_folder else path)
-            told["read"] += 1
-        except (UsageError, RunFailure, BadImage) as error:
-            told["refused"] += 1
-            words = str(error)
-            if not words or len(words) > 2000 or (isinstance(error, Exception) and "\x1b" in words):
-                wrong = f"its message: {words[:300]!r}"
-        except Hang:
-            wrong = "hangs"
-        except BaseException as error:
-            where = traceback.extract_tb(error.__traceback__)[-1]
-            wrong = (
-                f"{type(error).__name__}: {str(error)[:150]} at {Path(where.filename).name}:{where.lineno}"
-            )
-        signal.setitimer(signal.ITIMER_PROF, 0)
+        wrong = _try(lambda path=path: read(whole if by_folder else path), told, SECONDS[kind])
         slowest = max(slowest, time.process_time() - started)
         _guarded.clear()
+        more = _status("VmHWM") - resting
+        most = max(most, more)
+        if more > MEBIBYTES:
+            wrong = wrong or f"takes {more} MiB"
         if violations:
             wrong = violations[0]
             violations.clear()
         if wrong:
             told["wrong"].append([index, wrong])
             if len(told["wrong"]) < 20:
-                (folder.parent / f"{name.replace('/', '_')}-{index}").write_bytes(mutant)
-        path.write_bytes(data)
+                (folder.parent / f"{name.replace('/', '_')}-{kind}-{index}").write_bytes(data)
+        path.write_bytes(before)
     resource.setrlimit(resource.RLIMIT_AS, limits)
-    told["slowest_seconds"] = round(slowest, 3)
-    told["mebibytes_more"] = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) >> 10
+    told["slowest_seconds"], told["mebibytes_more"] = round(slowest, 3), most
     return told
 
 
 def main() -> None:
-    folder, count, names = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3:]
+    kind, folder, count, names = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4:]
     import jax
 
     jax.devices()
@@ -521,7 +587,7 @@ def main() -> None:
     for number, name in enumerate(names):
         own = folder / str(number)
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-            told = attack(name, own, count)
+            told = attack(kind, name, own, count)
         shutil.rmtree(own)
         print(json.dumps(told), flush=True)
 

@@ -1,6 +1,7 @@
-"""Mutated files for every reader: an answer or one line, in little time and memory, and nothing else.
+"""Hostile files for every reader: an answer or one line, in little time and memory, and nothing else.
 
-`tests.faults.hostile` holds the readers, the mutations and the guard, and runs in a process of its own.
+`tests.faults.hostile` holds the readers, the mutations and the guard, and runs in a process of its own;
+`tests.faults.structures` the files that follow a grammar.
 """
 
 import json
@@ -14,6 +15,7 @@ import pytest
 
 from tests.faults import hostile
 from tests.faults.injections import ROOT, count, record
+from tests.faults.structures import ATTACKS, STRUCTURES
 
 pytestmark = pytest.mark.slow
 GROUPS = ("picture", "archive", "IDX", "development kit", "weights", "mean", "records", "checkpoint", "")
@@ -23,7 +25,7 @@ def group_of(name: str) -> str:
     return next(group for group in GROUPS if (group and name.startswith(group)) or not group)
 
 
-def attack(names: list[str], files: int, folder: Path) -> list[dict[str, Any]]:
+def attack(kind: str, names: list[str], files: int, folder: Path) -> list[dict[str, Any]]:
     """What came of each reader; a process that a file ended is one more wrong, and the rest goes on."""
     found: list[dict[str, Any]] = []
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("JAX_", "XLA_"))}
@@ -32,7 +34,7 @@ def attack(names: list[str], files: int, folder: Path) -> list[dict[str, Any]]:
         own = folder / str(len(found))
         own.mkdir()
         done = subprocess.run(
-            [sys.executable, "-m", "tests.faults.hostile", str(own), str(files), *left],
+            [sys.executable, "-m", "tests.faults.hostile", kind, str(own), str(files), *left],
             cwd=ROOT,
             env=environment | {"JAX_PLATFORMS": "cpu"},
             capture_output=True,
@@ -48,27 +50,72 @@ def attack(names: list[str], files: int, folder: Path) -> list[dict[str, Any]]:
     return found
 
 
-def test_mutated_files(tmp_path: Path) -> None:
-    files = count(80, 2000)
-    found = attack(list(hostile.READERS), files, tmp_path)
+def check(kind: str, names: list[str], files: int, folder: Path) -> list[dict[str, Any]]:
+    """What came of each reader, none wrong."""
+    found = attack(kind, names, files, folder)
     wrong = [(told["reader"], told["wrong"][:3]) for told in found if told["wrong"]]
     assert not wrong, wrong
-    assert [told["reader"] for told in found] == list(hostile.READERS)
+    assert [told["reader"] for told in found] == names
     for told in found:
         assert told["read"] + told["refused"] == files
-        assert told["mebibytes_more"] < 1024, told
+    return found
+
+
+def record_groups(kind: str, found: list[dict[str, Any]], files: int, promise: str) -> None:
+    """One row of docs/RELIABILITY.md for each group of readers."""
     for group in GROUPS:
         of = [told for told in found if group_of(told["reader"]) == group]
+        if not of:
+            continue
         names = ", ".join(told["reader"].removeprefix(group).strip(", ") or "plain" for told in of)
         record(
-            f"{len(of)} x {files:,} mutated files: {group or 'other'} ({names})",
+            f"{len(of)} x {files:,} {kind} files: {group or 'other'} ({names})",
             sum(told["files"] for told in of),
-            "an answer or one line; 20 s and 2 GiB at most; nothing executed, unpickled, connected to or "
-            "written elsewhere",
+            promise,
             f"{sum(told['read'] for told in of):,} read, {sum(told['refused'] for told in of):,} refused in "
             f"one line, 0 else; slowest {max(told['slowest_seconds'] for told in of):.2f} s, at most "
             f"{max(told['mebibytes_more'] for told in of)} MiB more",
         )
+
+
+def test_mutated_files(tmp_path: Path) -> None:
+    files = count(80, 2000)
+    found = check("mutated", list(hostile.READERS), files, tmp_path)
+    record_groups(
+        "mutated",
+        found,
+        files,
+        "an answer or one line; 20 s and 1 GiB at most; nothing executed, unpickled, connected to or "
+        "written elsewhere",
+    )
+
+
+def test_structured_files(tmp_path: Path) -> None:
+    """Files that follow the grammar of their format, and are nested, shared, huge or repeated somewhere."""
+    files = count(500, 5000)
+    found = check("structured", sorted(STRUCTURES), files, tmp_path)
+    for told in found:  # the generators reach what lies behind the first check
+        assert told["read"] >= files // 20, told
+        assert told["refused"] >= files // 20, told
+    record_groups(
+        "structured",
+        found,
+        files,
+        "an answer or one line; 5 s and 1 GiB at most; nothing executed, unpickled, connected to or "
+        "written elsewhere",
+    )
+
+
+def test_attacks(tmp_path: Path) -> None:
+    """Each small file that once took memory or time without bound: at most 5 s and 1 GiB more."""
+    found = check("attacks", list(ATTACKS), 1, tmp_path)
+    record(
+        f"{len(found)} small files that took all memory or never ended, or were wrongly accepted",
+        len(found),
+        "an answer or one line; 5 s and 1 GiB at most",
+        f"so it was; slowest {max(told['slowest_seconds'] for told in found):.2f} s, at most "
+        f"{max(told['mebibytes_more'] for told in found)} MiB more",
+    )
 
 
 @pytest.mark.parametrize(
@@ -95,7 +142,7 @@ def raises(path): return {{}} ["x"] if hostile._guarded else None
 read = {name}
 hostile.READERS["x"] = hostile.Reader(lambda folder: (folder / "f").write_bytes(b"abc") and None, "f", read)
 sys.addaudithook(hostile._audit)
-print(json.dumps(hostile.attack("x", Path({str(tmp_path)!r}) / "in", 3)))
+print(json.dumps(hostile.attack("mutated", "x", Path({str(tmp_path)!r}) / "in", 3)))
 """
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60

@@ -113,7 +113,7 @@ def test_the_index_follows_the_folder(trained, photos, monkeypatch, capsys):
     other = random_run(trained.workdir, seed=5)
     computed.clear()
     table = similar.index(other, photos)[0]
-    assert "indexed with other weights" in capsys.readouterr().err
+    assert "its index is of other weights" in capsys.readouterr().err
     assert len(computed) == 10
     here = [photos / name for name in table.files]
     np.testing.assert_allclose(table.vectors, by_hand(other, here, "relu7"), rtol=1e-3, atol=1e-4)

@@ -1,4 +1,4 @@
-"""Files of others: read to the bit, and harmless when they are damaged or hostile."""
+"""Files of others: read to the bit, and harmless when they are corrupt or hostile."""
 
 import json
 import tracemalloc
@@ -21,13 +21,13 @@ def plain(kernel):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_readers_give_what_was_written(name, tmp_path, monkeypatch):
-    found = formats.read(makers.write_small(tmp_path / name, monkeypatch))
+    weights = formats.read(makers.write_small(tmp_path / name, monkeypatch))
     if name.endswith((".pth", ".safetensors")):
-        assert found.layout == "torch"
+        assert weights.layout == "torch"
         expected = makers.state_dict(makers.SMALL)
     elif name.endswith(".caffemodel"):
-        assert found.layout == "caffe"
-        assert found.layers == makers.CAFFE
+        assert weights.layout == "caffe"
+        assert weights.layers == makers.CAFFE
         expected = {
             f"{layer}.{n}": array for layer, pair in makers.SMALL.items() for n, array in enumerate(pair)
         }
@@ -36,17 +36,17 @@ def test_readers_give_what_was_written(name, tmp_path, monkeypatch):
             layer: (plain(kernel), bias) for layer, (kernel, bias) in makers.SMALL.items() if layer != "fc6"
         }
         tensorflow = name.endswith(".npy")
-        assert found.layout == ("caffe_tensorflow" if tensorflow else "plain")
+        assert weights.layout == ("caffe_tensorflow" if tensorflow else "plain")
         leaves = (".0", ".1") if tensorflow else ("/kernel", "/bias")
         expected = {
             layer + leaf: array
             for layer, pair in net.items()
             for leaf, array in zip(leaves, pair, strict=True)
         }
-    assert found.arrays.keys() == expected.keys()
+    assert weights.arrays.keys() == expected.keys()
     for key, array in expected.items():
-        assert found.arrays[key].dtype == np.float32
-        np.testing.assert_array_equal(found.arrays[key], array, strict=True)
+        assert weights.arrays[key].dtype == np.float32
+        np.testing.assert_array_equal(weights.arrays[key], array, strict=True)
 
 
 def test_what_we_write_is_what_we_read(tmp_path):
@@ -54,11 +54,11 @@ def test_what_we_write_is_what_we_read(tmp_path):
     note = json.dumps({"class_names": ["ä", "日本"]})
     for write, name in ((npy.write_npz, "a.npz"), (safetensors.write, "a.safetensors")):
         write(tmp_path / name, arrays, note)
-        found = formats.read(tmp_path / name)
-        assert found.note == note
-        assert found.arrays.keys() == arrays.keys()
+        weights = formats.read(tmp_path / name)
+        assert weights.note == note
+        assert weights.arrays.keys() == arrays.keys()
         for key, array in arrays.items():
-            np.testing.assert_array_equal(found.arrays[key], array, strict=True)
+            np.testing.assert_array_equal(weights.arrays[key], array, strict=True)
 
 
 def test_wrong_suffixes_and_paths(tmp_path):
@@ -109,11 +109,11 @@ def mutated(data, draw):
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # pickletools, of odd escapes
 @pytest.mark.parametrize("name", NAMES)
-def test_damaged_files(name, tmp_path, monkeypatch):
-    """300 damages of each format: an answer or one line, and no memory beyond the file's size."""
+def test_corrupt_files(name, tmp_path, monkeypatch):
+    """300 corruptions of each format: an answer or one line, and no memory beyond the file's size."""
     whole = makers.write_small(tmp_path / name, monkeypatch).read_bytes()
     draw = np.random.default_rng(5)
-    path, refusals = tmp_path / f"damaged.{name}", []
+    path, refusals = tmp_path / f"corrupt.{name}", []
     formats.read(tmp_path / name)
     tracemalloc.start()
     try:

@@ -119,8 +119,8 @@ def test_other_nets_by_their_names(tmp_path):
 def test_what_a_file_says_of_itself_is_not_trusted(tmp_path):
     folder = own_run(tmp_path / "ours", 1)
     convert.to_file(folder, tmp_path / "net.npz", "last")
-    found = formats.read(tmp_path / "net.npz")
-    note = json.loads(found.note)
+    weights = formats.read(tmp_path / "net.npz")
+    note = json.loads(weights.note)
     wrong = [
         "not json",
         "[" * 100_000,
@@ -136,7 +136,7 @@ def test_what_a_file_says_of_itself_is_not_trusted(tmp_path):
         json.dumps(note | {"class_names": ["a"] * 11}),
     ]
     for text in wrong:
-        npy.write_npz(tmp_path / "wrong.npz", found.arrays, text)
+        npy.write_npz(tmp_path / "wrong.npz", weights.arrays, text)
         refused(tmp_path / "wrong.npz", "wrong.npz: ")
-    npy.write_npz(tmp_path / "wrong.npz", {MEAN: found.arrays[MEAN]}, found.note)
+    npy.write_npz(tmp_path / "wrong.npz", {MEAN: weights.arrays[MEAN]}, weights.note)
     refused(tmp_path / "wrong.npz", "it has no conv1/kernel: it is not of alexnet_2012")

@@ -88,12 +88,12 @@ def test_the_digest_is_that_of_the_standard() -> None:
 def test_a_page_allows_what_it_holds(
     write: Callable[[Path], Path], scripts: int, others: dict[str, str], tmp_path: Path
 ) -> None:
-    found = Inline(write(tmp_path).read_text())
-    directives = dict(part.strip().split(" ", 1) for part in found.policy.split(";"))
-    assert len(found.sources["script"]) == scripts
-    assert len(found.sources["style"]) == 1
+    inline = Inline(write(tmp_path).read_text())
+    directives = dict(part.strip().split(" ", 1) for part in inline.policy.split(";"))
+    assert len(inline.sources["script"]) == scripts
+    assert len(inline.sources["style"]) == 1
     wanted = {"default-src": "'none'", "base-uri": "'none'", "form-action": "'none'"} | others
-    for kind, texts in found.sources.items():
+    for kind, texts in inline.sources.items():
         for text in texts:
             digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
             wanted[f"{kind}-src"] = f"'sha256-{digest}'"

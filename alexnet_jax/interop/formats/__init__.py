@@ -2,7 +2,8 @@
 
 Each reader gives numpy arrays by the names that stand in the file and changes nothing about them; what they
 mean is `identify`'s matter. Files come from strangers: every length is checked against what is there, nothing
-in a file is run, and a small file cannot make a reader take much memory (an .npz: `MAX_BYTES` at most).
+in a file is run, and a small file cannot make a reader take much memory or time. The bounds stand in
+`alexnet_jax.arrays`, `unpickle`, `weights` and `caffe`.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from alexnet_jax.arrays import BadFile
 from alexnet_jax.errors import UsageError
 from alexnet_jax.interop.formats import caffe, npy, pytorch, safetensors, weights
 from alexnet_jax.interop.formats.weights import Weights
-from alexnet_jax.interop.unpickle import BadFile
 from alexnet_jax.progress import printable
 
 READERS: dict[str, Callable[[bytes], Weights]] = {
@@ -76,7 +77,7 @@ def _read(path: Path, readers: Mapping[str, Callable[[bytes], Any]]) -> Any:
     try:
         return readers[suffix](data)
     except BadFile as error:
-        raise UsageError(f"{path}: {printable(str(error))[:300]}") from None
+        raise UsageError(f"{path}: {printable(str(error)[:300])[:300]}") from None
     except Exception as error:  # damage leads a parser anywhere
-        words = printable(str(error) or type(error).__name__)[:120]
+        words = printable((str(error) or type(error).__name__)[:120])[:120]
         raise UsageError(f"{path} is damaged, or is not a {suffix} file: {words}") from error

@@ -4,16 +4,17 @@ The numbers of the fields are those of src/caffe/proto/caffe.proto, and for raw_
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from math import prod
 from typing import Any
 
 import numpy as np
 
-from alexnet_jax.interop.formats.weights import Weights
-from alexnet_jax.interop.unpickle import BadFile
+from alexnet_jax.arrays import MAX_DIMENSIONS, BadFile
+from alexnet_jax.interop.formats.weights import MAX_NAME_LENGTH, Collector, Weights
 
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
-MAX_DIMENSIONS = 32
+MAX_FIELDS = 100_000  # of a file, at all its depths: a net has some thousand
 RAW_TYPES = {0: "<f8", 1: "<f4", 2: "<f2"}
 
 
@@ -24,30 +25,38 @@ def read(data: bytes) -> Weights:
       BadFile: no protocol buffer, or one that holds no layers.
       Exception: it is damaged; any kind, as damage leads anywhere.
     """
-    arrays: dict[str, np.ndarray] = {}
+    found = Collector(len(data))
     names: list[str] = []
-    for number, layer in _fields(memoryview(data)):
+    fields = _Fields()
+    for number, layer in fields.of(memoryview(data)):
         if number not in (2, 100):
             continue
         name_field, blob_field = (1, 7) if number == 100 else (4, 6)
         name, blobs = "", []
-        for inner, value in _fields(layer):
+        for inner, value in fields.of(layer):
             if inner == name_field:
-                name = bytes(value).decode()
+                name = _name(value)
             elif inner == blob_field:
-                blobs.append(_blob(value))
+                blobs.append(_blob(value, fields))
             elif inner == 1:
                 raise BadFile("its layers are of 2013's form: upgrade it with upgrade_net_proto_binary first")
         names.append(name)
-        arrays.update({f"{name}.{position}": blob for position, blob in enumerate(blobs)})
+        for position, blob in enumerate(blobs):
+            found.add(f"{name}.{position}", blob)
     if not names:
         raise BadFile("it holds no layers")
-    return Weights("caffe", arrays, layers=tuple(names))
+    return Weights("caffe", found.arrays, layers=tuple(names))
 
 
 def read_mean(data: bytes) -> np.ndarray:
     """Return the array of a BlobProto in a file of its own; raise as `read` does."""
-    return _blob(memoryview(data))
+    return _blob(memoryview(data), _Fields())
+
+
+def _name(value: Any) -> str:
+    if len(value) > MAX_NAME_LENGTH:
+        raise BadFile(f"a layer in it has a name of {len(value):,} characters")
+    return bytes(value).decode()
 
 
 def _varint(message: memoryview, position: int) -> tuple[int, int]:
@@ -63,37 +72,46 @@ def _varint(message: memoryview, position: int) -> tuple[int, int]:
     raise BadFile("it has a number of more than 64 bits: it is not a protocol buffer")
 
 
-def _fields(message: memoryview) -> Iterator[tuple[int, Any]]:
-    """Yield (number, value) of each field of a message; bytes are views of it."""
-    position = 0
-    while position < len(message):
-        tag, position = _varint(message, position)
-        kind, value = tag & 7, 0
-        if kind == VARINT:
-            value, position = _varint(message, position)
-            yield tag >> 3, value
-            continue
-        if kind == BYTES:
-            length, position = _varint(message, position)
-        elif kind in (FIXED32, FIXED64):
-            length = 4 if kind == FIXED32 else 8
-        else:
-            raise BadFile("it has a field of an unknown kind: it is not a protocol buffer")
-        rest = len(message) - position
-        if length > rest:
-            raise BadFile(f"a field of {length:,} bytes in it has only {rest:,}: it is cut off")
-        yield tag >> 3, message[position : position + length]
-        position += length
+@dataclass
+class _Fields:
+    """Walk the messages of a file; `left` counts the fields that may still come."""
+
+    left: int = MAX_FIELDS
+
+    def of(self, message: memoryview) -> Iterator[tuple[int, Any]]:
+        """Yield (number, value) of each field of a message; bytes are views of it."""
+        position = 0
+        while position < len(message):
+            self.left -= 1
+            if self.left < 0:
+                raise BadFile(f"it has more than {MAX_FIELDS:,} fields: it is not of weights alone")
+            tag, position = _varint(message, position)
+            kind, value = tag & 7, 0
+            if kind == VARINT:
+                value, position = _varint(message, position)
+                yield tag >> 3, value
+                continue
+            if kind == BYTES:
+                length, position = _varint(message, position)
+            elif kind in (FIXED32, FIXED64):
+                length = 4 if kind == FIXED32 else 8
+            else:
+                raise BadFile("it has a field of an unknown kind: it is not a protocol buffer")
+            rest = len(message) - position
+            if length > rest:
+                raise BadFile(f"a field of {length:,} bytes in it has only {rest:,}: it is cut off")
+            yield tag >> 3, message[position : position + length]
+            position += length
 
 
-def _blob(message: memoryview) -> np.ndarray:
+def _blob(message: memoryview, fields: _Fields) -> np.ndarray:
     """Return a BlobProto: numbers in data, double_data or raw_data; a shape, or the older four numbers."""
     old, shape, raw_type, values = [0, 0, 0, 0], None, 1, np.zeros(0, "<f4")
-    for number, value in _fields(message):
+    for number, value in fields.of(message):
         if number in (1, 2, 3, 4) and isinstance(value, int):
             old[number - 1] = value
         elif number == 7:
-            shape = _shape(value)
+            shape = _shape(value, fields)
         elif number == 10:
             raw_type = value
         elif number in (5, 8, 12):
@@ -107,14 +125,16 @@ def _blob(message: memoryview) -> np.ndarray:
     return values.reshape(shape)
 
 
-def _shape(message: Any) -> list[int]:
+def _shape(message: Any, fields: _Fields) -> list[int]:
     dimensions: list[int] = []
-    for number, value in _fields(message):
+    for number, value in fields.of(message):
         if number == 1 and isinstance(value, int):
             dimensions.append(value)
         elif number == 1:
             position = 0
-            while position < len(value) and len(dimensions) < MAX_DIMENSIONS:
+            while position < len(value) and len(dimensions) <= MAX_DIMENSIONS:
                 dimension, position = _varint(value, position)
                 dimensions.append(dimension)
+        if len(dimensions) > MAX_DIMENSIONS:
+            raise BadFile(f"a blob in it has more than {MAX_DIMENSIONS} dimensions")
     return dimensions

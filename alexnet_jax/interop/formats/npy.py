@@ -1,77 +1,58 @@
 """Numpy's files: an .npz is a zip of .npy files; the .npy of caffe-tensorflow is a pickled dictionary."""
 
 import io
-import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from alexnet_jax import arrays
+from alexnet_jax.arrays import BadFile
 from alexnet_jax.files import atomic_write
 from alexnet_jax.interop.formats import weights
-from alexnet_jax.interop.formats.weights import NOTE, Weights
-from alexnet_jax.interop.unpickle import BadFile, unpickle
+from alexnet_jax.interop.formats.weights import MAX_SHARING, MAX_TEXT_BYTES, NOTE, Collector, Weights
+from alexnet_jax.interop.unpickle import is_shape, is_short, unpickle
 
 
 def read_npz(data: bytes) -> Weights:
     """Return the arrays of an .npz, and our note where it has one.
 
     Raises:
-      BadFile: it unpacks to more than `weights.MAX_BYTES`, or holds other things than numbers.
+      BadFile: as `arrays.read_npz`, or a note that is too long.
       Exception: it is damaged; any kind, as damage leads anywhere.
     """
-    archive = zipfile.ZipFile(io.BytesIO(data))
-    size = sum(info.file_size for info in archive.infolist())
-    if size > weights.MAX_BYTES:
-        raise BadFile(f"it unpacks to {size:,} bytes: no AlexNet is as large as that")
-    arrays, note = {}, ""
-    for info in archive.infolist():
-        array = read_array(archive.read(info))
-        if info.filename == f"{NOTE}.npy":
-            note = array.tobytes().decode()
-        else:
-            arrays[info.filename.removesuffix(".npy")] = array
-    return Weights("plain", arrays, note)
+    found = Collector(weights.MAX_BYTES)
+    for name, array in arrays.read_npz(data, weights.MAX_BYTES).items():
+        found.add(name, array)
+    note = found.arrays.pop(NOTE, np.zeros(0, np.uint8))
+    if note.nbytes > MAX_TEXT_BYTES:
+        raise BadFile(f"its {NOTE} has {note.nbytes:,} bytes")
+    return Weights("plain", found.arrays, note.tobytes().decode())
 
 
-def write_npz(path: Path, arrays: Mapping[str, np.ndarray], note: str) -> None:
-    """Write arrays, whole or not at all; `read_npz` gives them and the note back."""
+def write_npz(path: Path, tree: Mapping[str, np.ndarray], note: str) -> None:
+    """Write arrays by name, whole or not at all; `read_npz` gives them and the note back."""
     with atomic_write(path) as file:
-        np.savez(file, **{**arrays, NOTE: np.frombuffer(note.encode(), np.uint8)})  # type: ignore[arg-type]
-
-
-def _read_header(file: io.BytesIO) -> tuple[tuple[int, ...], bool, np.dtype]:
-    read_header = {
-        (1, 0): np.lib.format.read_array_header_1_0,
-        (2, 0): np.lib.format.read_array_header_2_0,
-    }[np.lib.format.read_magic(file)]
-    return read_header(file)
+        np.savez(file, **{**tree, NOTE: np.frombuffer(note.encode(), np.uint8)})  # type: ignore[arg-type]
 
 
 def read_array(data: bytes) -> np.ndarray:
-    """Return the array of a .npy file.
+    """Return the array of a .npy file; raise as `arrays.read_npy`."""
+    return arrays.read_npy(io.BytesIO(data), len(data))
 
-    numpy's own reader allocates what a header asks for before it looks further.
 
-    Raises:
-      BadFile: it is not of numbers.
-      Exception: it is damaged; any kind, as damage leads anywhere.
-    """
-    file = io.BytesIO(data)
-    shape, fortran, dtype = _read_header(file)
-    if dtype.kind not in "fiub":
-        raise BadFile(f"an array in it is of {dtype}, not of numbers")
-    values = np.frombuffer(memoryview(data)[file.tell() :], dtype)
-    return values.reshape(shape, order="F" if fortran else "C")
+PICKLED_CODES = {"f2": "<f2", "f4": "<f4", "f8": "<f8", "O8": "O", "O": "O"}
 
 
 class _PickledDtype:
     def __init__(self, code: Any, *_: Any):
-        self.dtype = np.dtype({"f2": "<f2", "f4": "<f4", "f8": "<f8", "O8": "O", "O": "O"}[code])
+        if not is_short(code) or code not in PICKLED_CODES:
+            raise BadFile("an array in it is not of numbers")
+        self.dtype = np.dtype(PICKLED_CODES[code])
 
-    def build(self, state: Any) -> None:
-        if state[1] == ">":
+    def build(self, _: Any, order: Any, *__: Any) -> None:
+        if is_short(order) and order == ">":
             self.dtype = self.dtype.newbyteorder(">")
 
 
@@ -81,16 +62,21 @@ class _PickledArray:
     def __init__(self, *_: Any):
         pass
 
-    def build(self, state: Any) -> None:
-        _, shape, dtype, fortran, content = state
+    def build(self, _: Any, shape: Any, dtype: Any, fortran: Any, content: Any) -> None:
+        if type(dtype) is not _PickledDtype or not is_shape(shape):
+            raise BadFile("an array in it has a shape or a type that no array has")
         if dtype.dtype == np.dtype("O"):
             self.value = content
             return
-        raw = content.encode("latin-1") if isinstance(content, str) else content
-        self.value = np.frombuffer(raw, dtype.dtype).reshape(shape, order="F" if fortran else "C")
+        raw = content.encode("latin-1") if type(content) is str else content
+        if type(raw) is not bytes:
+            raise BadFile("an array in it has no content")
+        self.value = np.frombuffer(raw, dtype.dtype).reshape(shape, order="F" if fortran is True else "C")
 
 
-def _encode(text: str, encoding: str) -> bytes:
+def _encode(text: Any, _: Any) -> bytes:
+    if type(text) is not str:
+        raise BadFile("its pickle encodes what is not a text")
     return text.encode("latin-1")  # how Python 3 writes bytes in an old pickle
 
 
@@ -111,18 +97,18 @@ def read_dictionary(data: bytes) -> Weights:
       Exception: it is damaged; any kind, as damage leads anywhere.
     """
     file = io.BytesIO(data)
-    shape, _, dtype = _read_header(file)
-    if dtype != np.dtype("O") or shape != ():
+    descr, shape, _ = arrays.read_header(file)
+    if descr != "|O" or shape != ():
         raise BadFile("it holds an array, and no dictionary {layer: [weights, biases]}")
     root = unpickle(file, NAMES)
-    (table,) = root.value if isinstance(root, _PickledArray) else (None,)
-    if not isinstance(table, dict):
+    (table,) = root.value if type(root) is _PickledArray and type(root.value) is list else (None,)
+    if type(table) is not dict:
         raise BadFile("it holds no dictionary {layer: [weights, biases]}")
-    arrays = {}
+    found = Collector(MAX_SHARING * len(data))
     for layer, blobs in table.items():
-        blobs = list(blobs.values()) if isinstance(blobs, dict) else blobs
+        blobs = blobs.values() if type(blobs) is dict else blobs
         for number, blob in enumerate(blobs):
-            if not isinstance(blob, _PickledArray) or not isinstance(blob.value, np.ndarray):
-                raise BadFile(f"{layer[:80]} in it is not a list [weights, biases] of arrays")
-            arrays[f"{layer}.{number}"] = blob.value
-    return Weights("caffe_tensorflow", arrays)
+            if type(blob) is not _PickledArray or not isinstance(blob.value, np.ndarray):
+                raise BadFile(f"{str(layer)[:80]} in it is not a list [weights, biases] of arrays")
+            found.add(f"{layer}.{number}", blob.value)
+    return Weights("caffe_tensorflow", found.arrays)

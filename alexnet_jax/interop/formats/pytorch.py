@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from alexnet_jax.interop.formats.weights import DTYPES, Weights
-from alexnet_jax.interop.unpickle import BadFile, Name, as_dict, unpickle
+from alexnet_jax.arrays import MAX_MEMBERS, BadFile
+from alexnet_jax.interop.formats.weights import DTYPES, MAX_SHARING, Collector, Weights
+from alexnet_jax.interop.unpickle import Name, as_dict, is_shape, is_short, unpickle
 
 STORAGES = {storage: np.dtype(dtype) for storage, _, dtype in DTYPES}
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
@@ -36,9 +37,6 @@ class _Tensor:
 
     def array(self, content: bytes | memoryview) -> np.ndarray:
         values = np.frombuffer(content, self.storage.dtype)
-        sizes = (*self.size, *self.stride, self.offset)
-        if len(self.size) != len(self.stride) or not all(type(n) is int and n >= 0 for n in sizes):
-            raise BadFile(f"a tensor in it has the size {self.size} and the strides {self.stride}")
         count: int = prod(self.size)
         if count == 0:
             return np.zeros(self.size, values.dtype)
@@ -50,16 +48,19 @@ class _Tensor:
 
 
 def _storage(identity: Any) -> _Storage:
-    kind, dtype, key, _, count = identity[:5]
-    view = identity[5] if len(identity) > 5 else None
-    if kind != "storage" or view is not None or type(dtype) is not Name or type(count) is not int:
-        raise BadFile("its pickle mentions something that is not a storage of a tensor")
-    return _Storage(str(key), STORAGES[dtype.text], count)
+    if type(identity) is tuple and 5 <= len(identity) <= 6:
+        kind, dtype, key, _, count, *view = identity
+        plain = is_short(kind) and kind == "storage" and type(dtype) is Name and is_shape((count,))
+        if plain and is_short(key) and view in ([], [None]):
+            return _Storage(str(key), STORAGES[dtype.text], count)
+    raise BadFile("its pickle mentions something that is not a storage of a tensor")
 
 
 def _tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> _Tensor:
-    if type(storage) is not _Storage or type(size) is not tuple or type(stride) is not tuple:
+    if type(storage) is not _Storage:
         raise BadFile("its pickle makes a tensor of something that is not a storage")
+    if not (is_shape(size) and is_shape(stride) and is_shape((offset,)) and len(size) == len(stride)):
+        raise BadFile("a tensor in it has a size or strides that no tensor can have")
     return _Tensor(storage, offset, size, stride)
 
 
@@ -82,22 +83,24 @@ def read(data: bytes) -> Weights:
     """
     root, content = _open_zip(data) if data[:4] == b"PK\x03\x04" else _open_legacy(data)
     for name in ("state_dict", "model_state_dict", "model"):
-        if isinstance(root, dict) and isinstance(root.get(name), dict):
+        if type(root) is dict and type(root.get(name)) is dict:
             root = root[name]
-    if not isinstance(root, dict):
+    if type(root) is not dict:
         raise BadFile("it holds no state_dict")
-    arrays = {}
+    found = Collector(MAX_SHARING * len(data))
     for name, value in root.items():
-        if isinstance(value, _Tensor):
+        if type(value) is _Tensor:
             parts = [part for part in str(name).split(".") if part != "module"]  # DataParallel puts it there
-            arrays[".".join(parts)] = value.array(content(value.storage))
-    return Weights("torch", arrays)
+            found.add(".".join(parts), value.array(content(value.storage)))
+    return Weights("torch", found.arrays)
 
 
 Content = Callable[[_Storage], bytes | memoryview]
 
 
 def _open_zip(data: bytes) -> tuple[Any, Content]:
+    if data.count(b"PK\x01\x02") > MAX_MEMBERS:  # before zipfile makes an object for each
+        raise BadFile(f"it has more than {MAX_MEMBERS:,} parts")
     archive = zipfile.ZipFile(io.BytesIO(data))
     pickles = [name for name in archive.namelist() if name.split("/")[1:] == ["data.pkl"]]
     if len(pickles) != 1:
@@ -133,7 +136,8 @@ def _open_legacy(data: bytes) -> tuple[Any, Content]:
     if magic != LEGACY_MAGIC:
         raise BadFile("torch.save did not write it, or its end is missing")
     unpickle(file, {})  # the version of the protocol
-    if unpickle(file, {}).get("little_endian") is not True:
+    machine = unpickle(file, {})
+    if type(machine) is not dict or machine.get("little_endian") is not True:
         raise BadFile("it was written on a machine of another byte order")
     met: dict[str, _Storage] = {}
 
@@ -143,6 +147,8 @@ def _open_legacy(data: bytes) -> tuple[Any, Content]:
 
     root = unpickle(file, NAMES, storage)
     keys = unpickle(file, {})
+    if type(keys) is not list or not all(is_short(key) for key in keys):
+        raise BadFile("it does not say which storages follow")
     rest, begins, position = memoryview(data), {}, file.tell()
     for key in keys:  # 8 bytes say how many numbers a storage has, and then they come
         count = int.from_bytes(rest[position : position + 8], "little")

@@ -8,12 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from alexnet_jax.arrays import MAX_DIMENSIONS, BadFile
 from alexnet_jax.files import atomic_write
-from alexnet_jax.interop.formats.weights import DTYPES, NOTE, Weights
-from alexnet_jax.interop.unpickle import BadFile
+from alexnet_jax.interop.formats.weights import DTYPES, MAX_TEXT_BYTES, NOTE, Collector, Weights
 
 TYPES = {name: np.dtype(dtype) for _, name, dtype in DTYPES}
-MAX_HEADER_BYTES = 10**7  # an AlexNet's has some thousand, with class names perhaps a hundred thousand
 
 
 def read(data: bytes) -> Weights:
@@ -24,26 +23,42 @@ def read(data: bytes) -> Weights:
       Exception: it is damaged; any kind, as damage leads anywhere.
     """
     length = int.from_bytes(data[:8], "little")
-    if len(data) < 8 or length > min(len(data) - 8, MAX_HEADER_BYTES):
+    if len(data) < 8 or length > min(len(data) - 8, MAX_TEXT_BYTES):
         raise BadFile(f"its header should have {length:,} bytes, and the file has {len(data):,}")
-    header = json.loads(data[8 : 8 + length])
+    header = json.loads(data[8 : 8 + length], object_pairs_hook=_table)
     body = memoryview(data)[8 + length :]
-    if not isinstance(header, dict):
+    if type(header) is not dict:
         raise BadFile("its header is not a table of tensors")
     metadata = header.pop("__metadata__", {})
-    arrays, end = {}, 0
+    note = metadata.get(NOTE, "")
+    if type(note) is not str:
+        raise BadFile(f"its {NOTE} is not a text")
+    found, places = Collector(len(data)), []
     for name, row in header.items():
         dtype = TYPES[row["dtype"]]
-        shape, (first, last) = tuple(row["shape"]), row["data_offsets"]
-        if not all(type(n) is int and n >= 0 for n in (*shape, first, last)) or last > len(body):
-            raise BadFile(f"{name[:80]} should lie at {first} to {last} of {len(body)} bytes")
+        shape, (first, last) = row["shape"], row["data_offsets"]
+        numbers = [*shape, first, last] if type(shape) is list and len(shape) <= MAX_DIMENSIONS else [-1]
+        if not all(type(n) is int and 0 <= n < 2**63 for n in numbers) or last > len(body):
+            raise BadFile(f"{name[:80]} has a shape or a place that is none in {len(body):,} bytes")
         if last - first != prod(shape) * dtype.itemsize:
-            raise BadFile(f"{name[:80]} has {last - first} bytes for the shape {shape}")
-        arrays[name] = np.frombuffer(body[first:last], dtype).reshape(shape)
-        end = max(end, last)
+            raise BadFile(f"{name[:80]} has {last - first:,} bytes for the shape {shape}")
+        found.add(name, np.frombuffer(body[first:last], dtype).reshape(shape))
+        places.append((first, last))
+    end = 0
+    for first, last in sorted(places):
+        if first != end:  # the format's README: no holes, and nothing twice
+            raise BadFile(f"its tensors lie over each other, or leave a hole, at byte {min(first, end):,}")
+        end = last
     if end != len(body):
-        raise BadFile(f"it has {len(body) - end} bytes that belong to no tensor")
-    return Weights("torch", arrays, str(metadata.get(NOTE, "")))
+        raise BadFile(f"it has {len(body) - end:,} bytes that belong to no tensor")
+    return Weights("torch", found.arrays, note)
+
+
+def _table(items: list[tuple[str, Any]]) -> dict[str, Any]:
+    table = dict(items)
+    if len(table) != len(items):
+        raise BadFile("its header has a name twice")
+    return table
 
 
 def write(path: Path, arrays: Mapping[str, np.ndarray], note: str) -> None:

@@ -1,11 +1,17 @@
 """What a file of weights holds, whatever its format."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import jax.numpy as jnp
 import numpy as np
 
+from alexnet_jax.arrays import BadFile
+
 MAX_BYTES = 2**31  # of a file, and of what it unpacks to: eight times the paper's net
+MAX_ARRAYS = 10_000  # with names of MAX_NAME_LENGTH; a net has some ten
+MAX_NAME_LENGTH = 1000
+MAX_TEXT_BYTES = 5 * 10**6  # of a header or a note; the most of it are the classes' names, ImageNet's 60 kB
+MAX_SHARING = 4  # tensors may share their numbers: in all they have so many times the bytes of their file
 NOTE = "alexnet_jax"  # the name under which our own files say what their arrays are of
 DTYPES = (  # PyTorch's storage, safetensors' name, numpy's type
     ("torch.DoubleStorage", "F64", np.float64),
@@ -37,3 +43,27 @@ class Weights:
     arrays: dict[str, np.ndarray]
     note: str = ""
     layers: tuple[str, ...] = ()
+
+
+@dataclass
+class Collector:
+    """Collect the arrays of a file.
+
+    Attributes:
+      max_bytes: what they may have in all, were they all written out.
+      arrays: by name.
+    """
+
+    max_bytes: int
+    arrays: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def add(self, name: str, array: np.ndarray) -> None:
+        """Take an array; raise BadFile for a name that is too long or known, and for too many arrays."""
+        if len(name) > MAX_NAME_LENGTH:
+            raise BadFile(f"an array in it has a name of {len(name):,} characters")
+        if name in self.arrays:
+            raise BadFile(f"it has {name[:80]} twice")
+        self.max_bytes -= array.nbytes
+        if len(self.arrays) == MAX_ARRAYS or self.max_bytes < 0:
+            raise BadFile(f"it has more than {MAX_ARRAYS:,} arrays, or many that share their numbers")
+        self.arrays[name] = array

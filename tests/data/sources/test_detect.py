@@ -1,4 +1,4 @@
-"""Which form a source has: every form of the same files, and what is none."""
+"""Which kind of source a path holds: every kind with the same files, and what is none."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from alexnet_jax.data.sources.detect import open_source
 from alexnet_jax.errors import UsageError
 from tests.data import made_up
 
-FORMS = {
+ARCHIVES = {
     "a.tar": lambda files: made_up.tar_bytes(files),
     "a.tar.gz": lambda files: made_up.tar_bytes(files, "w:gz"),
     "a.tgz": lambda files: made_up.tar_bytes(files, "w:gz"),
@@ -19,22 +19,22 @@ FORMS = {
 
 
 @pytest.mark.parametrize("wrap", ["", "top/"])
-@pytest.mark.parametrize("name", ["folder", *FORMS])
-def test_class_folders_in_every_form(tmp_path: Path, name: str, wrap: str) -> None:
+@pytest.mark.parametrize("name", ["folder", *ARCHIVES])
+def test_class_folders_of_every_kind(tmp_path: Path, name: str, wrap: str) -> None:
     files = made_up.class_folders(3, 2)
     wrapped = {f"{wrap}{path}": data for path, data in files.items()} | {f"{wrap}notes.txt": b"no image"}
     if name == "folder":
         made_up.write_folder(tmp_path / name, wrapped)
     else:
-        (tmp_path / name).write_bytes(FORMS[name](wrapped))
+        (tmp_path / name).write_bytes(ARCHIVES[name](wrapped))
     assert made_up.all_images(tmp_path / name) == made_up.located(files)
 
 
-@pytest.mark.parametrize("name", list(FORMS))
-def test_damaged_archives(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize("name", list(ARCHIVES))
+def test_corrupt_archives(tmp_path: Path, name: str) -> None:
     """Cut off in the middle: one line, never a shorter dataset."""
     path = tmp_path / name
-    whole = FORMS[name](made_up.class_folders(6, 2))
+    whole = ARCHIVES[name](made_up.class_folders(6, 2))
     path.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(UsageError, match="cannot be read as a") as error:
         list(open_source(str(path)).images())
@@ -83,12 +83,12 @@ def test_what_is_no_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name
 def test_what_it_is_is_said(tmp_path: Path, name: str, kind: str) -> None:
     files = made_up.class_folders(2, 1)
     made_up.write_folder(tmp_path / "folder", files)
-    for archive, pack in FORMS.items():
+    for archive, pack in ARCHIVES.items():
         (tmp_path / archive).write_bytes(pack(files))
     assert open_source(name if name == "digits" else str(tmp_path / name)).kind == kind
 
 
-@pytest.mark.parametrize("name", ["folder", *FORMS])
+@pytest.mark.parametrize("name", ["folder", *ARCHIVES])
 def test_another_content_has_another_identity(tmp_path: Path, name: str) -> None:
     """And the same content the same, wherever it lies."""
     identities = []
@@ -97,6 +97,6 @@ def test_another_content_has_another_identity(tmp_path: Path, name: str) -> None
         if name == "folder":
             made_up.write_folder(path, {"ant/1.jpg": data})
         else:
-            made_up.write_folder(path.parent, {name: FORMS[name]({"ant/1.jpg": data})})
+            made_up.write_folder(path.parent, {name: ARCHIVES[name]({"ant/1.jpg": data})})
         identities.append(open_source(str(path)).identity())
     assert identities[0] == identities[1] != identities[2]

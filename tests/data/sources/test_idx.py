@@ -32,9 +32,9 @@ def test_idx(tmp_path: Path, packed: bool) -> None:
             (split, i): (str(label), image)
             for i, (label, image) in enumerate(zip(labels, images, strict=True))
         }
-    found = made_up.all_images(tmp_path)
-    assert len(found) == len(want)
-    for (split, label, key), data in found.items():
+    read = made_up.all_images(tmp_path)
+    assert len(read) == len(want)
+    for (split, label, key), data in read.items():
         wanted, image = want[split, int(Path(key).stem)]
         assert label == wanted
         np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(data))), image)

@@ -1,4 +1,4 @@
-"""ImageNet in all its forms against files that the test made up."""
+"""Every kind of ImageNet source against files that the test made up."""
 
 import io
 from pathlib import Path
@@ -14,7 +14,7 @@ from tests.data import made_up
 
 @pytest.mark.parametrize("layout", ["tars", "train tar", "flat", "class folders", "kaggle"])
 def test_imagenet_2012(tmp_path: Path, layout: str) -> None:
-    """All forms give the same images, labels by number from the list in TFDS, and the same keys."""
+    """All sources give the same images, labels by number from the list in TFDS, and the same keys."""
     train, val = made_up.imagenet()
     truth = made_up.shipped("validation_labels.txt")
     labels = {name: truth[int(name[-13:-5]) - 1] for name in val}

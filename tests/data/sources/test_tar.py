@@ -21,15 +21,15 @@ def test_long_and_strange_names(tmp_path: Path) -> None:
     assert made_up.all_images(tmp_path / "a.tar") == made_up.located(files)
 
 
-@pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
-def test_every_form_of_tar(tmp_path: Path, form: int) -> None:
+@pytest.mark.parametrize("tar_format", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_every_tar_format(tmp_path: Path, tar_format: int) -> None:
     """Long names stand in a field, in an extension, or in another, and sizes in octal or not."""
     names = [f"train/{'d' * 60}/{'f' * 90}.jpg", "train/bee/1.jpg"]
-    names += [] if form == tarfile.USTAR_FORMAT else [f"train/{'long' * 60}/ü{'name' * 50}.jpg"]
-    with tarfile.open(tmp_path / "a.tar", "w", format=form) as archive:
+    names += [] if tar_format == tarfile.USTAR_FORMAT else [f"train/{'long' * 60}/ü{'name' * 50}.jpg"]
+    with tarfile.open(tmp_path / "a.tar", "w", format=tar_format) as archive:
         for name in names:
             member = tarfile.TarInfo(name)
-            member.size, member.mtime = 3, 1.5 if form == tarfile.PAX_FORMAT else 1  # type: ignore[assignment]
+            member.size, member.mtime = 3, 1.5 if tar_format == tarfile.PAX_FORMAT else 1  # type: ignore[assignment]
             archive.addfile(member, io.BytesIO(b"abc"))
     assert made_up.all_images(tmp_path / "a.tar") == made_up.located(dict.fromkeys(names, b"abc"))
 
@@ -53,7 +53,7 @@ def test_a_tar_for_each_class(tmp_path: Path, kind: str) -> None:
 
 
 @pytest.mark.parametrize("packed", [True, False])
-def test_a_damaged_header_is_not_the_end(tmp_path: Path, packed: bool) -> None:
+def test_a_corrupt_header_is_not_the_end(tmp_path: Path, packed: bool) -> None:
     """tarfile takes it for the end of the archive and says nothing."""
     files = made_up.class_folders(6, 2)
     whole = bytearray(made_up.tar_bytes(files))

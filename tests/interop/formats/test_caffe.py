@@ -13,9 +13,9 @@ from tests.interop.helpers import unreadable
 def test_blobs(encoding, tmp_path):
     net = {"conv1": makers.SMALL["conv1"]}
     (tmp_path / "a.caffemodel").write_bytes(makers.caffemodel(net, encoding=encoding))
-    found = formats.read(tmp_path / "a.caffemodel").arrays
-    np.testing.assert_array_equal(found["conv1.0"], makers.SMALL["conv1"][0])
-    np.testing.assert_array_equal(found["conv1.1"], makers.SMALL["conv1"][1])
+    arrays = formats.read(tmp_path / "a.caffemodel").arrays
+    np.testing.assert_array_equal(arrays["conv1.0"], makers.SMALL["conv1"][0])
+    np.testing.assert_array_equal(arrays["conv1.1"], makers.SMALL["conv1"][1])
 
 
 def test_means(tmp_path):
@@ -35,7 +35,7 @@ def test_means(tmp_path):
         formats.read_mean(tmp_path / "flat.npy")
 
 
-def test_damaged_messages_take_no_memory(tmp_path):
+def test_corrupt_messages_take_no_memory(tmp_path):
     path = tmp_path / "a.caffemodel"
     for message in (
         b"\xa2\x06\xff\xff\xff\xff\xff\xff\xff\xff\x7f",

@@ -27,9 +27,9 @@ def test_checkpoints_of_training_scripts(legacy, tmp_path, monkeypatch):
     }
     write = makers.write_legacy_pth if legacy else makers.write_pth
     write(tmp_path / "a.pth.tar", checkpoint, monkeypatch)
-    found = formats.read(tmp_path / "a.pth.tar").arrays
-    assert found.keys() == makers.state_dict(makers.SMALL).keys()
-    np.testing.assert_array_equal(found["features.0.weight"], makers.SMALL["conv1"][0])
+    arrays = formats.read(tmp_path / "a.pth.tar").arrays
+    assert arrays.keys() == makers.state_dict(makers.SMALL).keys()
+    np.testing.assert_array_equal(arrays["features.0.weight"], makers.SMALL["conv1"][0])
 
 
 def tensor_file(path, count=4, offset=0, size=(2, 2), stride=(2, 1), key="0", kind="FloatStorage", have=16):
@@ -115,11 +115,11 @@ def test_what_pytorch_writes_otherwise(tmp_path):
     for zipped in (True, False):
         path = tmp_path / f"{zipped}.pth"
         torch.save(values, path, _use_new_zipfile_serialization=zipped)
-        found = formats.read(path).arrays
-        assert found.keys() == values.keys()
+        arrays = formats.read(path).arrays
+        assert arrays.keys() == values.keys()
         for name, value in values.items():
             expected = value.detach().float().numpy()
-            np.testing.assert_array_equal(found[name].astype(np.float32), expected, err_msg=name)
+            np.testing.assert_array_equal(arrays[name].astype(np.float32), expected, err_msg=name)
     for number, write in enumerate(
         (
             lambda path: torch.save(small, path),
@@ -134,7 +134,7 @@ def test_what_pytorch_writes_otherwise(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_damaged_pth_of_pytorch_is_noticed(tmp_path):
+def test_a_corrupt_pth_of_pytorch_is_noticed(tmp_path):
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
     torch.save({"features.0.weight": torch.zeros(4, 3, 11, 11)}, tmp_path / "a.pth")
     data = bytearray((tmp_path / "a.pth").read_bytes())

@@ -16,8 +16,8 @@ def test_our_safetensors_by_the_library(tmp_path):
     library = pytest.importorskip("safetensors.numpy", reason="the safetensors package is not installed")
     arrays = {"x": np.arange(6, dtype=np.float32).reshape(2, 3), "y": np.float32([1])}
     safetensors.write(tmp_path / "a.safetensors", arrays, "note")
-    found = library.load_file(tmp_path / "a.safetensors")
-    np.testing.assert_array_equal(found["x"], arrays["x"])
+    loaded = library.load_file(tmp_path / "a.safetensors")
+    np.testing.assert_array_equal(loaded["x"], arrays["x"])
     halves = {"h": np.float16([1.5, -2]), "d": np.float64([[np.e]])}
     library.save_file(halves, tmp_path / "b.safetensors", metadata={"format": "pt"})
     for key, array in formats.read(tmp_path / "b.safetensors").arrays.items():
