@@ -158,6 +158,7 @@ def test_two_towers_on_a_mesh(shape, made_by):
     x = np.random.default_rng(0).normal(size=(4, 8, 8, 3)).astype(np.float32)
     options = {"train": True, "rngs": {"dropout": jax.random.key(1)}}
     assert_close(spread.apply(variables, x), plain.apply(variables, x), 1e-6)
+    assert_close(spread.apply(variables, x[:3], **options), plain.apply(variables, x[:3], **options), 1e-6)
     assert_close(spread.apply(variables, x, **options), plain.apply(variables, x, **options), 1e-6)
 
     def gradient(model):
@@ -183,7 +184,7 @@ def test_wrong_images_for_apply(small):
 def test_nnx_takes_it(small):
     x = jnp.ones((2, 8, 8, 3))
     module = nnx.bridge.ToNNX(small, rngs=nnx.Rngs(0)).lazy_init(x)
-    params = {name: module.conv1[name].value for name in ("kernel", "bias")}
+    params = {name: module.conv1[name][...] for name in ("kernel", "bias")}
     assert params["kernel"].shape == (1, 3, 3, 3, 4)
     assert module(x).shape == (2, 5)
 
@@ -228,7 +229,7 @@ def test_every_door_gives_the_same(net, photographs):
     opened = [Image.open(file) for file in photographs]
     for images in (list(map(str, photographs)), opened, [np.asarray(image) for image in opened]):
         np.testing.assert_array_equal(net.predict(images), expected)
-    np.testing.assert_array_equal(net.predict(photographs[1]), expected[1:2])
+    assert_close(net.predict(photographs[1]), expected[1:2], 1e-5)
     whole = np.stack(
         [resize_center_crop(f.read_bytes(), net.size, net.architecture.channels, True) for f in photographs]
     )

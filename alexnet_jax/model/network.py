@@ -207,8 +207,7 @@ class AlexNet(nn.Module):
           train: whether dropout zeroes units, by the key `rngs={'dropout': ...}`.
 
         Raises:
-          WrongTypeError: not an array of floats. UsageError: another shape, or a batch that the mesh's data
-            axis does not divide. Both are ValueErrors.
+          WrongTypeError: not an array of floats. UsageError: another shape. Both are ValueErrors.
         """
         net, table = self.architecture, layer_shapes(self.architecture)
         modules: dict[str, LayerModule] = {}
@@ -223,23 +222,27 @@ class AlexNet(nn.Module):
                 modules[layer.name] = LayerModule(name=layer.name)
         if x is None:
             return None
-        x = self._placed(x)
+        self._check(x)
+        batch = x.shape[0]
         masks = None
         if train and any(isinstance(layer, Dropout) for layer in net.layers):
-            masks = sharding.dropout_masks(net, self.make_rng("dropout"), x.shape[0], self.mesh)
+            masks = sharding.dropout_masks(net, self.make_rng("dropout"), batch, None)
         captured = self.is_mutable_collection("intermediates")
         wanted = tuple(modules) if captured else (net.logits,)
-        if self.mesh is not None:
-            shardings = sharding.param_shardings(net, self.mesh)
-            params = jax.tree.map(jax.device_put, params, shardings)
-        run_on = forward if self.mesh is None else _compiled_forward  # layer by layer, devices would wait
-        values = run_on(net, self.mesh, params, x, masks, wanted, self.forward_mode)
+        if self.mesh is None:
+            values = forward(net, None, params, jnp.asarray(x), masks, wanted, self.forward_mode)
+        else:
+            params = jax.tree.map(jax.device_put, params, sharding.param_shardings(net, self.mesh))
+            x, masks = _padded((x, masks), self.mesh)
+            # Compiled: layer by layer the devices would wait for each other.
+            values = _compiled_forward(net, self.mesh, params, x, masks, wanted, self.forward_mode)
+            values = {name: value[:batch] for name, value in values.items()}
         for name, value in values.items():
             if captured:
                 modules[name](value)
         return values[net.logits]
 
-    def _placed(self, x: Any) -> jax.Array:
+    def _check(self, x: Any) -> None:
         net = self.architecture
         image = (net.crop, net.crop, net.channels)
         if not hasattr(x, "dtype") or not jnp.issubdtype(x.dtype, jnp.floating):
@@ -252,15 +255,17 @@ class AlexNet(nn.Module):
             raise UsageError(
                 f"apply takes normalised images (B, {', '.join(map(str, image))}), not {x.shape}"
             )
-        if self.mesh is None:
-            return jnp.asarray(x)
-        if x.shape[0] % self.mesh.shape["data"]:
-            raise UsageError(
-                f"a batch of {x.shape[0]} images does not divide over the mesh's data axis of "
-                f"{self.mesh.shape['data']}"
-            )
-        placed: jax.Array = jax.device_put(x, sharding.batch_sharding(self.mesh))
-        return placed
+
+
+def _padded(arrays: Any, mesh: Mesh) -> Any:
+    """Return a tree of arrays on `mesh`, with rows of zeros up to a multiple of the data axis."""
+
+    def pad(x: Any) -> jax.Array:
+        rows = sharding.padded_batch_size(len(x), mesh) - len(x)
+        padded = jnp.pad(jnp.asarray(x), [(0, rows)] + [(0, 0)] * (x.ndim - 1))
+        return jax.device_put(padded, sharding.batch_sharding(mesh))
+
+    return jax.tree.map(pad, arrays)
 
 
 def _with_auto_axes(mesh: Mesh, architecture: Architecture) -> Mesh:

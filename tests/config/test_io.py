@@ -89,7 +89,10 @@ def test_runs_of_the_first_versions_get_the_keys_that_came_later(tmp_path):
         ("[]", "it holds no table of keys"),
         ("{}", "it holds no table of keys"),
         ('{"config": 1}', "it holds no table of keys"),
-        ('{"config": {}, "statistics": "../other/statistics.npz"}', "its statistics are no file in the same folder"),
+        (
+            '{"config": {}, "statistics": "../other/statistics.npz"}',
+            "its statistics are no file in the same folder",
+        ),
         ('{"config": {}, "statistics": ".."}', "its statistics are no file in the same folder"),
         ('{"config": {}, "statistics": 3}', "its statistics are no file in the same folder"),
         ('{"config": {"optimizer": 1}}', "unsupported operand"),
