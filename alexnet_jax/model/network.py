@@ -263,7 +263,8 @@ def _padded(arrays: Any, mesh: Mesh) -> Any:
     def pad(x: Any) -> jax.Array:
         rows = sharding.padded_batch_size(len(x), mesh) - len(x)
         padded = jnp.pad(jnp.asarray(x), [(0, rows)] + [(0, 0)] * (x.ndim - 1))
-        return jax.device_put(padded, sharding.batch_sharding(mesh))
+        placed: jax.Array = jax.device_put(padded, sharding.batch_sharding(mesh))
+        return placed
 
     return jax.tree.map(pad, arrays)
 
