@@ -13,7 +13,6 @@ from PIL import Image
 
 import alexnet_jax
 from alexnet_jax.config import find
-from alexnet_jax.inference import lpips
 from alexnet_jax.interop import convert
 from tests.interop import makers
 from tests.test_library import RUN
@@ -34,10 +33,13 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, digits_folder: str) -
         tmp_path / "photo.png"
     )
     makers.write(tmp_path / "alexnet.pth", makers.torchvision(), monkeypatch)
+    heads = {
+        f"lpips/lin{number}": np.ones((1, channels, 1, 1), np.float32)
+        for number, channels in enumerate((4, 12, 24, 16, 16))  # of conv1 to conv5 in that net
+    }
+    makers.write_npz(tmp_path / "lpips.npz", makers.torchvision(), **heads)
     recipes = {name: find.load_file(f"imagenet_{name}") for name in ("torchvision", "caffe")}
-    convert.to_workdir(tmp_path / "alexnet.pth", tmp_path / "runs" / "lpips", recipes)
-    sizes = enumerate((8, 24, 48, 32, 32))  # channels of conv1 to conv5 in that net
-    lpips.save_heads(tmp_path / "runs" / "lpips", {f"lin{n}": np.ones(c, np.float32) for n, c in sizes})
+    convert.to_workdir(tmp_path / "lpips.npz", tmp_path / "runs" / "lpips", recipes)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
