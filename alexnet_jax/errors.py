@@ -6,10 +6,14 @@ def first_line(error: BaseException) -> str:
     return (str(error) or type(error).__name__).splitlines()[0]
 
 
-class UsageError(Exception):
+class UsageError(ValueError):
     """Report a wrong use: flags, config, data or files that do not fit together. Exit code 2."""
 
     exit_code = 2
+
+
+class WrongTypeError(UsageError, TypeError):
+    """Report a wrong use by the type of an argument."""
 
 
 class UnsafeFile(UsageError):

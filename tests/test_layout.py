@@ -38,6 +38,7 @@ ORDER = [
     ["interop"],
     ["report"],
     ["benchmark"],
+    ["library"],
     ["commands"],
     ["main"],
     ["__main__"],

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from alexnet_jax.benchmark import timing
-from alexnet_jax.model import network, sharding, specs
+from alexnet_jax.model import sharding, specs
 from alexnet_jax.model.shapes import layer_shapes
 from alexnet_jax.training import step
 
@@ -116,7 +116,8 @@ def layers(
         def forward(weights: Any, x: jax.Array, layer: Any = layer, mask: Any = mask) -> jax.Array:
             if weights is not None:
                 weights = (weights["kernel"].astype(dtype), weights["bias"].astype(dtype))
-            return network.apply_layer(layer, x, weights, mask, architecture.towers, None)
+            y: jax.Array = layer.apply(x, weights, specs.Here(architecture.towers, mask=mask))
+            return y
 
         def pull(weights: Any, x: jax.Array, first: bool = first, forward: Any = forward) -> Any:
             if first:  # images need no gradient

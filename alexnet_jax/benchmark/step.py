@@ -26,7 +26,7 @@ from alexnet_jax.benchmark import breakdown, timing
 from alexnet_jax.benchmark.timing import UNIT, Rates, Row
 from alexnet_jax.errors import UsageError
 from alexnet_jax.files import check_parent
-from alexnet_jax.model import architectures, inputs, sharding
+from alexnet_jax.model import architectures, inputs, network, sharding
 from alexnet_jax.model.shapes import layer_shapes
 from alexnet_jax.model.specs import Architecture
 from alexnet_jax.training import optimizer, step
@@ -115,7 +115,7 @@ class Bench:
         """Compile the forward pass and the training step; return the seconds that each took."""
         architecture, mesh = self.program.architecture, self.program.mesh
         forward = jax.jit(
-            lambda params, x: sharding.forward(architecture, mesh, params, x)[architecture.logits],
+            lambda params, x: network.forward(architecture, mesh, params, x)[architecture.logits],
             compiler_options=sharding.compiler_options(architecture, mesh),
         )
         train: Any = step.compiled_train_step(self.program, self.state)
@@ -153,7 +153,7 @@ def prepare(config: ConfigDict) -> Bench:
     architecture = architectures.build(config.model, data.crop, data.channels)
     mesh = sharding.make_mesh(config.mesh.data, config.mesh.model, architecture.towers, data.batch_size)
     program = training_program(config, architecture, mesh)
-    state = step.init_state(program, sharding.init_params(architecture, config.seed, mesh))
+    state = step.init_state(program, network.init_params(architecture, config.seed, mesh))
     draw = np.random.default_rng(config.seed)
     first, last = sharding.rows_here(mesh, data.batch_size)
     batches = []

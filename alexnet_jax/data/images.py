@@ -13,6 +13,7 @@ from PIL import Image, UnidentifiedImageError
 from alexnet_jax.data import memory
 from alexnet_jax.data.augment import center_offset
 from alexnet_jax.data.image_headers import TooLarge, check_encoded, decoding_bytes, turned_bytes
+from alexnet_jax.errors import UsageError, WrongTypeError
 
 # Pillow knows more: some start other programs (EPS), and nobody's images are in them.
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
@@ -72,24 +73,62 @@ def resize_center_crop(data: bytes, size: int, channels: int, exif_rotation: boo
       BadImage: not an image, a truncated one, or one that takes more than `memory.BUDGET` to decode.
     """
     with _decoded(data, "RGB" if channels == 3 else "L", exif_rotation) as whole:
-        width, height = whole.size
-        short = min(width, height)
-        scaled = (max(round(width * size / short), size), max(round(height * size / short), size))
-        left, top = center_offset(scaled[0], size), center_offset(scaled[1], size)
-        across, down = width / scaled[0], height / scaled[1]
-        # Where a side is 10**7 pixels, rounding may lead over the edge.
-        box = (
-            left * across,
-            top * down,
-            min((left + size) * across, width),
-            min((top + size) * down, height),
+        return _center(whole, size, channels)
+
+
+def resize_center_crop_decoded(image: Image.Image | np.ndarray, size: int, channels: int) -> np.ndarray:
+    """Do what `resize_center_crop` does to an image that is decoded already.
+
+    Args:
+      image: of Pillow, turned as its EXIF entry says, or uint8 (H, W), (H, W, 1) or (H, W, 3).
+      size: sides of the square.
+      channels: 3 for RGB, 1 for grey.
+
+    Returns:
+      uint8 (size, size, channels).
+
+    Raises:
+      WrongTypeError: neither of the two, or an array that is not uint8.
+      UsageError: an array of another shape.
+    """
+    if isinstance(image, np.ndarray):
+        if image.dtype != np.uint8:
+            raise WrongTypeError(f"an image is uint8 from 0 to 255, not {image.dtype} {image.shape}")
+        grey = image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 1)
+        if not (grey or (image.ndim == 3 and image.shape[2] == 3)) or 0 in image.shape:
+            raise UsageError(f"an image is uint8 (H, W), (H, W, 1) or (H, W, 3), not {image.shape}")
+        whole = Image.fromarray(image.reshape(image.shape[:2]) if grey else image)
+    elif isinstance(image, Image.Image):
+        whole = image
+        turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
+        whole = whole if turn is None else whole.transpose(turn)
+    else:
+        raise WrongTypeError(
+            f"an image is a path, an array or an image of Pillow, not {type(image).__name__}"
         )
-        center = (
-            whole
-            if scaled == whole.size == (size, size)
-            else whole.resize((size, size), Image.Resampling.BICUBIC, box=box)
-        )
-        return np.asarray(center, np.uint8).reshape(size, size, channels)
+    return _center(_converted(whole, "RGB" if channels == 3 else "L"), size, channels)
+
+
+def _center(whole: Image.Image, size: int, channels: int) -> np.ndarray:
+    """Return the centre of an image whose short side is scaled to `size`."""
+    width, height = whole.size
+    short = min(width, height)
+    scaled = (max(round(width * size / short), size), max(round(height * size / short), size))
+    left, top = center_offset(scaled[0], size), center_offset(scaled[1], size)
+    across, down = width / scaled[0], height / scaled[1]
+    # Where a side is 10**7 pixels, rounding may lead over the edge.
+    box = (
+        left * across,
+        top * down,
+        min((left + size) * across, width),
+        min((top + size) * down, height),
+    )
+    center = (
+        whole
+        if scaled == whole.size == (size, size)
+        else whole.resize((size, size), Image.Resampling.BICUBIC, box=box)
+    )
+    return np.asarray(center, np.uint8).reshape(size, size, channels)
 
 
 def decode(data: bytes, channels: int, exif_rotation: bool) -> Image.Image:

@@ -17,7 +17,7 @@ from jax.sharding import Mesh
 from alexnet_jax.data.augment import center_offset
 from alexnet_jax.errors import UsageError
 from alexnet_jax.evaluation.views import PlacedNet
-from alexnet_jax.model import inputs, sharding
+from alexnet_jax.model import inputs, network, sharding
 from alexnet_jax.model.inputs import Normalization
 from alexnet_jax.model.shapes import layer_shapes
 from alexnet_jax.model.specs import Architecture, Dropout
@@ -134,11 +134,7 @@ def activations(
     """
     architecture = net.architecture
     table = shapes_of(architecture, layers)
-    sides = dict.fromkeys((net.size, architecture.crop))
-    allowed = [(side, side, architecture.channels) for side in sides]
-    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] not in allowed:
-        forms = " or ".join(f"(N, {', '.join(map(str, form))})" for form in allowed)
-        raise UsageError(f"images are uint8 {forms}, not {images.dtype} {images.shape}")
+    inputs.check_images(images, (net.size, architecture.crop), architecture.channels)
     compute = program(net, layers)
     rows = rows_at_once(net, batch_size, len(images))
     arrays = {
@@ -190,7 +186,7 @@ def _values(
     x = inputs.normalise(batch, mean, normalization)
     parsed = {name: _parse(architecture, name) for name in layers}
     sources = {architecture.logits if layer == PROBABILITIES else layer for layer, _ in parsed.values()}
-    values = sharding.forward(architecture, mesh, params, x, wanted=tuple(sorted(sources)))
+    values = network.forward(architecture, mesh, params, x, wanted=tuple(sorted(sources)))
     by_name = {}
     for name, (layer, tower) in parsed.items():
         if layer == PROBABILITIES:

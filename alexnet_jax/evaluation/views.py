@@ -11,7 +11,7 @@ from jax.sharding import Mesh
 
 from alexnet_jax.data.augment import views_of
 from alexnet_jax.evaluation.metrics import log_softmax
-from alexnet_jax.model import inputs, sharding
+from alexnet_jax.model import inputs, network, sharding
 from alexnet_jax.model.inputs import Normalization
 from alexnet_jax.model.specs import Architecture
 
@@ -54,7 +54,7 @@ def view_probabilities(
 ) -> jax.Array:
     """Return softmax probabilities (B, classes) of one view (top, left, flip) of images (B, S, S, C)."""
     x = inputs.normalise(inputs.view(image, *view, architecture.crop), mean, normalization)
-    logits = sharding.forward(architecture, mesh, params, x)[architecture.logits]
+    logits = network.forward(architecture, mesh, params, x)[architecture.logits]
     return jnp.exp(log_softmax(logits))
 
 

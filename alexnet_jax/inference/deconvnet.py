@@ -16,7 +16,6 @@ import numpy as np
 
 from alexnet_jax.data.augment import center_offset
 from alexnet_jax.model import inputs
-from alexnet_jax.model.network import apply_layer
 from alexnet_jax.model.shapes import layer_shapes
 from alexnet_jax.model.specs import (
     LRN,
@@ -24,6 +23,7 @@ from alexnet_jax.model.specs import (
     Architecture,
     Conv,
     Dropout,
+    Here,
     Layer,
     Local,
     Pool,
@@ -127,7 +127,7 @@ def _rows(architecture: Architecture, layer: str) -> tuple[Layer, ...]:
 
 def _applied(architecture: Architecture, row: Layer, params: Any, x: jax.Array) -> jax.Array:
     weights = (params[row.name]["kernel"], params[row.name]["bias"]) if row.name in params else None
-    return apply_layer(row, x, weights, None, architecture.towers, None)
+    return row.apply(x, weights, Here(architecture.towers))
 
 
 @partial(jax.jit, static_argnums=(0, 1))

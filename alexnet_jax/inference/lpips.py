@@ -16,9 +16,9 @@ import numpy as np
 
 from alexnet_jax.arrays import load_npz
 from alexnet_jax.data.images import BadImage, decode, read_file, read_size
-from alexnet_jax.errors import RunFailure, UsageError, first_line
+from alexnet_jax.errors import RunFailure, UsageError, WrongTypeError, first_line
 from alexnet_jax.files import atomic_write
-from alexnet_jax.model.network import Network
+from alexnet_jax.model import network
 from alexnet_jax.model.shapes import layer_shapes
 from alexnet_jax.model.specs import Architecture
 from alexnet_jax.progress import printable
@@ -50,7 +50,7 @@ class LpipsNet:
     architecture: Architecture = flax.struct.field(pytree_node=False)
 
 
-def distance(net: LpipsNet, a: jax.Array, b: jax.Array) -> jax.Array:
+def distance(net: LpipsNet, a: jax.Array, b: jax.Array, outside: str = "check") -> jax.Array:
     """Return how different the images of two batches look: 0 for the same image.
 
     The values after the five ReLUs are scaled to length 1 over the channels, their squared differences
@@ -61,18 +61,24 @@ def distance(net: LpipsNet, a: jax.Array, b: jax.Array) -> jax.Array:
       net: what `load` gave.
       a: (B, H, W, 3), RGB from -1 to 1; float64 is computed so, any other float type as float32.
       b: the same shape.
+      outside: what to do with values outside the range. 'check': refuse them; where a compiled or
+        differentiated function cannot, the distance is NaN. 'clip': take the nearest value inside, as a loss
+        on what a decoder gives. 'trust': compute with them.
 
     Returns:
-      (B,) of the type computed in. Where a compiled or differentiated function looks at an image outside
-      the range, which it cannot refuse, the distance is NaN.
+      (B,) of the type computed in.
 
     Raises:
-      UsageError: not floats, other or differing shapes, too small, or a value outside the range.
+      WrongTypeError: not arrays of floats. UsageError: other or differing shapes, too small, a value outside
+        the range that is checked, or another `outside`.
     """
+    if outside not in ("check", "clip", "trust"):
+        raise UsageError(f"outside={outside!r}: there are 'check', 'clip' and 'trust'")
     for batch in (a, b):
-        if not jnp.issubdtype(batch.dtype, jnp.floating):
-            raise UsageError(
-                f"LPIPS takes floats from -1 to 1, not {batch.dtype}: from_uint8 makes them of uint8"
+        kind = getattr(batch, "dtype", type(batch))
+        if not jnp.issubdtype(kind, jnp.floating):
+            raise WrongTypeError(
+                f"LPIPS takes floats from -1 to 1, not {kind}: from_uint8 makes them of uint8"
             )
     if a.shape != b.shape or a.ndim != 4 or a.shape[3] != 3:
         raise UsageError(f"LPIPS takes two batches of one shape (B, H, W, 3), not {a.shape} and {b.shape}")
@@ -81,14 +87,16 @@ def distance(net: LpipsNet, a: jax.Array, b: jax.Array) -> jax.Array:
     except UsageError:
         raise UsageError(f"images of {a.shape[1]} x {a.shape[2]} are too small for LPIPS") from None
     dtype = jnp.promote_types(jnp.promote_types(a.dtype, b.dtype), jnp.float32)
-    inside = _inside(a) & _inside(b)
+    if outside == "clip":
+        a, b = jnp.clip(a, -1, 1), jnp.clip(b, -1, 1)
+    inside = _inside(a) & _inside(b) if outside == "check" else jnp.ones(len(a), bool)
     if not isinstance(inside, jax.core.Tracer) and not bool(jnp.all(inside)):
         raise UsageError("LPIPS takes images from -1 to 1, and these have values outside, or not a number")
 
-    network = Network(dataclasses.replace(net.architecture, compute_dtype=dtype.name), 1)
+    trunk = dataclasses.replace(net.architecture, compute_dtype=dtype.name)
     images = (jnp.concatenate([a, b]).astype(dtype) - jnp.asarray(SHIFT, dtype)) / jnp.asarray(SCALE, dtype)
     with jax.default_matmul_precision("float32"):
-        values: Any = network.apply({"params": net.params}, images, None, LAYERS)
+        values = network.forward(trunk, None, net.params, images, None, LAYERS)
     total = jnp.zeros(len(a), dtype)
     for layer, head in zip(LAYERS, net.heads, strict=True):
         first, second = jnp.split(_unit(values[layer]), 2)

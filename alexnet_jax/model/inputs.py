@@ -4,7 +4,7 @@ One function for training, evaluation and export. The host decides (`data.augmen
 what would cost the host dearly: flip, minus mean, plus lighting, scale.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy as np
 from jax import lax
 
 from alexnet_jax.data.augment import center_offset
+from alexnet_jax.errors import UsageError, WrongTypeError
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,26 @@ def mean_array(normalization: Normalization, mean: np.ndarray, rgb_mean: np.ndar
     if normalization.mean == "crop":
         return np.asarray(mean, np.float32)
     return np.asarray(rgb_mean if normalization.mean == "rgb" else np.zeros_like(rgb_mean), np.float32)
+
+
+def check_images(images: Any, sides: Collection[int], channels: int) -> None:
+    """Check a batch of ready images, wherever one comes in.
+
+    Args:
+      images: an array of numpy or JAX.
+      sides: the sides in pixels that are right.
+      channels: the channels that are right.
+
+    Raises:
+      WrongTypeError: not an array of uint8. UsageError: another shape. One line with what is right.
+    """
+    right = " or ".join(f"(N, {side}, {side}, {channels})" for side in dict.fromkeys(sides))
+    if not hasattr(images, "dtype") or not hasattr(images, "shape"):
+        raise WrongTypeError(f"images are an array, uint8 {right}, not {type(images).__name__}")
+    if images.dtype != np.uint8:
+        raise WrongTypeError(f"images are uint8 from 0 to 255, {right}, not {images.dtype} {images.shape}")
+    if len(images.shape) != 4 or tuple(images.shape[1:]) not in [(side, side, channels) for side in sides]:
+        raise UsageError(f"images are uint8 {right}, not {tuple(images.shape)}")
 
 
 def normalise(batch: Mapping[str, Any], mean: jax.Array, normalization: Normalization) -> jax.Array:

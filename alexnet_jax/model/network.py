@@ -1,174 +1,302 @@
-"""The Flax module that runs a table of layers, on all towers or on those that one device holds."""
+"""The network: a table run on the towers that one device holds, on a mesh, and as a Flax module."""
 
 from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
+from jax.sharding import AxisType, Mesh
+from jax.sharding import PartitionSpec as P
 
-from alexnet_jax.model import layers, specs
-from alexnet_jax.model.shapes import Shapes, layer_shapes
-from alexnet_jax.model.specs import Architecture, Layer, Weighted
+from alexnet_jax.errors import UsageError, WrongTypeError
+from alexnet_jax.model import sharding
+from alexnet_jax.model.rows import Here, Weighted, exchange
+from alexnet_jax.model.shapes import layer_shapes
+from alexnet_jax.model.sharding import Params
+from alexnet_jax.model.specs import Architecture, Dropout
 
-
-def exchange(x: jax.Array, axis: str | None) -> jax.Array:
-    """Return the channels of all towers, in tower order: what figure 2 draws as crossing lines.
-
-    This is the only place where activations go from one tower to the other. Its gradient is the
-    opposite exchange: each device gets back the sum for its own channels.
-
-    Args:
-      x: (..., C here), the channels that this device holds.
-      axis: the mesh axis over which the towers lie; None where all are here, and `x` is returned.
-    """
-    return x if axis is None else lax.all_gather(x, axis, axis=x.ndim - 1, tiled=True)
+Values = dict[str, jax.Array]
+Masks = Mapping[str, jax.Array]
 
 
-def apply_layer(
-    layer: Layer,
-    x: jax.Array,
-    weights: tuple[jax.Array, jax.Array] | None,
-    mask: jax.Array | None,
-    towers_here: int,
-    axis: str | None,
-) -> jax.Array:
-    """Return the values of one row of a table, (B, H, W, C here) or (B, C here).
+def run(
+    architecture: Architecture,
+    params: Params,
+    x_BxHxWxC: jax.Array,
+    here: Here,
+    masks: Masks | None = None,
+    wanted: tuple[str, ...] = (),
+) -> Values:
+    """Run the table on the towers that are here and return values of its layers by name.
 
     Args:
-      layer: the row.
-      x: what it reads, exchanged where it reads both towers.
-      weights: kernel and bias of a layer that has them.
-      mask: of a dropout layer in training.
-      towers_here: how many towers `x` holds.
-      axis: the mesh axis over which the towers lie, None where all are here.
+      architecture: the table.
+      params: {layer: {'kernel', 'bias'}} of the towers here.
+      x_BxHxWxC: images as `inputs.normalise` gives them.
+      here: how many towers that is, and over which mesh axis they lie.
+      masks: for each dropout layer, in the shape of its values here, True where one is kept; None
+        when the net is used, not trained.
+      wanted: names of the layers whose values to return; empty: the logits.
+
+    Returns:
+      {name: (B, H, W, C here) or (B, C here)}; the logits are (B, classes) on every device.
+
+    Raises:
+      UsageError: a wanted layer that the table does not have.
     """
-    match layer:
-        case specs.Conv() | specs.Local() | specs.Dense():
-            assert weights is not None, f"{layer.name} has weights"
-            return _apply_weighted(layer, x, *weights, axis)
-        case specs.Activation():
-            return layers.activation(x, layer.kind)
-        case specs.LRN():
-            return _lrn(x, layer, towers_here, axis)
-        case specs.WithinChannelLRN():
-            return layers.within_channel_lrn(x, layer.size, layer.alpha, layer.beta, layer.k)
-        case specs.Pool():
-            pool = layers.max_pool if layer.kind == "max" else layers.average_pool
-            return pool(x, layer.size, layer.stride, layer.ceil)
-        case specs.AdaptivePool():
-            return layers.adaptive_average_pool(x, layer.side)
-        case specs.Dropout():
-            return layers.dropout(x, mask, layer.rate, layer.inverted)
+    dtype = jnp.dtype(architecture.compute_dtype)
+    wanted = check_wanted(architecture, wanted)
+    x = x_BxHxWxC.astype(dtype)
+    is_image = True
+    values: Values = {}
+    for layer in architecture.layers:
+        weights = None
+        if isinstance(layer, Weighted):
+            weights = tuple(params[layer.name][part].astype(dtype) for part in ("kernel", "bias"))
+            if layer.reads == "both" and not is_image:
+                x = exchange(x, here.axis)
+            is_image = False
+        mask = masks[layer.name] if masks is not None and isinstance(layer, Dropout) else None
+        with jax.named_scope(layer.name):  # the name under which a profile shows its operations
+            x = layer.apply(x, weights, replace(here, mask=mask))
+        if layer.name in wanted:
+            values[layer.name] = x
+    return values
 
 
-def _apply_weighted(
-    layer: Weighted, x: jax.Array, kernel: jax.Array, bias: jax.Array, axis: str | None
-) -> jax.Array:
-    if isinstance(layer, specs.Conv):
-        return layers.convolution(x, kernel, bias, layer.stride, layer.pad)
-    if isinstance(layer, specs.Local):
-        return layers.locally_connected(x, kernel, bias, layer.pad)
-    if layer.reads == "sum":
-        x = layers.dense_partial_sum(x, kernel)
-        return (x if axis is None else lax.psum(x, axis)) + bias
-    return layers.dense(x, kernel, bias)
+def check_wanted(architecture: Architecture, wanted: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the layers whose values are wanted: `wanted`, or where it is empty the logits.
+
+    Raises:
+      UsageError: a name that is not a layer's.
+    """
+    names = [layer.name for layer in architecture.layers]
+    for name in wanted:
+        if name not in names:
+            raise UsageError(f"{name!r} is not a layer of this net; it has {', '.join(names)}")
+    return wanted or (architecture.logits,)
 
 
-def _lrn(x: jax.Array, layer: specs.LRN, towers_here: int, axis: str | None) -> jax.Array:
-    if not layer.across:
-        return layers.lrn(x, layer.size, layer.alpha, layer.beta, layer.k, towers_here)
-    everywhere = layers.lrn(exchange(x, axis), layer.size, layer.alpha, layer.beta, layer.k, 1)
-    if axis is None:
-        return everywhere
-    here = x.shape[-1]
-    return lax.dynamic_slice_in_dim(everywhere, lax.axis_index(axis) * here, here, axis=-1)
+def forward(
+    architecture: Architecture,
+    mesh: Mesh | None,
+    params: Params,
+    x_BxHxWxC: jax.Array,
+    masks: Masks | None = None,
+    wanted: tuple[str, ...] = (),
+    forward_mode: bool = False,
+) -> Values:
+    """Run the network on `mesh`: towers over `model`, images over `data`.
+
+    Args:
+      architecture: the table.
+      mesh: what `sharding.make_mesh` gave; None computes all towers wherever the arrays lie.
+      params: as `init_params` gives them.
+      x_BxHxWxC: normalised images.
+      masks: what `sharding.dropout_masks` gave, in training.
+      wanted: layers whose values to return; empty: the logits.
+      forward_mode: take JAX's own derivatives, so that `jax.jvp` works; slower.
+
+    Returns:
+      {name: (B, H, W, C) or (B, C)}, whole values: gathered channels stand in tower order.
+
+    Raises:
+      UsageError: a wanted layer that the table does not have.
+    """
+    if mesh is None:
+        here = Here(architecture.towers, None, forward_mode)
+        return run(architecture, params, x_BxHxWxC, here, masks, wanted)
+    wanted = check_wanted(architecture, wanted)
+    here = Here(architecture.towers // mesh.shape["model"], "model", forward_mode)
+    table = layer_shapes(architecture)
+
+    def channels_last(ndim: int) -> P:
+        return P("data", *[None] * (ndim - 2), "model")
+
+    summed = architecture.logits if architecture.has_classes else None
+    out_specs = {
+        name: P("data") if name == summed else channels_last(1 + len(table[name].output)) for name in wanted
+    }
+
+    def towers(params: Params, x: jax.Array, masks: Masks | None) -> Values:
+        return run(architecture, params, x, here, masks, wanted)
+
+    mask_specs = None if masks is None else {n: channels_last(m.ndim) for n, m in masks.items()}
+    in_specs = (sharding.param_specs(architecture), P("data"), mask_specs)
+    return jax.shard_map(towers, mesh=mesh, in_specs=in_specs, out_specs=out_specs)(params, x_BxHxWxC, masks)
 
 
-class KernelAndBias(nn.Module):
-    """The parameters of one layer, float32.
+_compiled_forward = jax.jit(forward, static_argnums=(0, 1, 5, 6))
+
+
+class LayerModule(nn.Module):
+    """One row as a Flax module: its parameters, float32, and the place where its values can be captured.
 
     Attributes:
-      kernel, bias: their shapes.
+      kernel, bias: the shapes of its parameters.
       std: initial standard deviation of the kernel; None: both uniform within 1 / sqrt(inputs of a unit).
       initial_bias: where `std` is given.
     """
 
-    kernel: tuple[int, ...]
-    bias: tuple[int, ...]
-    std: float | None
-    initial_bias: float
+    kernel: tuple[int, ...] = ()
+    bias: tuple[int, ...] = ()
+    std: float | None = None
+    initial_bias: float = 0.0
 
     @nn.compact
-    def __call__(self) -> tuple[jax.Array, jax.Array]:
-        """Return kernel and bias."""
+    def weights(self) -> dict[str, jax.Array]:
+        """Return {'kernel', 'bias'}."""
         if self.std is None:
             bound = float(np.prod(self.kernel[1:-1])) ** -0.5
 
             def draw(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
                 return jax.random.uniform(key, shape, minval=-bound, maxval=bound)
 
-            return self.param("kernel", draw, self.kernel), self.param("bias", draw, self.bias)
-        return (
-            self.param("kernel", nn.initializers.normal(self.std), self.kernel),
-            self.param("bias", nn.initializers.constant(self.initial_bias), self.bias),
-        )
+            return {
+                "kernel": self.param("kernel", draw, self.kernel),
+                "bias": self.param("bias", draw, self.bias),
+            }
+        return {
+            "kernel": self.param("kernel", nn.initializers.normal(self.std), self.kernel),
+            "bias": self.param("bias", nn.initializers.constant(self.initial_bias), self.bias),
+        }
+
+    def __call__(self, value: jax.Array) -> jax.Array:
+        """Return the layer's value, and sow it into 'intermediates'."""
+        self.sow("intermediates", "value", value)
+        return value
 
 
-class Network(nn.Module):
-    """A network as a pure function of parameters and images.
+class AlexNet(nn.Module):
+    """A network as a Flax Linen module: `alexnet_jax.create` makes it.
+
+    `init(key)` draws {'params': {layer: {'kernel', 'bias'}}}, float32, towers first; an image may be left
+    away. `apply(variables, x)` gives logits (B, classes) of normalised images (B, crop, crop, channels);
+    with `train=True, rngs={'dropout': key}` dropout zeroes units. With
+    `capture_intermediates=True` the values of all layers stand in
+    {'intermediates': {layer: {'__call__': (value,)}}}.
 
     Attributes:
-      architecture: the table.
-      towers_here: how many towers this call computes: all, or one inside `shard_map`.
-      axis: the mesh axis over which the towers lie, None where all are here.
+      architecture: the table of its layers.
+      mesh: devices with the axes 'data' and 'model', over which images and towers are spread; what `apply`
+        is given is placed there. None: everything is computed where the arrays lie.
+      forward_mode: take JAX's own derivatives instead of the faster ones written for reverse mode, so that
+        `jax.jvp`, `jax.linearize` and `jax.hessian` work.
     """
 
     architecture: Architecture
-    towers_here: int
-    axis: str | None = None
+    mesh: Mesh | None = None
+    forward_mode: bool = False
+
+    def __post_init__(self) -> None:
+        """Check the mesh."""
+        if self.mesh is not None:
+            self.mesh = _with_auto_axes(self.mesh, self.architecture)
+        super().__post_init__()
 
     @nn.compact
-    def __call__(
-        self,
-        x_BxHxWxC: jax.Array,
-        masks: Mapping[str, jax.Array] | None = None,
-        wanted: tuple[str, ...] = (),
-    ) -> dict[str, jax.Array]:
-        """Run the table and return values of its layers by name.
+    def __call__(self, x: jax.Array | None = None, *, train: bool = False) -> jax.Array | None:
+        """Return the logits, float32 or the table's compute_dtype (B, classes); None where `x` is left away.
 
         Args:
-          x_BxHxWxC: images as `inputs.normalise` gives them.
-          masks: for each dropout layer, in the shape of its values here, True where one is kept; None
-            when the net is used, not trained.
-          wanted: names of the layers whose values to return; empty: the logits.
+          x: normalised images (B, crop, crop, channels), such as `preprocess` of a trained net gives.
+          train: whether dropout zeroes units, by the key `rngs={'dropout': ...}`.
 
-        Returns:
-          {name: (B, H, W, C here) or (B, C here)}; the logits are (B, classes) on every device.
+        Raises:
+          WrongTypeError: not an array of floats. UsageError: another shape. Both are ValueErrors.
         """
-        dtype = jnp.dtype(self.architecture.compute_dtype)
-        wanted = wanted or (self.architecture.logits,)
-        table = layer_shapes(self.architecture)
-        x = x_BxHxWxC.astype(dtype)
-        is_image = True
-        values: dict[str, jax.Array] = {}
-        for layer in self.architecture.layers:
-            weights = None
+        net, table = self.architecture, layer_shapes(self.architecture)
+        modules: dict[str, LayerModule] = {}
+        params: Params = {}
+        for layer in net.layers:
+            shape = table[layer.name]
             if isinstance(layer, Weighted):
-                weights = self._weights(layer, table[layer.name], dtype)
-                if layer.reads == "both" and not is_image:
-                    x = exchange(x, self.axis)
-                is_image = False
-            mask = masks[layer.name] if masks is not None and isinstance(layer, specs.Dropout) else None
-            with jax.named_scope(layer.name):  # the name under which a profile shows its operations
-                x = apply_layer(layer, x, weights, mask, self.towers_here, self.axis)
-            if layer.name in wanted:
-                values[layer.name] = x
-        return values
+                drawn = (shape.kernel, shape.bias, layer.std, layer.bias)
+                modules[layer.name] = LayerModule(*drawn, name=layer.name)
+                params[layer.name] = modules[layer.name].weights()
+            else:
+                modules[layer.name] = LayerModule(name=layer.name)
+        if x is None:
+            return None
+        self._check(x)
+        batch = x.shape[0]
+        masks = None
+        if train and any(isinstance(layer, Dropout) for layer in net.layers):
+            masks = sharding.dropout_masks(net, self.make_rng("dropout"), batch, None)
+        captured = self.is_mutable_collection("intermediates")
+        wanted = tuple(modules) if captured else (net.logits,)
+        if self.mesh is None:
+            values = forward(net, None, params, jnp.asarray(x), masks, wanted, self.forward_mode)
+        else:
+            params = jax.tree.map(jax.device_put, params, sharding.param_shardings(net, self.mesh))
+            x, masks = _padded((x, masks), self.mesh)
+            # Compiled: layer by layer the devices would wait for each other.
+            values = _compiled_forward(net, self.mesh, params, x, masks, wanted, self.forward_mode)
+            values = {name: value[:batch] for name, value in values.items()}
+        for name, value in values.items():
+            if captured:
+                modules[name](value)
+        return values[net.logits]
 
-    def _weights(self, layer: Weighted, shape: Shapes, dtype: jnp.dtype) -> tuple[jax.Array, jax.Array]:
-        kernel = (self.towers_here, *shape.kernel[1:])
-        bias = (self.towers_here, *shape.bias[1:]) if len(shape.bias) > 1 else shape.bias
-        params = KernelAndBias(kernel, bias, layer.std, layer.bias, name=layer.name)()
-        return params[0].astype(dtype), params[1].astype(dtype)
+    def _check(self, x: Any) -> None:
+        net = self.architecture
+        image = (net.crop, net.crop, net.channels)
+        if not hasattr(x, "dtype") or not jnp.issubdtype(x.dtype, jnp.floating):
+            kind = getattr(x, "dtype", type(x).__name__)
+            raise WrongTypeError(
+                f"apply takes normalised images, float32 (B, {', '.join(map(str, image))}), not {kind}; "
+                "a trained net's preprocess makes them"
+            )
+        if x.ndim != 4 or x.shape[1:] != image:
+            raise UsageError(
+                f"apply takes normalised images (B, {', '.join(map(str, image))}), not {x.shape}"
+            )
+
+
+def _padded(arrays: Any, mesh: Mesh) -> Any:
+    """Return a tree of arrays on `mesh`, with rows of zeros up to a multiple of the data axis."""
+
+    def pad(x: Any) -> jax.Array:
+        rows = sharding.padded_batch_size(len(x), mesh) - len(x)
+        padded = jnp.pad(jnp.asarray(x), [(0, rows)] + [(0, 0)] * (x.ndim - 1))
+        placed: jax.Array = jax.device_put(padded, sharding.batch_sharding(mesh))
+        return placed
+
+    return jax.tree.map(pad, arrays)
+
+
+def _with_auto_axes(mesh: Mesh, architecture: Architecture) -> Mesh:
+    """Return the mesh with the axes that `forward` names, of the type Auto.
+
+    Raises:
+      UsageError: it has other axes, or a net of one tower on a model axis of 2.
+    """
+    if set(mesh.axis_names) != {"data", "model"}:
+        raise UsageError(f"the mesh has the axes {mesh.axis_names}: they are 'data' and 'model'")
+    if architecture.towers % mesh.shape["model"]:
+        raise UsageError(
+            f"the mesh's model axis has {mesh.shape['model']} devices, the net {architecture.towers} tower(s)"
+        )
+    return Mesh(mesh.devices, mesh.axis_names, axis_types=(AxisType.Auto,) * 2)
+
+
+def init_params(architecture: Architecture, seed: int, mesh: Mesh) -> Params:
+    """Draw the parameters, float32, sharded as `param_specs` says; their bits do not depend on `mesh`."""
+    shardings = sharding.param_shardings(architecture, mesh)
+    draw = jax.jit(lambda key: AlexNet(architecture).init(key)["params"], out_shardings=shardings)
+    params: Params = draw(jax.random.key(seed))
+    return params
+
+
+def abstract_params(architecture: Architecture, mesh: Mesh) -> Any:
+    """Return the tree of `init_params` without its values, as restoring a checkpoint needs it.
+
+    Returns:
+      {layer: {'kernel', 'bias'}} of jax.ShapeDtypeStruct, float32, sharded on `mesh`.
+    """
+    drawn = jax.eval_shape(partial(init_params, architecture, 0, mesh))
+    return sharding.abstract_like(drawn, sharding.param_shardings(architecture, mesh))

@@ -1,4 +1,4 @@
-"""The mesh ('data', 'model'), every PartitionSpec, and the `shard_map` that places the towers.
+"""The mesh ('data', 'model'), every PartitionSpec, and what puts arrays where they belong.
 
 With two devices along `model` each tower has a device of its own, as each had a GPU in 2012; with one,
 both stand side by side on it. `data` multiplies that by any number of replicas.
@@ -8,13 +8,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from alexnet_jax.errors import UsageError
-from alexnet_jax.model.network import Network
 from alexnet_jax.model.shapes import layer_shapes
 from alexnet_jax.model.specs import Architecture, Dropout
 
@@ -137,27 +135,6 @@ def must_run_in_turn(mesh: Mesh) -> bool:
     return mesh.size > 1 and mesh.devices.flat[0].platform == "cpu"
 
 
-def init_params(architecture: Architecture, seed: int, mesh: Mesh) -> Params:
-    """Draw the parameters, float32, sharded as `param_specs` says; their bits do not depend on `mesh`."""
-    network = Network(architecture, architecture.towers)
-    image = jnp.zeros((1, architecture.crop, architecture.crop, architecture.channels))
-    draw = jax.jit(
-        lambda key: network.init(key, image)["params"], out_shardings=param_shardings(architecture, mesh)
-    )
-    params: Params = draw(jax.random.key(seed))
-    return params
-
-
-def abstract_params(architecture: Architecture, mesh: Mesh) -> Any:
-    """Return the tree of `init_params` without its values, as restoring a checkpoint needs it.
-
-    Returns:
-      {layer: {'kernel', 'bias'}} of jax.ShapeDtypeStruct, float32, sharded on `mesh`.
-    """
-    drawn = jax.eval_shape(lambda: init_params(architecture, 0, mesh))
-    return abstract_like(drawn, param_shardings(architecture, mesh))
-
-
 def abstract_like(tree: Any, shardings: Any) -> Any:
     """Return `tree` with a jax.ShapeDtypeStruct for each array: its shape, its dtype, and its sharding.
 
@@ -179,7 +156,9 @@ def compiler_options(architecture: Architecture, mesh: Mesh) -> dict[str, str] |
     return None
 
 
-def dropout_masks(architecture: Architecture, key: jax.Array, batch: int, mesh: Mesh) -> dict[str, jax.Array]:
+def dropout_masks(
+    architecture: Architecture, key: jax.Array, batch: int, mesh: Mesh | None
+) -> dict[str, jax.Array]:
     """Draw for each dropout layer which values are kept: bool (batch, *its output), one global array.
 
     Drawn outside `shard_map`, so that the bits depend on the key alone and not on the topology. The key of a
@@ -192,48 +171,8 @@ def dropout_masks(architecture: Architecture, key: jax.Array, batch: int, mesh: 
             mask = jax.random.bernoulli(
                 jax.random.fold_in(key, number), 1 - layer.rate, (batch, *table[layer.name].output)
             )
-            spec = P("data", *[None] * (mask.ndim - 2), "model")
-            masks[layer.name] = jax.lax.with_sharding_constraint(mask, NamedSharding(mesh, spec))
+            if mesh is not None:
+                spec = NamedSharding(mesh, P("data", *[None] * (mask.ndim - 2), "model"))
+                mask = jax.lax.with_sharding_constraint(mask, spec)
+            masks[layer.name] = mask
     return masks
-
-
-def forward(
-    architecture: Architecture,
-    mesh: Mesh,
-    params: Params,
-    x_BxHxWxC: jax.Array,
-    masks: Mapping[str, jax.Array] | None = None,
-    wanted: tuple[str, ...] = (),
-) -> dict[str, jax.Array]:
-    """Run the network on `mesh`: towers over `model`, images over `data`.
-
-    Args:
-      architecture: the table.
-      mesh: what `make_mesh` gave.
-      params: as `init_params` gives them.
-      x_BxHxWxC: normalised images.
-      masks: what `dropout_masks` gave, in training.
-      wanted: layers whose values to return; empty: the logits.
-
-    Returns:
-      {name: (B, H, W, C) or (B, C)}, whole values: gathered channels stand in tower order.
-    """
-    wanted = wanted or (architecture.logits,)
-    network = Network(architecture, architecture.towers // mesh.shape["model"], "model")
-    table = layer_shapes(architecture)
-
-    def channels_last(ndim: int) -> P:
-        return P("data", *[None] * (ndim - 2), "model")
-
-    summed = architecture.logits if architecture.has_classes else None
-    out_specs = {
-        name: P("data") if name == summed else channels_last(1 + len(table[name].output)) for name in wanted
-    }
-
-    def towers(params: Params, x: jax.Array, masks: Mapping[str, jax.Array] | None) -> dict[str, Any]:
-        return network.apply({"params": params}, x, masks, wanted)  # type: ignore[return-value]
-
-    mask_specs = None if masks is None else {n: channels_last(m.ndim) for n, m in masks.items()}
-    return jax.shard_map(
-        towers, mesh=mesh, in_specs=(param_specs(architecture), P("data"), mask_specs), out_specs=out_specs
-    )(params, x_BxHxWxC, masks)

@@ -14,7 +14,7 @@ from alexnet_jax.data.augment import center_offset
 from alexnet_jax.data.records import Dataset
 from alexnet_jax.errors import RunFailure
 from alexnet_jax.evaluation.views import PlacedNet
-from alexnet_jax.model import inputs, sharding
+from alexnet_jax.model import inputs, network, sharding
 from alexnet_jax.model.specs import Activation
 from alexnet_jax.progress import printable
 
@@ -105,7 +105,7 @@ def dead_relu_layers(net: PlacedNet, dataset: Dataset, config: ConfigDict) -> li
     def largest(params: sharding.Params, image: jax.Array, weight: jax.Array) -> dict[str, jax.Array]:
         view = inputs.view(image, edge, edge, False, architecture.crop)
         x = inputs.normalise(view, net.mean, net.normalization)
-        values = sharding.forward(architecture, mesh, params, x, None, relu_layers)
+        values = network.forward(architecture, mesh, params, x, None, relu_layers)
         return {
             name: jnp.max(jnp.where((weight > 0).reshape(-1, *[1] * (value.ndim - 1)), value, 0))
             for name, value in values.items()

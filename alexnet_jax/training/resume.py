@@ -12,7 +12,7 @@ from alexnet_jax.config import compatibility
 from alexnet_jax.config import io as config_io
 from alexnet_jax.distributed import Group
 from alexnet_jax.errors import RunFailure, UsageError
-from alexnet_jax.model import sharding
+from alexnet_jax.model import network, sharding
 from alexnet_jax.training import optimizer, step
 from alexnet_jax.training.setup import RunSetup
 from alexnet_jax.training.step import TrainState
@@ -126,7 +126,7 @@ def start(
       RunFailure: there are checkpoints, and all are corrupt.
       UsageError: the last was made with something else than lies beside it (`provenance.check`).
     """
-    params = sharding.init_params(setup.architecture, setup.config.seed, setup.mesh)
+    params = network.init_params(setup.architecture, setup.config.seed, setup.mesh)
     if initial is not None:
         params = initial.params(params, setup.architecture, setup.mesh)
     state = step.init_state(program, params)

@@ -15,7 +15,7 @@ from jax.sharding import PartitionSpec as P
 from alexnet_jax.data.batch import Batch
 from alexnet_jax.evaluation import metrics
 from alexnet_jax.evaluation.metrics import Sums
-from alexnet_jax.model import inputs, sharding
+from alexnet_jax.model import inputs, network, sharding
 from alexnet_jax.model.inputs import Normalization
 from alexnet_jax.model.specs import Architecture
 
@@ -115,7 +115,7 @@ def _gradients(
 
     def loss_of(trained: Any) -> tuple[jax.Array, Sums]:
         params = {**state.params, **trained}
-        outputs = sharding.forward(program.architecture, program.mesh, params, x, masks)
+        outputs = network.forward(program.architecture, program.mesh, params, x, masks)
         log_probabilities = metrics.log_softmax(outputs[program.architecture.logits])
         sums = metrics.score(log_probabilities, batch["label"], batch["weight"])
         return (sums.loss / sums.count if microbatch is None else sums.loss), sums

@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 from alexnet_jax import program
 from alexnet_jax.data.statistics import Statistics
 from alexnet_jax.errors import UsageError
-from alexnet_jax.model import sharding
+from alexnet_jax.model import network, sharding
 from alexnet_jax.model.shapes import layer_shapes
 from alexnet_jax.model.specs import Architecture
 from alexnet_jax.workdir import layout, provenance
@@ -36,7 +36,7 @@ class Initial:
 
     def params(self, drawn: sharding.Params, architecture: Architecture, mesh: Mesh) -> sharding.Params:
         """Return the run's initial parameters `drawn`, with `layers` restored from the net."""
-        target = sharding.abstract_params(architecture, mesh)
+        target = network.abstract_params(architecture, mesh)
         taken = {"params": {name: target[name] for name in self.layers}}
         return {**drawn, **self.checkpoints.restore(self.step, taken)["params"]}
 

@@ -1,8 +1,7 @@
 """A trained net as a workdir holds it, on the devices at hand."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from alexnet_jax.config import io as config_io
 from alexnet_jax.data.statistics import Statistics
 from alexnet_jax.errors import RunFailure, UsageError
 from alexnet_jax.evaluation import views
-from alexnet_jax.model import architectures, inputs, sharding
+from alexnet_jax.model import architectures, inputs, network, sharding
 from alexnet_jax.model.specs import Architecture
 from alexnet_jax.workdir import layout, provenance
 from alexnet_jax.workdir.checkpoints import Checkpoints
@@ -55,10 +54,15 @@ class TrainedNet(views.PlacedNet):
                 f"the weights in {self.workdir} reach {self.architecture.logits} only, and classes need the "
                 "layers after it: features and fine-tuning can use these weights"
             )
-        predict: Callable[[Any, jax.Array], jax.Array] = views.predictor(
+        probabilities = views.predictor(
             self.architecture, self.mesh, self.normalization, self.mean, self.size, views_per_image
         )
-        return partial(predict, self.params)
+
+        def predict(image: jax.Array) -> jax.Array:
+            inputs.check_images(image, (self.size,), self.architecture.channels)
+            return probabilities(self.params, image)
+
+        return predict
 
     def changed(self) -> dict[str, Any]:
         """Return what makes an answer of this net another than the run's own, {} where nothing does.
@@ -114,10 +118,10 @@ def load(workdir: Path, config: ConfigDict, which: str = "best") -> TrainedNet:
             f"{workdir} has {len(run.class_names)} class names, config.model.classes={config.model.classes}"
         )
     architecture = _reached(workdir, config, run.weights_reach)
-    mesh = _mesh_at_hand(config, architecture)
+    mesh = mesh_at_hand(config, architecture)
     normalization = inputs.Normalization(config.data.mean, config.data.input_std)
     mean = inputs.mean_array(normalization, run.statistics.mean, run.statistics.rgb_mean, architecture.crop)
-    target = {"params": sharding.abstract_params(architecture, mesh)}
+    target = {"params": network.abstract_params(architecture, mesh)}
     return TrainedNet(
         architecture=architecture,
         mesh=mesh,
@@ -144,7 +148,7 @@ def _reached(workdir: Path, config: ConfigDict, reach: Any) -> Architecture:
     return replace(architecture, layers=architecture.layers[: names.index(reach) + 1])
 
 
-def _mesh_at_hand(config: ConfigDict, architecture: Architecture) -> Mesh:
+def mesh_at_hand(config: ConfigDict, architecture: Architecture) -> Mesh:
     """Return the config's mesh, or the largest that fits where the devices are fewer than it asks for."""
     devices = jax.device_count()
     model = config.mesh.model if config.mesh.model <= devices else 0

@@ -36,20 +36,20 @@ def one(batch: int, undone: tuple[str, ...]) -> None:
     from jax import lax
 
     from alexnet_jax.benchmark import step as bench
-    from alexnet_jax.model import layers
+    from alexnet_jax.model import layers, pooling
     from alexnet_jax.training import step
     from configs import imagenet
 
-    def pool(x, size, stride, ceil):
+    def pool(x, size, stride, ceil, forward_mode):
         windows = (1, size, size, 1), (1, stride, stride, 1)
         return lax.reduce_window(x, -jnp.inf, lax.max, *windows, "VALID")
 
-    def lrn(x, size, alpha, beta, k, towers):
+    def lrn(x, size, alpha, beta, k, towers, forward_mode):
         apart = jnp.square(x).reshape(*x.shape[:-1], towers, -1)
         sums = lax.reduce_window(apart, 0.0, lax.add, (1, 1, 1, 1, size), (1,) * 5, "SAME")
         return x / (k + alpha * sums.reshape(x.shape)) ** beta
 
-    def grouped(x, kernel, bias, stride, pad):
+    def grouped(x, kernel, bias, stride, pad, forward_mode):
         joined = jnp.concatenate(list(kernel), axis=-1)
         groups = x.shape[-1] // kernel.shape[3]
         return correlate(x, joined, stride, pad, groups) + bias.reshape(-1)
@@ -63,7 +63,7 @@ def one(batch: int, undone: tuple[str, ...]) -> None:
     if "kernel" in undone:
         layers._convolve = correlate  # type: ignore[assignment]
     if "pool" in undone:
-        layers.max_pool = pool  # type: ignore[assignment]
+        pooling.POOLS["max"] = pool
     if "lrn" in undone:
         layers.lrn = lrn
     if "grouped" in undone:

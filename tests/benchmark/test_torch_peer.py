@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from alexnet_jax.model import sharding
+from alexnet_jax.model import network, sharding
 from tests.model.helpers import TABLES, paper, random_params, table
 
 pytestmark = pytest.mark.slow
@@ -41,7 +41,7 @@ def test_the_peer_is_the_same_net(make: Any) -> None:
     draw = np.random.default_rng(1)
     x = draw.normal(0, 1, (4, side, side, architecture.channels)).astype(np.float32)
     mesh = sharding.make_mesh(1, 1, architecture.towers, 4)
-    ours = jax.jit(lambda p, x: sharding.forward(architecture, mesh, p, x)[architecture.logits])(params, x)
+    ours = jax.jit(lambda p, x: network.forward(architecture, mesh, p, x)[architecture.logits])(params, x)
     before, after = torch_peer.first_pad(architecture)
     padded = np.pad(x, ((0, 0), (before, after), (before, after), (0, 0))).transpose(0, 3, 1, 2)
     for band in (False, True):

@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 from alexnet_jax import extras
 from alexnet_jax.commands import doctor_report
 from alexnet_jax.data import pipeline
-from alexnet_jax.model import inputs, sharding
+from alexnet_jax.model import inputs, network, sharding
 from alexnet_jax.training import loop, optimizer, setup, step
 from alexnet_jax.workdir import trained
 from alexnet_jax.workdir.lock import lock
@@ -39,7 +39,7 @@ def test_memory_is_of_the_size_that_xla_says(digits_config: ConfigDict) -> None:
     rules = optimizer.layer_rules(architecture, config.optimizer, config.schedule)
     normalization = inputs.Normalization(config.data.mean, config.data.input_std)
     program = step.Program(architecture, run.mesh, normalization, optimizer.momentum(rules, 0.9), 0)
-    state = step.init_state(program, sharding.init_params(architecture, 0, run.mesh))
+    state = step.init_state(program, network.init_params(architecture, 0, run.mesh))
     statistics = run.dataset.statistics
     mean = inputs.mean_array(normalization, statistics.mean, statistics.rgb_mean, architecture.crop)
     batches = pipeline.training_batches(
@@ -102,9 +102,7 @@ def test_what_it_reports_beforehand(
     assert "the package nonesuch is missing" in text
     assert "another" not in text
     assert "chips" not in text
-    assert (
-        "extras: tensorboard, digits\nextra pages, which needs jinja2, is not installed: " in text
-    )
+    assert "extras: tensorboard, digits\nextra pages, which needs jinja2, is not installed: " in text
     assert not healthy
 
 

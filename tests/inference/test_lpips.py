@@ -12,6 +12,7 @@ from PIL import Image, ImageFilter
 from alexnet_jax.data.images import resize_center_crop
 from alexnet_jax.errors import RunFailure, UsageError
 from alexnet_jax.inference import lpips
+from alexnet_jax.model import network
 from alexnet_jax.model.shapes import layer_shapes
 from alexnet_jax.model.specs import Activation, Architecture, Conv, Pool
 from tests.inference.helpers import random_run
@@ -104,11 +105,31 @@ def test_gradient_against_finite_differences(small):
                 ends = [(a + sign * step, b) if side == 0 else (a, b + sign * step) for sign in (1, -1)]
                 slope = (by_hand(small, *ends[0]) - by_hand(small, *ends[1]))[0] / 2e-6
                 assert float((np.asarray(gradient) * direction).sum()) == pytest.approx(slope, rel=1e-5)
-        network = lpips.Network(dataclasses.replace(small.architecture, compute_dtype="float64"), 1)
-        relu5 = network.apply({"params": small.params}, jnp.asarray(a), None, ("relu5",))["relu5"]
+        trunk = dataclasses.replace(small.architecture, compute_dtype="float64")
+        relu5 = network.forward(trunk, None, small.params, jnp.asarray(a), wanted=("relu5",))["relu5"]
         silent = (np.asarray(relu5) == 0).all(-1).mean()
         assert 0 < silent < 1
         assert np.abs(compiled(b, b)[0]).max() < 1e-12 * np.abs(gradients[0]).max()
+
+
+def test_values_outside_the_range_are_refused_clipped_or_trusted(small):
+    a, b = draw_pair(2)
+    out = a.copy()
+    out[0, 0, 0, 0] = 1.5
+    with pytest.raises(UsageError, match="from -1 to 1"):
+        lpips.distance(small, out, b)
+    compiled = jax.jit(lpips.distance, static_argnames="outside")
+    assert np.isnan(compiled(small, out, b)).tolist() == [True, False]
+    clipped = compiled(small, out, b, outside="clip")
+    np.testing.assert_array_equal(clipped, compiled(small, np.clip(out, -1, 1), b))
+    assert_close(compiled(small, out, b, outside="trust"), by_hand(small, out, b), 1e-5)
+    gradient = jax.grad(lambda x: lpips.distance(small, x, b, outside="clip").sum())(jnp.asarray(out))
+    assert np.isfinite(gradient).all()
+    assert (gradient[0, 0, 0, 0], bool((gradient != 0).any())) == (0, True)
+    with pytest.raises(ValueError, match="outside='ignore': there are 'check', 'clip' and 'trust'"):
+        lpips.distance(small, a, b, outside="ignore")
+    with pytest.raises(TypeError, match="LPIPS takes floats"):
+        lpips.distance(small, [1.0], b)
 
 
 def test_curvature_where_an_image_meets_itself(small):

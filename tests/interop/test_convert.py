@@ -14,7 +14,7 @@ from alexnet_jax.data.statistics import Statistics
 from alexnet_jax.errors import RunFailure, UsageError
 from alexnet_jax.inference import lpips
 from alexnet_jax.interop import convert, formats
-from alexnet_jax.model import sharding
+from alexnet_jax.model import network
 from alexnet_jax.training import loop
 from alexnet_jax.workdir import trained
 from tests.commands.helpers import alexnet
@@ -52,7 +52,7 @@ def test_partial_weights(tmp_path, monkeypatch):
         config = resolve.replace(trained.read_config(tmp_path / "run"), {"mesh.data": 1, "mesh.model": model})
         loaded = trained.load(tmp_path / "run", config, "last")
         forward = jax.jit(
-            partial(sharding.forward, loaded.architecture, loaded.mesh, wanted=("relu4", "pool5"))
+            partial(network.forward, loaded.architecture, loaded.mesh, wanted=("relu4", "pool5"))
         )
         values.append(forward(loaded.params, x))
     assert values[0]["pool5"].shape == (2, 6, 6, 16)

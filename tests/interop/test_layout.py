@@ -17,7 +17,7 @@ from alexnet_jax.config import resolve
 from alexnet_jax.errors import UsageError
 from alexnet_jax.interop import convert, formats, layout
 from alexnet_jax.interop.formats.weights import Weights
-from alexnet_jax.model import architectures, inputs, sharding
+from alexnet_jax.model import architectures, inputs, network
 from alexnet_jax.workdir import trained
 from configs import imagenet
 from tests.interop import makers
@@ -146,7 +146,7 @@ def layer_values(loaded, images, wanted):
     @jax.jit
     def forward(params, image):
         x = inputs.normalise(inputs.view(image, edge, edge, False, crop), loaded.mean, loaded.normalization)
-        return sharding.forward(loaded.architecture, loaded.mesh, params, x, None, wanted)
+        return network.forward(loaded.architecture, loaded.mesh, params, x, None, wanted)
 
     return jax.device_get(forward(loaded.params, jnp.asarray(images)))
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from alexnet_jax.model import sharding
+from alexnet_jax.model import network, sharding
 from alexnet_jax.model.shapes import layer_shapes
 from alexnet_jax.model.specs import Dropout
 from tests.model.helpers import assert_close, random_params
@@ -19,7 +19,7 @@ def run_ours(architecture, mesh, params, x, labels, masks):
     @jax.jit
     def run(params, x):
         def loss(params):
-            values = sharding.forward(architecture, mesh, params, x, masks, names)
+            values = network.forward(architecture, mesh, params, x, masks, names)
             log = jax.nn.log_softmax(values[architecture.logits])
             return -jnp.take_along_axis(log, labels[:, None], 1).mean(), values
 

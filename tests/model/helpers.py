@@ -3,6 +3,7 @@
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -132,3 +133,14 @@ def assert_close(actual: Any, expected: Any, tolerance: float, name: str = "") -
         assert a.shape == b.shape, where
         worst, scale = np.abs(a - b).max(), np.abs(b).max()
         assert worst <= tolerance * scale, f"{where}: off by {worst / scale:.2g} of the largest"
+
+
+def random_array(*shape, seed=0, scale=1.0):
+    return np.random.default_rng(seed).normal(0, scale, shape).astype(np.float32)
+
+
+def layer_gradients(function, *inputs):
+    """Value and gradient under a fixed random output gradient, and that gradient."""
+    y, pull = jax.vjp(function, *map(jnp.asarray, inputs))
+    g = random_array(*y.shape, seed=9)
+    return y, g, pull(jnp.asarray(g))

@@ -5,6 +5,7 @@ from ml_collections import ConfigDict
 
 from alexnet_jax.errors import UsageError
 from alexnet_jax.model import architectures
+from alexnet_jax.model.shapes import layer_shapes
 from configs import imagenet
 from tests.model.helpers import TABLES, paper
 
@@ -73,4 +74,4 @@ def test_what_an_architecture_says_of_itself():
 def test_classes_that_the_data_will_say():
     net = paper(classes=0)
     assert net.classes == 2
-    assert net.layers[-1].features == 2
+    assert layer_shapes(net)["fc8"].output == (2,)

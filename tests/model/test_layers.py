@@ -6,19 +6,8 @@ import numpy as np
 import pytest
 
 from alexnet_jax.model import layers
-from tests.model.helpers import assert_close
+from tests.model.helpers import assert_close, layer_gradients, random_array
 from tests.reference import numpy_layers as plain
-
-
-def random(*shape, seed=0, scale=1.0):
-    return np.random.default_rng(seed).normal(0, scale, shape).astype(np.float32)
-
-
-def gradients(function, *inputs):
-    """Value and gradient under a fixed random output gradient, and that gradient."""
-    y, pull = jax.vjp(function, *map(jnp.asarray, inputs))
-    g = random(*y.shape, seed=9)
-    return y, g, pull(jnp.asarray(g))
 
 
 @pytest.fixture
@@ -52,9 +41,11 @@ def test_conv1_reads_squares_as_channels_on_accelerators_alone(platform, read):
 
 
 def check_convolution_of_own_channels(towers, stride, pad):
-    x = random(5, 13, 13, 6)
-    kernel, bias = random(towers, 5, 5, 6 // towers, 4), random(towers, 4)
-    y, g, (dx, dk, db) = gradients(lambda x, k, b: layers.convolution(x, k, b, stride, pad), x, kernel, bias)
+    x = random_array(5, 13, 13, 6)
+    kernel, bias = random_array(towers, 5, 5, 6 // towers, 4), random_array(towers, 4)
+    y, g, (dx, dk, db) = layer_gradients(
+        lambda x, k, b: layers.convolution(x, k, b, stride, pad), x, kernel, bias
+    )
     joined = np.concatenate(list(kernel), axis=-1)
     options = {"stride": stride, "padding": (pad, pad), "groups": towers}
     assert_close(y, plain.conv(x, joined, bias.reshape(-1), **options), 1e-5)
@@ -65,16 +56,16 @@ def check_convolution_of_own_channels(towers, stride, pad):
 
 
 def test_convolution_of_all_channels_by_two_towers_is_one_wide_one():
-    x, kernel, bias = random(2, 7, 7, 6), random(2, 3, 3, 6, 4), random(2, 4)
+    x, kernel, bias = random_array(2, 7, 7, 6), random_array(2, 3, 3, 6, 4), random_array(2, 4)
     y = layers.convolution(x, jnp.asarray(kernel), jnp.asarray(bias), 1, (1, 1))
     wide = np.concatenate(list(kernel), axis=-1)
     assert_close(y, plain.conv(x, wide, bias.reshape(-1), stride=1, padding=((1, 1), (1, 1))), 1e-5)
 
 
 def test_dense_reads_own_channels_or_all_flattened_by_rows():
-    x, bias = random(3, 2, 2, 8), random(2, 5)
-    everything, own = random(2, 32, 5, seed=1), random(2, 16, 5, seed=2)
-    y, g, (dx, dk, db) = gradients(layers.dense, x, everything, bias)
+    x, bias = random_array(3, 2, 2, 8), random_array(2, 5)
+    everything, own = random_array(2, 32, 5, seed=1), random_array(2, 16, 5, seed=2)
+    y, g, (dx, dk, db) = layer_gradients(layers.dense, x, everything, bias)
     wide = np.concatenate(list(everything), axis=-1)
     assert_close(y, plain.dense(x.reshape(3, -1), wide, bias.reshape(-1)), 1e-5)
     px, pk, pb = plain.dense_vjp(g, x.reshape(3, -1), wide)
@@ -88,7 +79,7 @@ def test_dense_reads_own_channels_or_all_flattened_by_rows():
 
 
 def test_the_last_layer_sums_what_the_towers_give():
-    x, kernel = random(3, 8), random(2, 4, 5)
+    x, kernel = random_array(3, 8), random_array(2, 4, 5)
     expected = plain.dense(x, kernel.reshape(8, 5), np.zeros(5))
     assert_close(layers.dense_partial_sum(jnp.asarray(x), jnp.asarray(kernel)), expected, 1e-5)
 
@@ -96,55 +87,33 @@ def test_the_last_layer_sums_what_the_towers_give():
 @pytest.mark.parametrize("towers", [1, 2])
 @pytest.mark.parametrize(("beta", "alpha"), [(0.75, 1e-4), (0.75, 0.3), (0.5, 0.3)])
 def test_lrn(towers, beta, alpha):
-    x = random(2, 3, 3, 12, scale=3.0)
-    y, g, (dx,) = gradients(lambda x: layers.lrn(x, 5, alpha, beta, 2.0, towers), x)
+    x = random_array(2, 3, 3, 12, scale=3.0)
+    y, g, (dx,) = layer_gradients(lambda x: layers.lrn(x, 5, alpha, beta, 2.0, towers), x)
     options = {"size": 5, "alpha": alpha, "beta": beta, "k": 2.0, "groups": towers}
     assert_close(y, plain.lrn(x, **options), 1e-5)
     assert_close(dx, plain.lrn_vjp(g, x, **options), 1e-5)
 
 
 def test_lrn_of_16_bits_is_rounded_once():
-    x = jnp.asarray(random(2, 3, 3, 12, scale=30.0), jnp.bfloat16)
+    x = jnp.asarray(random_array(2, 3, 3, 12, scale=30.0), jnp.bfloat16)
     y = layers.lrn(x, 5, 1e-4, 0.75, 2.0, 2)
     exact = plain.lrn(np.asarray(x, np.float32), size=5, alpha=1e-4, beta=0.75, k=2.0, groups=2)
     assert y.dtype == jnp.bfloat16
     np.testing.assert_allclose(np.asarray(y, np.float32), exact, rtol=2**-8)
 
 
-@pytest.mark.parametrize("side", [9, 12, 13])
-@pytest.mark.parametrize(
-    ("size", "stride", "ceil"),
-    [(3, 2, False), (3, 2, True), (2, 2, False), (3, 1, False), (3, 3, True), (2, 3, False), (5, 2, True)],
-)
-def test_max_pool(side, size, stride, ceil):
-    # Few different values, so that most windows have ties; zeros as behind a ReLU among them.
-    x = np.random.default_rng(0).integers(0, 3, (2, side, side, 4)).astype(np.float32)
-    y, g, (dx,) = gradients(lambda x: layers.max_pool(x, size, stride, ceil), x)
-    options = {"size": size, "stride": stride, "ceil": ceil}
-    np.testing.assert_array_equal(y, plain.max_pool(x, **options))
-    assert_close(dx, plain.max_pool_vjp(g, x, **options), 1e-6)
-
-
-@pytest.mark.parametrize("side", [8, 9, 12])
-def test_average_pool_divides_by_the_elements_present(side):
-    x = random(2, side, side, 4)
-    y, g, (dx,) = gradients(lambda x: layers.average_pool(x, 3, 2, True), x)
-    assert_close(y, plain.average_pool(x, size=3, stride=2, ceil=True), 1e-5)
-    assert_close(dx, plain.average_pool_vjp(g, x, size=3, stride=2, ceil=True), 1e-5)
-
-
 @pytest.mark.parametrize("kind", ["relu", "tanh", "sigmoid"])
 def test_activations(kind):
-    x = random(4, 5)
-    y, g, (dx,) = gradients(lambda x: layers.activation(x, kind), x)
+    x = random_array(4, 5)
+    y, g, (dx,) = layer_gradients(lambda x: layers.ACTIVATIONS[kind](x), x)
     assert_close(y, getattr(plain, kind)(x), 1e-5)
     assert_close(dx, getattr(plain, f"{kind}_vjp")(g, x), 1e-5)
 
 
 @pytest.mark.parametrize("size", [3, 5])
 def test_within_channel_lrn(size):
-    x = random(2, 7, 7, 4, scale=3.0)
-    y, g, (dx,) = gradients(lambda x: layers.within_channel_lrn(x, size, 0.3, 0.75, 1.0), x)
+    x = random_array(2, 7, 7, 4, scale=3.0)
+    y, g, (dx,) = layer_gradients(lambda x: layers.within_channel_lrn(x, size, 0.3, 0.75, 1.0), x)
     options = {"size": size, "alpha": 0.3, "beta": 0.75, "k": 1.0}
     assert_close(y, plain.same_channel_lrn(x, **options), 1e-5)
     assert_close(dx, plain.same_channel_lrn_vjp(g, x, **options), 1e-5)
@@ -152,9 +121,9 @@ def test_within_channel_lrn(size):
 
 @pytest.mark.parametrize("pad", [0, 1])
 def test_locally_connected(pad):
-    x, side = random(3, 6, 6, 4), 4 + 2 * pad
-    kernel, bias = random(1, side, side, 3, 3, 4, 5), random(1, side, side, 5)
-    y, g, (dx, dk, db) = gradients(lambda *a: layers.locally_connected(*a, pad), x, kernel, bias)  # type: ignore[call-arg]
+    x, side = random_array(3, 6, 6, 4), 4 + 2 * pad
+    kernel, bias = random_array(1, side, side, 3, 3, 4, 5), random_array(1, side, side, 5)
+    y, g, (dx, dk, db) = layer_gradients(lambda *a: layers.locally_connected(*a, pad), x, kernel, bias)  # type: ignore[call-arg]
     padding = ((pad, pad), (pad, pad))
     assert_close(y, plain.local(x, kernel[0], bias[0], padding=padding), 1e-5)
     px, pk, pb = plain.local_vjp(g, x, kernel[0], padding=padding)
@@ -163,20 +132,12 @@ def test_locally_connected(pad):
     assert_close(db[0], pb, 1e-5)
 
 
-@pytest.mark.parametrize("side", [1, 4, 6, 7, 13])
-def test_adaptive_average_pool(side):
-    x = random(2, side, side, 3)
-    y, g, (dx,) = gradients(lambda x: layers.adaptive_average_pool(x, 6), x)
-    assert_close(y, plain.adaptive_average_pool(x, 6), 1e-5)
-    assert_close(dx, plain.adaptive_average_pool_vjp(g, x, 6), 1e-5)
-
-
 @pytest.mark.parametrize("inverted", [False, True])
 def test_dropout(inverted):
-    x = random(4, 6)
+    x = random_array(4, 6)
     mask = np.random.default_rng(0).random((4, 6)) < 0.75
     for given in (mask, None):
-        y, g, (dx,) = gradients(lambda x, m=given: layers.dropout(x, m, 0.25, inverted), x)
+        y, g, (dx,) = layer_gradients(lambda x, m=given: layers.dropout(x, m, 0.25, inverted), x)
         options = {"rate": 0.25, "inverted": inverted}
         assert_close(y, plain.dropout(x, given, **options), 1e-6)
         assert_close(dx, plain.dropout_vjp(g, given, **options), 1e-6)

@@ -1,6 +1,7 @@
 """The network by itself against plain numpy; `architectures` compares every whole net with PyTorch."""
 
 import dataclasses
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -8,8 +9,10 @@ import numpy as np
 import pytest
 from jax.sharding import PartitionSpec as P
 
-from alexnet_jax.model import sharding
-from alexnet_jax.model.network import KernelAndBias, Network, apply_layer, exchange
+from alexnet_jax.errors import UsageError
+from alexnet_jax.model import network, sharding
+from alexnet_jax.model.network import AlexNet, LayerModule
+from alexnet_jax.model.rows import exchange
 from alexnet_jax.model.shapes import layer_shapes
 from alexnet_jax.model.specs import (
     LRN,
@@ -128,7 +131,7 @@ def test_every_value_is_that_of_plain_numpy(net, masked):
     by_hand = two_towers_by_hand if net.towers == 2 else one_tower_by_hand
     expected = by_hand(params, x, mask)
     masks = None if mask is None else {drop: jnp.asarray(mask)}
-    values = Network(net, net.towers).apply({"params": params}, jnp.asarray(x), masks, names)
+    values = network.forward(net, None, params, jnp.asarray(x), masks, names)
     assert list(values) == list(names)
     assert_close(values, {name: expected[name] for name in names}, 1e-5)
 
@@ -143,7 +146,7 @@ def test_a_tower_a_device_gives_the_values_of_plain_numpy(masked):
     mask = np.random.default_rng(5).random((len(x), 8)) < 0.75 if masked else None
     mesh = sharding.make_mesh(1, 2, 2, len(x))
     masks = None if mask is None else {"drop5": jnp.asarray(mask)}
-    computed = jax.jit(lambda p, x: sharding.forward(TWO_TOWERS, mesh, p, x, masks, names))(params, x)
+    computed = jax.jit(lambda p, x: network.forward(TWO_TOWERS, mesh, p, x, masks, names))(params, x)
     assert_close(computed, two_towers_by_hand(params, x, mask), 1e-5)
 
 
@@ -171,10 +174,12 @@ def test_where_all_towers_are_nothing_is_exchanged():
 
 def test_values_that_are_asked_for_and_no_others():
     params, x = random_params(TWO_TOWERS), jnp.asarray(images(TWO_TOWERS))
-    network = Network(TWO_TOWERS, 2)
-    assert list(network.apply({"params": params}, x)) == ["fc6"]
+    run = partial(network.forward, TWO_TOWERS, None, params, x)
+    assert list(run()) == ["fc6"]
     wanted = ("relu3", "conv1")
-    assert set(network.apply({"params": params}, x, None, wanted)) == set(wanted)
+    assert set(run(wanted=wanted)) == set(wanted)
+    with pytest.raises(UsageError, match="'nonsense' is not a layer of this net; it has conv1, "):
+        run(wanted=("nonsense",))
 
 
 @pytest.mark.parametrize("net", [TWO_TOWERS, ONE_TOWER, paper()], ids=lambda net: net.name)
@@ -182,7 +187,7 @@ def test_parameters_stand_in_the_tables_order_with_the_towers_first(net):
     order = []
 
     def init(key):
-        params = Network(net, net.towers).init(key, jnp.asarray(images(net, 1)))["params"]
+        params = AlexNet(net).init(key)["params"]
         order.extend(params)  # JAX sorts the names of what a program gives
         return params
 
@@ -198,20 +203,10 @@ def test_parameters_stand_in_the_tables_order_with_the_towers_first(net):
         assert leaves["kernel"].shape[0] == net.towers
 
 
-def test_one_tower_here_has_half_of_each_parameter_but_the_last_bias():
-    x = jnp.asarray(images(TWO_TOWERS, 1))
-    net = dataclasses.replace(TWO_TOWERS, layers=(TWO_TOWERS.layers[0], TWO_TOWERS.layers[-1]))
-    here = Network(net, 1)
-    params = jax.eval_shape(here.init, jax.random.key(0), x)["params"]
-    assert jax.tree.map(jnp.shape, params) == {
-        "conv1": {"kernel": (1, 3, 3, 3, 4), "bias": (1, 4)},
-        "fc6": {"kernel": (1, 6 * 6 * 4, 10), "bias": (10,)},
-    }
-
-
 def drawn(kernel, std):
     """Draw the parameters of one layer alone."""
-    made = KernelAndBias(kernel, (kernel[0], kernel[-1]), std, 0.5).init(jax.random.key(0))["params"]
+    module = LayerModule(kernel, (kernel[0], kernel[-1]), std, 0.5)
+    made = module.init(jax.random.key(0), method="weights")["params"]
     return np.asarray(made["kernel"]), np.asarray(made["bias"])
 
 
@@ -237,7 +232,7 @@ def test_initial_values_without_a_std_are_pytorchs(kernel):
 def test_a_network_draws_what_its_rows_say():
     rows = (Conv("conv1", 8, 11, 0.1, 0.5, "both"), Dense("fc2", 10, 0.3, 0.0, "sum"))
     net = dataclasses.replace(TWO_TOWERS, layers=rows)
-    params = jax.jit(Network(net, 2).init)(jax.random.key(0), jnp.asarray(images(net, 1)))["params"]
+    params = jax.jit(AlexNet(net).init)(jax.random.key(0))["params"]
     for row in rows:
         kernel, bias = (np.asarray(params[row.name][part]) for part in ("kernel", "bias"))
         assert kernel.std() == pytest.approx(row.std, rel=0.2)
@@ -248,7 +243,7 @@ def test_the_layers_compute_in_the_dtype_that_is_asked_for():
     net = dataclasses.replace(TWO_TOWERS, compute_dtype="bfloat16")
     params, x = random_params(net), jnp.asarray(images(net))
     names = tuple(layer.name for layer in net.layers)
-    values = Network(net, 2).apply({"params": params}, x, None, names)
+    values = network.forward(net, None, params, x, None, names)
     assert {value.dtype for value in values.values()} == {jnp.dtype("bfloat16")}
     exact = two_towers_by_hand(params, np.asarray(x), None)
     assert_close(values["fc6"], exact["fc6"], 0.05)
@@ -256,11 +251,6 @@ def test_the_layers_compute_in_the_dtype_that_is_asked_for():
 
 def test_a_profile_shows_the_operations_of_a_layer_under_its_name():
     params, x = random_params(TWO_TOWERS), jnp.asarray(images(TWO_TOWERS))
-    run = jax.jit(lambda p, x: Network(TWO_TOWERS, 2).apply({"params": p}, x))
+    run = jax.jit(lambda p, x: network.forward(TWO_TOWERS, None, p, x))
     text = run.lower(params, x).as_text(debug_info=True)
     assert all(f"/{layer.name}/" in text for layer in TWO_TOWERS.layers)
-
-
-def test_a_layer_with_weights_needs_them():
-    with pytest.raises(AssertionError, match="conv1"):
-        apply_layer(TWO_TOWERS.layers[0], jnp.zeros((1, 12, 12, 3)), None, None, 2, None)

@@ -12,7 +12,7 @@ from jax.sharding import PartitionSpec as P
 
 from alexnet_jax.errors import UsageError
 from alexnet_jax.evaluation import metrics
-from alexnet_jax.model import architectures, sharding
+from alexnet_jax.model import architectures, network, sharding
 from alexnet_jax.model.shapes import layer_shapes
 from alexnet_jax.training import step
 from configs import cifar10
@@ -33,7 +33,7 @@ MESHES = [(1, 1), (1, 2), (2, 1), (2, 2), (4, 1)]
 @functools.cache
 def drawn():
     """Parameters on the host, drawn once: compiling the draw takes longer than the steps."""
-    return jax.device_get(sharding.init_params(paper(), 3, sharding.make_mesh(1, 1, 2, 8)))
+    return jax.device_get(network.init_params(paper(), 3, sharding.make_mesh(1, 1, 2, 8)))
 
 
 def steps(architecture, params, data, model, count):
@@ -122,7 +122,7 @@ def test_shards_lie_where_the_specs_say():
 
 def collectives(architecture, mesh, params, x):
     """(kind, elements that each device gives) of each exchange in the compiled forward program, in order."""
-    run = jax.jit(lambda p, x: sharding.forward(architecture, mesh, p, x))
+    run = jax.jit(lambda p, x: network.forward(architecture, mesh, p, x))
     text = run.lower(params, x).compile().as_text()
     pattern = (
         r"= (?:\()?\w+\[([\d,]*)\][^=]*? (all-gather|all-reduce|reduce-scatter|collective-permute|all-to-all)"
@@ -137,7 +137,7 @@ def collectives(architecture, mesh, params, x):
 def test_the_compiled_program_holds_the_papers_four_exchanges_and_no_other():
     architecture = paper(width=1.0, crop=224, classes=1000)
     mesh = sharding.make_mesh(1, 2, 2, 2)
-    params = jax.eval_shape(lambda: sharding.init_params(architecture, 0, mesh))
+    params = jax.eval_shape(lambda: network.init_params(architecture, 0, mesh))
     x = jnp.zeros((2, 224, 224, 3))
     # a tower's part of what enters conv3, fc6 and fc7, and the logits
     expected = [2 * 13 * 13 * 128, 2 * 6 * 6 * 128, 2 * 2048, 2 * 1000]
@@ -165,7 +165,7 @@ def test_gathered_activations_stand_in_tower_order():
     values = []
     for model in (1, 2):
         mesh = sharding.make_mesh(1, model, 2, 2)
-        run = jax.jit(lambda p, x, m=mesh: sharding.forward(architecture, m, p, x, None, names))
+        run = jax.jit(lambda p, x, m=mesh: network.forward(architecture, m, p, x, None, names))
         values.append(run(drawn(), x))
     assert_close(values[1], values[0], 1e-5)
     assert values[0]["conv1"].shape == (2, 15, 15, 12)
@@ -189,7 +189,7 @@ def test_dropout_masks_do_not_depend_on_the_mesh():
 
 
 def test_parameters_do_not_depend_on_the_mesh():
-    params = sharding.init_params(paper(), 3, sharding.make_mesh(2, 2, 2, 8))
+    params = network.init_params(paper(), 3, sharding.make_mesh(2, 2, 2, 8))
     jax.tree.map(np.testing.assert_array_equal, jax.device_get(params), drawn())
     kernel = drawn()["fc7"]["kernel"]
     assert abs(kernel.std() / (0.01 / 0.125**0.5) - 1) < 0.01
@@ -236,9 +236,9 @@ def test_convolutions_of_small_images_are_not_ynnpacks():
     model = cifar10.get_config().model
     net, large = (architectures.build(model, crop, 3) for crop in (32, 224))
     mesh = sharding.make_mesh(1, 1, net.towers, 8)
-    params = sharding.init_params(net, 0, mesh)
+    params = network.init_params(net, 0, mesh)
     options = sharding.compiler_options(net, mesh)
-    forward = jax.jit(lambda params, x: sharding.forward(net, mesh, params, x), compiler_options=options)
+    forward = jax.jit(lambda params, x: network.forward(net, mesh, params, x), compiler_options=options)
     text = forward.lower(params, jnp.zeros((8, 32, 32, 3))).compile().as_text()
     fused = [line for line in text.splitlines() if "ynn_fusion" in line and " fusion(" in line]
     assert " convolution(" in text
@@ -274,8 +274,8 @@ def test_programs_run_in_turn_on_simulated_devices_alone():
 )
 def test_abstract_parameters_are_those_that_are_drawn(net):
     mesh = sharding.make_mesh(2, net.towers, net.towers, 2)
-    abstract = sharding.abstract_params(net, mesh)
-    drawn = sharding.init_params(net, 0, mesh)
+    abstract = network.abstract_params(net, mesh)
+    drawn = network.init_params(net, 0, mesh)
     assert jax.tree.map(lambda x: (x.shape, x.dtype), abstract) == jax.tree.map(
         lambda x: (x.shape, x.dtype), drawn
     )

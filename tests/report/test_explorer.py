@@ -21,7 +21,7 @@ from alexnet_jax.data.images import resize_center_crop
 from alexnet_jax.evaluation import activations
 from alexnet_jax.inference import explorer_data, predict
 from alexnet_jax.interop import convert
-from alexnet_jax.model import shapes, sharding
+from alexnet_jax.model import network, shapes
 from alexnet_jax.report import explorer
 from alexnet_jax.workdir import trained as runs
 from configs import digits, imagenet_caffe, imagenet_torchvision
@@ -381,7 +381,7 @@ def test_the_sum_behind_a_value(name, browser, tmp_path):
     mean = np.asarray(run.mean)
 
     def net(x, layer):
-        return sharding.forward(run.architecture, run.mesh, run.params, x, wanted=(layer,))[layer]
+        return network.forward(run.architecture, run.mesh, run.params, x, wanted=(layer,))[layer]
 
     x = (
         pixels[None, edge : edge + data.crop, edge : edge + data.crop].astype(np.float32) - mean

@@ -15,7 +15,7 @@ import numpy as np
 from alexnet_jax import distributed
 from alexnet_jax.data import pipeline, records
 from alexnet_jax.evaluation import metrics, split, views
-from alexnet_jax.model import architectures, inputs, sharding
+from alexnet_jax.model import architectures, inputs, network, sharding
 from alexnet_jax.training import optimizer, step
 from tests.helpers import small_digits
 
@@ -33,7 +33,7 @@ def steps(dataset, data, model, dtype):
     rules = optimizer.layer_rules(architecture, config.optimizer, config.schedule)
     normalization = inputs.Normalization(config.data.mean, config.data.input_std)
     program = step.Program(architecture, mesh, normalization, optimizer.momentum(rules, 0.9), config.seed)
-    params = sharding.init_params(architecture, config.seed, mesh)
+    params = network.init_params(architecture, config.seed, mesh)
     state = step.init_state(program, jax.tree.map(lambda x: x.astype(dtype), params))
     statistics = dataset.statistics
     mean = inputs.mean_array(normalization, statistics.mean, statistics.rgb_mean, config.data.crop)

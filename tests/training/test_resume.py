@@ -19,7 +19,7 @@ from alexnet_jax.data.records import open_dataset
 from alexnet_jax.data.statistics import Statistics
 from alexnet_jax.distributed import Group
 from alexnet_jax.errors import RunFailure, UsageError
-from alexnet_jax.model import sharding
+from alexnet_jax.model import network, sharding
 from alexnet_jax.model.inputs import Normalization
 from alexnet_jax.model.specs import Architecture
 from alexnet_jax.training import loop, optimizer, resume, step
@@ -208,7 +208,7 @@ def test_a_new_run_starts_with_what_is_drawn(
     assert (started.step, started.evaluated_step, int(started.state.step)) == (0, 0, 0)
     assert started.plateau == PlateauState(0, None, 0.0, False)
     setup = prepare_run(digits_config)
-    drawn = sharding.init_params(setup.architecture, digits_config.seed, setup.mesh)
+    drawn = network.init_params(setup.architecture, digits_config.seed, setup.mesh)
     jax.tree.map(np.testing.assert_array_equal, started.state.params, drawn)
     assert not any(np.any(leaf) for leaf in jax.tree.leaves(started.state.opt_state))
     assert capsys.readouterr().err == ""

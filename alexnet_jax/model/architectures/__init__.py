@@ -1,7 +1,7 @@
 """The networks by name: each a function of its arguments to a table of layers."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -41,8 +41,11 @@ _DTYPES = ("float32", "bfloat16", "float64")
 # Beyond what anybody has use for, so that a config of somebody else's cannot ask for all memory. ImageNet's
 # largest set has 21,841 classes; eight times the paper's width are four billion parameters.
 MAX_CLASSES, MAX_WIDTH, MAX_HIDDEN, MAX_LAYERS, MAX_POOL = 100_000, 8, 2**16, 32, 32
-# What the values of `config.model` must be: their type, what more they must fulfil, and both in words.
+MAX_CHANNELS = 1024  # of images that a net of one's own reads
+# What the arguments must be: their type, what more they must fulfil, and both in words.
 _ARGUMENTS: dict[str, tuple[Any, Callable[[Any], bool], str]] = {
+    "crop": (int, lambda v: 0 < v <= schema.MAX_SIDE, f"a whole number from 1 to {schema.MAX_SIDE}"),
+    "channels": (int, lambda v: 0 < v <= MAX_CHANNELS, f"a whole number from 1 to {MAX_CHANNELS}"),
     "classes": (
         int,
         lambda v: v == 0 or 2 <= v <= MAX_CLASSES,
@@ -81,19 +84,45 @@ def build(model: ConfigDict, crop: int, channels: int) -> Architecture:
     name = arguments.pop("architecture")
     known = isinstance(name, str) and name in TABLES
     require(known, f"config.model.architecture={schema.shown(name)}: there are {', '.join(TABLES)}")
-    wanted = {*inspect.signature(TABLES[name]).parameters, "compute_dtype"} - {"crop", "channels"}
-    for key in sorted(wanted - arguments.keys()):
-        raise UsageError(f"config.model.{key} is missing: {name} takes {', '.join(sorted(wanted))}")
-    for key in sorted(arguments.keys() - wanted):
-        raise UsageError(
-            f"config.model.{printable(key)} is not an argument of {name}: {', '.join(sorted(wanted))}"
-        )
+    for key in sorted(arguments_of(name) - {"crop", "channels"} - arguments.keys()):
+        raise UsageError(f"config.model.{key} is missing: {name} takes {_listed(name)}")
+    return create(name, {"crop": crop, "channels": channels} | arguments, "config.model.")
+
+
+def create(name: str, arguments: Mapping[str, Any], prefix: str = "") -> Architecture:
+    """Return an architecture by name; arguments that are left away are the published net's.
+
+    Args:
+      name: one of `TABLES`.
+      arguments: of its function, and `compute_dtype`.
+      prefix: what stands before an argument's name in a message.
+
+    Raises:
+      UsageError: an unknown name, an unknown or wrong argument, an image too small.
+    """
+    known = isinstance(name, str) and name in TABLES
+    require(known, f"{prefix}architecture={schema.shown(name)}: there are {', '.join(TABLES)}")
+    for key in sorted(arguments.keys() - arguments_of(name)):
+        raise UsageError(f"{prefix}{printable(key)} is not an argument of {name}: {_listed(name)}")
     for key, value in arguments.items():
         kind, allowed, words = _ARGUMENTS[key]
         fits = isinstance(value, kind) and (kind is bool or not isinstance(value, bool)) and allowed(value)
-        require(fits, f"config.model.{key}={schema.shown(value)}: it must be {words}")
-    classes, dtype = arguments.pop("classes") or 2, arguments.pop("compute_dtype")
-    table = TABLES[name](crop=crop, channels=channels, classes=classes, **arguments)
-    architecture = Architecture(name, crop, channels, classes, table.towers, table.layers, dtype)
+        require(fits, f"{prefix}{key}={schema.shown(value)}: it must be {words}")
+    defaults = {key: each.default for key, each in inspect.signature(TABLES[name]).parameters.items()}
+    used = defaults | {"compute_dtype": "float32"} | dict(arguments)
+    used["classes"] = used["classes"] or 2
+    dtype = used.pop("compute_dtype")
+    table = TABLES[name](**used)
+    shape = (used["crop"], used["channels"], used["classes"])
+    architecture = Architecture(name, *shape, table.towers, table.layers, dtype)
     layer_shapes(architecture)  # raises where the image is too small
     return architecture
+
+
+def arguments_of(name: str) -> set[str]:
+    """Return the names of the arguments that the architecture `name` takes."""
+    return {*inspect.signature(TABLES[name]).parameters, "compute_dtype"}
+
+
+def _listed(name: str) -> str:
+    return ", ".join(sorted(arguments_of(name) - {"crop", "channels"}))

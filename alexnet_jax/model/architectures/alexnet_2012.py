@@ -8,17 +8,17 @@ REMOVABLE = ("conv2", "conv3", "conv4", "conv5", "fc6", "fc7")  # the middle lay
 
 def alexnet_2012(
     *,
-    crop: int,
-    channels: int,
-    classes: int,
-    width: float,
-    towers: int,
-    communicate_at: tuple[str, ...],
-    without: tuple[str, ...],
-    activation: str,
-    lrn: bool,
-    pool_size: int,
-    dropout: float,
+    crop: int = 224,
+    channels: int = 3,
+    classes: int = 1000,
+    width: float = 1.0,
+    towers: int = 2,
+    communicate_at: tuple[str, ...] = ("conv3", "fc6", "fc7"),
+    without: tuple[str, ...] = (),
+    activation: str = "relu",
+    lrn: bool = True,
+    pool_size: int = 3,
+    dropout: float = 0.5,
 ) -> Table:
     """Return the paper's network in the paper's words (section 3, figure 2).
 

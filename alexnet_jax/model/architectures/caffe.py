@@ -45,11 +45,15 @@ def _caffe(
     return Table((*rows, Dense("fc8", classes, scale.std(0.01), 0.0, "sum")), 2)
 
 
-def caffe(*, crop: int, channels: int, classes: int, width: float, dropout: float) -> Table:
+def caffe(
+    *, crop: int = 227, channels: int = 3, classes: int = 1000, width: float = 1.0, dropout: float = 0.5
+) -> Table:
     """Return BVLC's replication (bvlc_alexnet): biases of 0.1, "as 1 gave flat loss"; crops of 227."""
     return _caffe(crop, channels, classes, width, dropout, pool_first=False, bias=0.1)
 
 
-def caffenet(*, crop: int, channels: int, classes: int, width: float, dropout: float) -> Table:
+def caffenet(
+    *, crop: int = 227, channels: int = 3, classes: int = 1000, width: float = 1.0, dropout: float = 0.5
+) -> Table:
     """Return CaffeNet (bvlc_reference_caffenet): each pool before its normalisation, biases of 1."""
     return _caffe(crop, channels, classes, width, dropout, pool_first=True, bias=1.0)

@@ -30,14 +30,28 @@ def _cifar10(scale: Scale, activation: str, lrn: bool, head: tuple[Layer, ...]) 
     return Table(rows + head)
 
 
-def cifar10_26(*, crop: int, channels: int, classes: int, width: float, activation: str) -> Table:
+def cifar10_26(
+    *,
+    crop: int = 32,
+    channels: int = 3,
+    classes: int = 10,
+    width: float = 1.0,
+    activation: str = "relu",
+) -> Table:
     """Return the '26 %' net: conv 32 max, 32 average, 64 average, fc64, fc10 (layers-80sec.cfg)."""
     scale = Scale(width, 1)
     fc4 = (Dense("fc4", scale.features(64), scale.std(0.1), 0.0), Activation("relu4", activation))
     return _cifar10(scale, activation, False, (*fc4, Dense("fc5", classes, scale.std(0.1), 0.0, "sum")))
 
 
-def cifar10_19(*, crop: int, channels: int, classes: int, width: float, activation: str) -> Table:
+def cifar10_19(
+    *,
+    crop: int = 32,
+    channels: int = 3,
+    classes: int = 10,
+    width: float = 1.0,
+    activation: str = "relu",
+) -> Table:
     """Return the '19 %' net, the '26 %' one without fc64 (layers-19pct.cfg).
 
     With random 24 x 24 crops it is the '14 %' net. With ReLU and with tanh it is what the paper's figure 1 is
@@ -47,7 +61,14 @@ def cifar10_19(*, crop: int, channels: int, classes: int, width: float, activati
     return _cifar10(scale, activation, False, (Dense("fc4", classes, scale.std(0.01), 0.0, "sum"),))
 
 
-def cifar10_18(*, crop: int, channels: int, classes: int, width: float, activation: str) -> Table:
+def cifar10_18(
+    *,
+    crop: int = 32,
+    channels: int = 3,
+    classes: int = 10,
+    width: float = 1.0,
+    activation: str = "relu",
+) -> Table:
     """Return the '18 %' net: the '19 %' one normalised over 3 x 3 after pool1, pool2 (layers-18pct.cfg)."""
     scale = Scale(width, 1)
     return _cifar10(scale, activation, True, (Dense("fc4", classes, scale.std(0.01), 0.0, "sum"),))
@@ -78,12 +99,27 @@ def _cifar10_local(classes: int, width: float, activation: str, lrn: bool, local
     return Table(rows)
 
 
-def cifar10_13(*, crop: int, channels: int, classes: int, width: float, activation: str) -> Table:
+def cifar10_13(
+    *,
+    crop: int = 24,
+    channels: int = 3,
+    classes: int = 10,
+    width: float = 1.0,
+    activation: str = "relu",
+) -> Table:
     """Return the '13 %' net: conv 64, 64, local 32, 32, fc10 (layers-conv-local-13pct.cfg)."""
     return _cifar10_local(classes, width, activation, lrn=False, local3=32)
 
 
-def cifar10_11(*, crop: int, channels: int, classes: int, width: float, activation: str, lrn: bool) -> Table:
+def cifar10_11(
+    *,
+    crop: int = 24,
+    channels: int = 3,
+    classes: int = 10,
+    width: float = 1.0,
+    activation: str = "relu",
+    lrn: bool = True,
+) -> Table:
     """Return the '11 %' net: normalisation over 9 channels, local 64, 32 (layers-conv-local-11pct.cfg).
 
     `lrn=False` leaves the normalisation out, for the paper's comparison in section 3.3.

@@ -4,7 +4,12 @@ from alexnet_jax.model.specs import Activation, Dense, Layer, Table
 
 
 def fully_connected(
-    *, crop: int, channels: int, classes: int, hidden: tuple[int, ...], activation: str
+    *,
+    crop: int = 28,
+    channels: int = 1,
+    classes: int = 10,
+    hidden: tuple[int, ...] = (15,),
+    activation: str = "sigmoid",
 ) -> Table:
     """Return fully connected layers on the flat image, such as 784-15-10; activations are relu1, relu2, ...
 

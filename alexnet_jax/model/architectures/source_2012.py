@@ -94,12 +94,16 @@ def _source(
     return Table((*rows, Dense(f"fc{number + 1}", classes, scale.std(0.01), 0.0, "sum")), towers)
 
 
-def alexnet_2012_source(*, crop: int, channels: int, classes: int, width: float, dropout: float) -> Table:
+def alexnet_2012_source(
+    *, crop: int = 224, channels: int = 3, classes: int = 1000, width: float = 1.0, dropout: float = 0.5
+) -> Table:
     """Return net 145 of the released source: 40.66 / 18.21 % on ILSVRC-2012 with ten views, by its log."""
     return _source(crop, channels, classes, width, dropout)
 
 
-def source_132(*, crop: int, channels: int, classes: int, width: float, dropout: float) -> Table:
+def source_132(
+    *, crop: int = 224, channels: int = 3, classes: int = 1000, width: float = 1.0, dropout: float = 0.5
+) -> Table:
     """Return net 145 with towers that meet at conv4 instead of conv3, which is what net 132 is cited for.
 
     Its file changes more, which is not built here: conv1 has 32 channels a tower, conv2 also reads the
@@ -108,18 +112,24 @@ def source_132(*, crop: int, channels: int, classes: int, width: float, dropout:
     return _source(crop, channels, classes, width, dropout, communicate_at=("conv4", "fc6", "fc7"))
 
 
-def source_145_half(*, crop: int, channels: int, classes: int, width: float, dropout: float) -> Table:
+def source_145_half(
+    *, crop: int = 224, channels: int = 3, classes: int = 1000, width: float = 1.0, dropout: float = 0.5
+) -> Table:
     """Return one tower of 48-128-192-192-256 channels: 39.17 / 18.23 % on 2010, where two give 37.47."""
     half = (48, 128, 192, 192, 256)
     return _source(crop, channels, classes, width, dropout, towers=1, features=half)
 
 
-def source_146(*, crop: int, channels: int, classes: int, width: float, dropout: float) -> Table:
+def source_146(
+    *, crop: int = 224, channels: int = 3, classes: int = 1000, width: float = 1.0, dropout: float = 0.5
+) -> Table:
     """Return net 145 with a sixth convolution over pool5: the one pre-trained on Fall 2011 (table 2)."""
     return _source(crop, channels, classes, width, dropout, sixth=True)
 
 
-def source_147(*, crop: int, channels: int, classes: int, width: float, dropout: float) -> Table:
+def source_147(
+    *, crop: int = 224, channels: int = 3, classes: int = 1000, width: float = 1.0, dropout: float = 0.5
+) -> Table:
     """Return net 145 with pools of 2 x 2 that do not overlap.
 
     conv2 is padded by 1 and conv5 by 0; the sides are 55, 28, 26, 13, 13, 11, 6.
@@ -127,12 +137,16 @@ def source_147(*, crop: int, channels: int, classes: int, width: float, dropout:
     return _source(crop, channels, classes, width, dropout, pool_size=2, conv2_pad=1, conv5_pad=0)
 
 
-def source_148(*, crop: int, channels: int, classes: int, width: float, dropout: float) -> Table:
+def source_148(
+    *, crop: int = 224, channels: int = 3, classes: int = 1000, width: float = 1.0, dropout: float = 0.5
+) -> Table:
     """Return net 145 without any normalisation."""
     return _source(crop, channels, classes, width, dropout, norms=False)
 
 
-def source_150(*, crop: int, channels: int, classes: int, width: float, dropout: float) -> Table:
+def source_150(
+    *, crop: int = 224, channels: int = 3, classes: int = 1000, width: float = 1.0, dropout: float = 0.5
+) -> Table:
     """Return net 145 with towers that meet in the last layer alone; conv2 and fc6 make up for it."""
     features, units = (96, 320, 384, 384, 256), (8192, 4096)
     return _source(crop, channels, classes, width, dropout, features=features, units=units, communicate_at=())

@@ -4,7 +4,9 @@ from alexnet_jax.model.architectures.common import Scale, present, relu
 from alexnet_jax.model.specs import AdaptivePool, Conv, Dense, Dropout, Layer, Pool, Table
 
 
-def torchvision(*, crop: int, channels: int, classes: int, width: float, dropout: float) -> Table:
+def torchvision(
+    *, crop: int = 224, channels: int = 3, classes: int = 1000, width: float = 1.0, dropout: float = 0.5
+) -> Table:
     """Return torchvision's AlexNet, after Krizhevsky's "One weird trick" (2014): one tower, no normalisation.
 
     It takes images of any size from 63 pixels on: pool5 is averaged to 6 x 6. Weights start as PyTorch's do.

@@ -7,6 +7,7 @@ import pytest
 from alexnet_jax.errors import UsageError
 from alexnet_jax.model.architectures.alexnet_2012 import REMOVABLE
 from alexnet_jax.model.shapes import layer_shapes
+from alexnet_jax.model.specs import Conv, Weighted
 from tests.model.against_torch import compare
 from tests.model.helpers import FULL, assert_published, paper, parameters
 from tests.reference import arithmetic
@@ -57,7 +58,7 @@ def test_a_middle_layer_is_left_out_and_the_towers_still_meet(layer):
 
 def test_initial_values_are_those_of_section_5():
     net = paper(224, **FULL)
-    weighted = {x.name: x for x in net.layers if getattr(x, "std", None) is not None}
+    weighted = {x.name: x for x in net.layers if isinstance(x, Weighted)}
     assert {x.std for x in weighted.values()} == {0.01}
     ones = {name for name, x in weighted.items() if x.bias == 1.0}
     assert ones == {"conv2", "conv4", "conv5", "fc6", "fc7"}
@@ -71,6 +72,8 @@ def test_switches_leave_their_layers_out():
 
 def test_227_pixels_need_no_padding():
     whole, padded = paper(227).layers[0], paper(224).layers[0]
+    assert isinstance(whole, Conv)
+    assert isinstance(padded, Conv)
     assert (whole.pad, padded.pad) == ((0, 0), (0, 3))
 
 

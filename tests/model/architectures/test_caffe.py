@@ -2,7 +2,7 @@
 
 import pytest
 
-from alexnet_jax.model.specs import LRN, Dropout, Pool
+from alexnet_jax.model.specs import LRN, Dropout, Pool, Weighted
 from tests.model.against_torch import compare
 from tests.model.helpers import FULL, assert_published, table
 from tests.reference import arithmetic
@@ -23,7 +23,7 @@ def test_caffenet_pools_before_it_normalises():
 @pytest.mark.parametrize(("name", "bias"), [("caffe", 0.1), ("caffenet", 1.0)])
 def test_the_initial_values(name, bias):
     net = table(name, 227, **FULL)
-    initial = {x.name: (x.std, x.bias) for x in net.layers if hasattr(x, "std")}
+    initial = {x.name: (x.std, x.bias) for x in net.layers if isinstance(x, Weighted)}
     assert initial == {
         "conv1": (0.01, 0.0),
         "conv2": (0.01, bias),

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from alexnet_jax.model.specs import Weighted
 from tests.model.against_torch import compare
 from tests.model.helpers import TABLES, assert_published, parameters, table
 from tests.reference import arithmetic
@@ -45,10 +46,7 @@ def test_parameters_multiply_accumulates_and_shapes(name, crop, expected):
 def test_a_net_of_half_the_width_starts_with_as_large_signals(name, crop, expected):
     whole, half = table(name, crop), table(name, crop, width=0.5)
     assert parameters(half) == expected
-    stds = [
-        [layer.std for layer in net.layers if getattr(layer, "std", None) is not None]
-        for net in (whole, half)
-    ]
+    stds = [[layer.std for layer in net.layers if isinstance(layer, Weighted)] for net in (whole, half)]
     assert stds[1][0] == stds[0][0] == 1e-4  # it reads the image
     np.testing.assert_allclose(np.square(stds[1][1:]), 2 * np.square(stds[0][1:]), rtol=1e-12)
 

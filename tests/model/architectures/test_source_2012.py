@@ -2,7 +2,7 @@
 
 import pytest
 
-from alexnet_jax.model.specs import LRN, Activation, Pool, WithinChannelLRN
+from alexnet_jax.model.specs import LRN, Activation, Pool, Weighted, WithinChannelLRN
 from tests.model.against_torch import compare
 from tests.model.helpers import FULL, TABLES, assert_published, parameters, table
 from tests.reference import arithmetic
@@ -51,7 +51,7 @@ def test_the_order_of_net_145():
 def test_the_initial_values_of_net_145():
     """layer-params-145.cfg and layers-145.cfg: initW 0.01, 0.03 in conv3 to conv5; initB 1 where stated."""
     net = table("alexnet_2012_source", 224, **FULL)
-    initial = {x.name: (x.std, x.bias) for x in net.layers if hasattr(x, "std")}
+    initial = {x.name: (x.std, x.bias) for x in net.layers if isinstance(x, Weighted)}
     assert initial == {
         "conv1": (0.01, 0.0),
         "conv2": (0.01, 1.0),
