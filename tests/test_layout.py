@@ -218,6 +218,7 @@ TESTS = Path(__file__).parent
 OF_MANY = {
     "commands/test_messages.py",
     "test_configs.py",
+    "test_docs_library.py",
     "test_layout.py",
     "test_old_run.py",
     "test_package.py",

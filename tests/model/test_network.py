@@ -7,12 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import PartitionSpec as P
 
 from alexnet_jax.errors import UsageError
 from alexnet_jax.model import network, sharding
 from alexnet_jax.model.network import AlexNet, LayerModule
-from alexnet_jax.model.rows import exchange
 from alexnet_jax.model.shapes import layer_shapes
 from alexnet_jax.model.specs import (
     LRN,
@@ -148,28 +146,6 @@ def test_a_tower_a_device_gives_the_values_of_plain_numpy(masked):
     masks = None if mask is None else {"drop5": jnp.asarray(mask)}
     computed = jax.jit(lambda p, x: network.forward(TWO_TOWERS, mesh, p, x, masks, names))(params, x)
     assert_close(computed, two_towers_by_hand(params, x, mask), 1e-5)
-
-
-@pytest.mark.parametrize("shape", [(3, 8), (2, 5, 4, 6)])
-def test_an_exchange_gives_each_device_all_channels_and_its_gradient_the_sum_for_its_own(shape):
-    draw = np.random.default_rng(6)
-    x = draw.normal(size=shape).astype(np.float32)
-    weights = draw.normal(size=(2, *shape)).astype(np.float32)  # what each device makes of all channels
-    mesh = sharding.make_mesh(1, 2, 2, 1)
-    own = P(*[None] * (len(shape) - 1), "model")
-
-    def weighted(x, weights):
-        return exchange(x, "model")[None] * weights
-
-    on_two = jax.shard_map(weighted, mesh=mesh, in_specs=(own, P("model")), out_specs=P("model"))
-    np.testing.assert_array_equal(jax.jit(on_two)(x, np.ones_like(weights)), np.stack([x, x]))
-    gradient = jax.jit(jax.grad(lambda x: on_two(x, weights).sum()))(x)
-    np.testing.assert_allclose(gradient, weights[0] + weights[1], rtol=1e-6)
-
-
-def test_where_all_towers_are_nothing_is_exchanged():
-    x = jnp.ones((2, 3))
-    assert exchange(x, None) is x
 
 
 def test_values_that_are_asked_for_and_no_others():

@@ -67,7 +67,7 @@ def test_a_layer_freezes_in_the_middle_of_a_run_also_when_it_was_stopped(tmp_pat
 
 
 def test_a_number_that_is_not_finite_stops_the_run(digits_config, tmp_path):
-    digits_config.schedule.learning_rate = 1e30
+    digits_config.schedule.learning_rate = 1e9
     with pytest.raises(RunFailure, match=r"step \d+: the loss or the parameters are not finite"):
         loop.train(digits_config, tmp_path)
     assert Checkpoints(tmp_path).steps() == []
