@@ -12,7 +12,9 @@ from PIL import Image
 
 from alexnet_jax.data import records
 from alexnet_jax.errors import RunFailure, UsageError
+from tests.data import made_up
 from tests.data.toy import CLASSES, SIZE, TEST, TRAIN, changed, config_for, encode, pixels_of, write_dataset
+from tests.faults.structures import images as made
 
 
 def test_opens(raw: ConfigDict) -> None:
@@ -116,6 +118,23 @@ def test_pillow_decodes_what_libjpeg_does_not() -> None:
     Image.fromarray(pixels).save(file, "PNG")
     decoded = records.decode(file.getvalue(), "jpeg", np.empty((SIZE, SIZE, 3), np.uint8), "0.png")
     np.testing.assert_array_equal(decoded, pixels)
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        made.black_png(13_370, 13_370, 8, 2),
+        made.grey_jpeg(65_000, 2000, made.FULL, True),
+        made_up.broken()["program.JPEG"],  # with which Pillow would start Ghostscript
+        made.saved("ICO", (SIZE, SIZE)),
+    ],
+)
+def test_a_record_of_another_size_or_kind_is_not_decoded(
+    record: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Image.Image, "load", lambda image: pytest.fail("it is decoded"))
+    with pytest.raises(RunFailure, match=r"the record of 9\.png cannot be decoded"):
+        records.decode(record, "jpeg", np.empty((SIZE, SIZE, 3), np.uint8), "9.png")
 
 
 def test_records_can_be_pickled(raw: ConfigDict) -> None:

@@ -220,6 +220,9 @@ def test_compare(small, tmp_path):
         lpips.compare(run, a, tmp_path / "narrow.png")
     with pytest.raises(RunFailure, match=r"bad.png cannot be read"):
         lpips.compare(run, a, tmp_path / "bad.png")
+    Image.new("1", (5000, 4000)).save(tmp_path / "large.png")
+    with pytest.raises(RunFailure, match=r"large.png cannot be read: 5,000 x 4,000 pixels are more than"):
+        lpips.compare(run, a, tmp_path / "large.png")
     with pytest.raises(UsageError, match="two images, and 1 were given"):
         lpips.two_files([str(a)])
     with pytest.raises(UsageError, match="is not a file"):

@@ -121,6 +121,7 @@ def _wanted(stream: _Stream, path: Path, wanted: Callable[[str], bool]) -> Itera
             for inner, inner_size in _files(stream, stream.position + size):
                 if wanted(inner):
                     check_size(inner_size, inner, path)
+                    inner = member_path(inner, path)
                     yield member_path(f"{name[:-4]}/{inner}", path), inner_size
         elif wanted(name):
             check_size(size, name, path)

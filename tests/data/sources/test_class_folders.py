@@ -63,3 +63,11 @@ def test_the_split_is_named_by_the_uppermost_folder(tmp_path: Path) -> None:
         ("validation", "test", "test/1.jpg"),
         ("train", "test", "test/2.jpg"),
     }
+
+
+def test_a_file_larger_than_any_image(tmp_path: Path) -> None:
+    made_up.write_folder(tmp_path, {"ant/0.jpg": b"x"})
+    with (tmp_path / "ant" / "1.jpg").open("wb") as file:
+        file.truncate(2**40)  # a hole, which takes no space
+    with pytest.raises(UsageError, match=r"ant/1.jpg in .* claims 1,099,511,627,776 bytes"):
+        open_source(str(tmp_path))

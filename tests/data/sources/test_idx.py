@@ -12,6 +12,7 @@ from PIL import Image
 from alexnet_jax.data.sources.detect import open_source
 from alexnet_jax.errors import UsageError
 from tests.data import made_up
+from tests.faults.structures import archives
 
 
 def idx(array: np.ndarray) -> bytes:
@@ -67,3 +68,30 @@ def test_what_is_no_idx_file(tmp_path: Path, content: bytes, words: str) -> None
     (tmp_path / "train-labels-idx1-ubyte").write_bytes(idx(np.zeros(3, np.uint8)))
     with pytest.raises(UsageError, match=words):
         open_source(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("sides", "content", "words"),
+    [
+        ((2**16, 2**16, 2**16), b"", "more than the 1,073,741,824"),
+        ((4096, 1024, 1024), b"", "more than the 1,073,741,824"),
+        ((400, 1024, 1024), bytes(10**5), "claims to inflate to 419,430,400"),
+        ((2**23, 1, 1), bytes(10**5), "claims to inflate to 8,388,608"),
+    ],
+)
+def test_small_files_that_claim_much(
+    tmp_path: Path, sides: tuple[int, ...], content: bytes, words: str
+) -> None:
+    images, labels = archives.idx(sides, content), archives.idx((4,), bytes(4))
+    (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(gzip.compress(images))
+    (tmp_path / "train-labels-idx1-ubyte.gz").write_bytes(gzip.compress(labels))
+    with pytest.raises(UsageError, match=words):
+        open_source(str(tmp_path))
+
+
+def test_blank_images_and_sorted_labels_are_read(tmp_path: Path) -> None:
+    """They compress better than digits do."""
+    images, labels = archives.idx((5000, 6, 6), bytes(180_000)), archives.idx((5000,), bytes(5000))
+    (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(gzip.compress(images))
+    (tmp_path / "train-labels-idx1-ubyte.gz").write_bytes(gzip.compress(labels))
+    assert len(made_up.all_images(tmp_path)) == 5000

@@ -10,6 +10,7 @@ from alexnet_jax.data.sources.detect import open_source
 from alexnet_jax.data.sources.entries import Unreadable
 from alexnet_jax.errors import UsageError
 from tests.data import made_up
+from tests.faults.structures import archives
 
 
 def test_zip_by_its_own_fields(tmp_path: Path) -> None:
@@ -97,4 +98,44 @@ def test_a_large_directory_that_is_not_there(tmp_path: Path, position: int) -> N
     end = whole.rindex(b"PK\5\6")
     (tmp_path / "a.zip").write_bytes(whole[:end] + locator + whole[end:])
     with pytest.raises(UsageError, match="its directory is damaged"):
+        open_source(str(tmp_path / "a.zip"))
+
+
+def test_members_that_lie_in_the_same_place(tmp_path: Path) -> None:
+    members = [(f"train/ant/{n}.jpg", bytes(range(256)) * 8, {"start": 0}) for n in range(3)]
+    (tmp_path / "a.zip").write_bytes(archives.zip_file(members))
+    assert (
+        len(made_up.all_images(tmp_path / "a.zip")) == 3
+    )  # of one size and place, each with bytes of its own
+    shared = [
+        members[0],
+        *((name, b"", {"start": 0, "size": 2048, "packed": 900}) for name, _, _ in members[1:]),
+    ]
+    (tmp_path / "b.zip").write_bytes(archives.zip_file(shared))
+    with pytest.raises(UsageError, match="overlap"):
+        open_source(str(tmp_path / "b.zip"))
+
+
+def test_a_member_is_read_within_its_own_bytes(tmp_path: Path) -> None:
+    """One that claims few packed bytes does not go on into the next member's."""
+    members = [("train/ant/0.jpg", bytes(range(256)) * 800, {"packed": 20}), ("train/ant/1.jpg", b"x", {})]
+    (tmp_path / "a.zip").write_bytes(archives.zip_file(members))
+    source = open_source(str(tmp_path / "a.zip"))
+    assert source.entries is not None
+    with pytest.raises(Unreadable, match="damaged"):
+        source.read(source.entries[0])
+    assert source.read(source.entries[1]) == b"x"
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("a zip of one image of 250 MB of zeros", "inflates to 262,144,000 bytes"),
+        ("a zip of 200 images in the same place", "overlap"),
+        ("a zip with 6 MB of extra fields", "holds no images"),
+    ],
+)
+def test_small_archives_that_took_long(tmp_path: Path, name: str, words: str) -> None:
+    (tmp_path / "a.zip").write_bytes(archives.ATTACKS[name][1]())
+    with pytest.raises(UsageError, match=words):
         open_source(str(tmp_path / "a.zip"))
