@@ -198,6 +198,7 @@ class Checkpoints:
             metadata = ocp.Checkpointer(ocp.PyTreeCheckpointHandler()).metadata(folder)
             if metadata.item_metadata is None:
                 raise ValueError("what it says of its arrays is damaged or missing")
+            jax.tree.map(_check_chunks, metadata.item_metadata.tree, is_leaf=lambda x: hasattr(x, "shape"))
             return _names_and_shapes(metadata.item_metadata.tree)
         except Exception as error:  # Orbax raises whatever a damaged file leads it to
             raise UsageError(f"{folder} cannot be read: {_shown(error)}") from error
@@ -251,6 +252,18 @@ class Checkpoints:
             self.wait()
         finally:
             self._orbax.close()
+
+
+def _check_chunks(leaf: Any) -> None:
+    """Check that no chunk of a saved array is larger than the array: TensorStore allocates a whole chunk.
+
+    Zeros compress well: 65 KB in a checkpoint of somebody else's could take all memory.
+    """
+    if not getattr(leaf, "shape", ()):
+        return
+    chunks = leaf.storage.chunk_shape
+    if any(chunk > max(side, 1) for side, chunk in zip(leaf.shape, chunks, strict=True)):
+        raise ValueError(f"{leaf.name} has the shape {leaf.shape} and chunks of {chunks}")
 
 
 def _remove(folder: Path) -> None:

@@ -262,3 +262,25 @@ def test_a_folder_that_cannot_be_written(tmp_path):
     with pytest.raises(RunFailure, match=f"the checkpoint {tmp_path}/checkpoints/3 cannot be written: "):
         checkpoints.save(3, tree(), {})
     checkpoints.close()
+
+
+@pytest.mark.parametrize("kind", ["jax.Array", "np.ndarray"])
+def test_chunks_larger_than_their_array_are_refused(kind, tmp_path):
+    """TensorStore would allocate the whole chunk, which is a few KB on disk where it holds zeros."""
+    import tensorstore
+
+    saved(tmp_path, [0.25])
+    folder = tmp_path / "checkpoints" / "1" / "state"
+    path = folder / "_METADATA"
+    path.write_text(path.read_text().replace("jax.Array", kind))
+    store = tensorstore.KvStore.open({"driver": "ocdbt", "base": f"file://{folder}/"}).result()
+    key = "params.conv1.kernel/.zarray"
+    metadata = json.loads(store.read(key).result().value)
+    assert metadata["chunks"] == metadata["shape"] == [2, 4, 6]
+    store.write(key, json.dumps(metadata | {"chunks": [2, 4, 2**29]}).encode()).result()
+    store.write("params.conv1.kernel/0.0.0", bytes(100)).result()
+    mesh = sharding.make_mesh(1, 1, 2, 1, jax.devices()[:1])
+    with pytest.raises(
+        UsageError, match=r"conv1.kernel has the shape \(2, 4, 6\) and chunks of \(2, 4, 5368"
+    ):
+        Checkpoints(tmp_path).restore(1, target(mesh))
