@@ -66,7 +66,7 @@ class Checkpoints:
         """
         known = []
         for step in self.steps():
-            with contextlib.suppress(RunFailure, TypeError, AttributeError):
+            with contextlib.suppress(RunFailure, TypeError, ValueError, OverflowError, AttributeError):
                 error = self.metadata(step).get("validation_top1_error")
                 if error is not None:
                     known.append((float(error), step))

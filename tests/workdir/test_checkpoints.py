@@ -284,3 +284,11 @@ def test_chunks_larger_than_their_array_are_refused(kind, tmp_path):
         UsageError, match=r"conv1.kernel has the shape \(2, 4, 6\) and chunks of \(2, 4, 5368"
     ):
         Checkpoints(tmp_path).restore(1, target(mesh))
+
+
+@pytest.mark.parametrize("error", ["low", 10**400, [], {}])
+def test_an_error_that_is_no_number_is_not_the_best(error, tmp_path):
+    """Of somebody who wrote a checksum that agrees with it."""
+    checkpoints = saved(tmp_path, [0.5, 0.25])
+    checkpoints.update_metadata(2, {"epoch": 1.0, "validation_top1_error": error})
+    assert checkpoints.best() == 1
