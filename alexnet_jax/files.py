@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from alexnet_jax.errors import UsageError
+from alexnet_jax.errors import UnsafeFile, UsageError
 
 
 @contextlib.contextmanager
@@ -87,6 +87,33 @@ def read_bounded(path: str | os.PathLike[str], most: int) -> bytes:
     if len(content) > most:
         raise ValueError(f"{path} is larger than {most:,} bytes, more than such a file needs")
     return content
+
+
+def check_files(folder: Path, written: bool) -> None:
+    """Check that a folder, which may be somebody else's, holds files and folders alone.
+
+    A pipe would be waited for without end. Through a link, what is written into the folder would replace,
+    and what is cleared there would remove, files elsewhere.
+
+    Args:
+      folder: such as a workdir; it need not be there.
+      written: whether it is going to be written: then it may hold no symbolic links either.
+
+    Raises:
+      UnsafeFile: naming the first path that is something else.
+    """
+    for inside, folders, names in os.walk(folder):
+        for name in (*folders, *names):
+            path = Path(inside, name)
+            with contextlib.suppress(FileNotFoundError):  # a run that goes on removes some; a link to nothing
+                if written and path.is_symlink():
+                    raise UnsafeFile(
+                        f"{path} is a symbolic link, and a folder that is written holds files of its own "
+                        "alone: put what it leads to in its place"
+                    )
+                mode = path.stat().st_mode
+                if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+                    raise UnsafeFile(f"{path} is neither a file nor a folder: remove it")
 
 
 def synchronise(path: str | os.PathLike[str]) -> None:

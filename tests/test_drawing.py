@@ -27,8 +27,8 @@ import matplotlib
 print(matplotlib.rcParams["font.size"])
 """
     made = []
-    for folder, size in ((tmp_path, "99.0"), (ROOT, "10.0")):
-        figure = tmp_path / f"{size}.png"
+    for number, folder in enumerate((tmp_path, ROOT)):
+        figure = tmp_path / f"{number}.png"
         done = subprocess.run(
             [sys.executable, "-c", code, str(tmp_path / "a.png"), str(figure)],
             cwd=folder,
@@ -36,6 +36,6 @@ print(matplotlib.rcParams["font.size"])
             capture_output=True,
             text=True,
         )
-        assert done.stdout.strip() == size, done.stderr  # the file was read
+        assert done.stdout.strip() == "10.0", done.stderr  # the file was not read: it may take all memory
         made.append(figure.read_bytes())
     assert made[0] == made[1]

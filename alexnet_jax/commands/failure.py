@@ -5,6 +5,7 @@ import traceback
 
 from alexnet_jax import distributed, program
 from alexnet_jax.errors import RunFailure, UsageError
+from alexnet_jax.progress import printable
 
 
 def report(error: BaseException, debug: bool) -> int:
@@ -23,5 +24,5 @@ def report(error: BaseException, debug: bool) -> int:
         text = f"{type(error).__name__}: {first} (--debug shows the traceback){distributed.explain()}"
     if debug:
         traceback.print_exception(error)
-    print(f"{program.name()}: {distributed.prefix()}{text}", file=sys.stderr)
+    print(f"{program.name()}: {distributed.prefix()}{printable(text)}", file=sys.stderr)
     return code

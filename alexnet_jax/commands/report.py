@@ -11,7 +11,7 @@ Examples:
 
 from dataclasses import replace
 
-from alexnet_jax import extras
+from alexnet_jax import drawing, extras
 from alexnet_jax.commands import start_up
 from alexnet_jax.commands.command import TRAINED_NET, Command, Request
 from alexnet_jax.commands.flags import CHECKPOINT, CONFIG, WORKDIR
@@ -21,6 +21,7 @@ def run(request: Request) -> int:
     """Write the page and print where it is, and what is missing from it."""
     extras.require("pages", "report")
     start_up.before_jax(request.config)
+    drawing.load_matplotlib()
     from alexnet_jax.report import page
 
     runs = page.check(request.workdirs)  # before JAX is loaded

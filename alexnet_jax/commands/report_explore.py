@@ -8,7 +8,7 @@ Examples:
   report --explore --workdir=runs/digits --checkpoint=last
 """
 
-from alexnet_jax import extras
+from alexnet_jax import extras, files
 from alexnet_jax.commands import start_up
 from alexnet_jax.commands.command import TRAINED_NET, Command, Request
 from alexnet_jax.commands.flags import CHECKPOINT, CONFIG, WORKDIR, Flag
@@ -22,7 +22,7 @@ def run(request: Request) -> int:
     from alexnet_jax.inference import explorer_data
     from alexnet_jax.report import explorer
 
-    layout.check_files(request.workdir, written=True)
+    files.check_files(request.workdir, written=True)
     net = explorer_data.explorer_data(start_up.load_net(request))
     path = request.workdir / layout.REPORT / layout.EXPLORER_PAGE
     print(explorer.write(path, net.net, net.arrays, net.images))

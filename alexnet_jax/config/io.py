@@ -12,6 +12,7 @@ from alexnet_jax.errors import UsageError
 from alexnet_jax.files import read_bounded, write_text
 
 MAX_BYTES = 4 * 2**20  # of a config.json; one with 21,841 class names has a quarter
+MAX_KEYS_BYTES = 2**18  # of the keys in it, as JSON; a config has 4,000, and ConfigDict takes 20 us for ten
 # Keys that runs saved by the first versions do not have, with what those did.
 _ADDED = {
     "optimizer": {"trust_coefficient": 0.001},
@@ -41,7 +42,14 @@ def from_saved(tree: Mapping[str, Any]) -> ConfigDict:
     """Return the config that `to_json` gave in this version or an earlier one.
 
     The first versions had fewer keys, and relative paths, taken from the current folder.
+
+    Raises:
+      ValueError: it is larger than any config.
+      TypeError, AttributeError, RecursionError: it is none.
     """
+    size = len(json.dumps(tree))
+    if size > MAX_KEYS_BYTES:
+        raise ValueError(f"its keys and values have {size:,} characters, more than a config needs")
     added = {section: keys | tree[section] for section, keys in _ADDED.items() if section in tree}
     return resolve.absolute_paths(from_json({**tree, **added}))
 

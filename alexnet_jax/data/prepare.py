@@ -34,7 +34,7 @@ from alexnet_jax.data.sources.entries import Entries, Entry, Source
 from alexnet_jax.data.statistics import Accumulator
 from alexnet_jax.data.tfds_layout import REJECTS, VERSION, Plan, Shard, Totals, dataset_folder
 from alexnet_jax.data.worker_pool import run_in_processes
-from alexnet_jax.errors import RunFailure, UsageError
+from alexnet_jax.errors import RunFailure, UnsafeFile, UsageError
 from alexnet_jax.progress import Progress, printable
 
 MAX_REJECTED_SHARE = 0.01  # of images that cannot be decoded
@@ -74,6 +74,7 @@ def prepare(
         print(f"{folder} is prepared already; remove it to prepare it again")
         shutil.rmtree(partial, ignore_errors=True)
         return folder
+    _check_own(partial)
     job = PrepareJob(config.data, partial, strict)
     try:
         if merge:
@@ -90,6 +91,13 @@ def prepare(
         raise RunFailure(f"{folder} cannot be prepared: {reason}") from error
     print(f"{folder}: {summary}")
     return folder
+
+
+def _check_own(partial: Path) -> None:
+    """Raise UnsafeFile where unfinished work, which somebody may have put there, leads elsewhere."""
+    if partial.is_symlink():
+        raise UnsafeFile(f"{partial} is a symbolic link: remove it")
+    files.check_files(partial, written=True)
 
 
 def parse_part(part: str) -> tuple[int, int] | None:

@@ -13,6 +13,7 @@ from tensorflow_datasets.proto import tf_example_pb2
 from alexnet_jax import files, program
 from alexnet_jax.config.schema import shown
 from alexnet_jax.data import images, shards, tfds_layout, tfds_metadata
+from alexnet_jax.data.image_headers import MAX_BLOCK_VISITS
 from alexnet_jax.data.statistics import Statistics
 from alexnet_jax.data.tfds_metadata import TfdsMetadata
 from alexnet_jax.errors import RunFailure, UsageError, first_line
@@ -180,6 +181,8 @@ def decode(record: bytes, encoding: str, buffer: np.ndarray, name: str) -> np.nd
     try:
         if encoding == "raw":
             return np.frombuffer(record, np.uint8).reshape(buffer.shape)
+        if record.count(b"\xff\xda") * buffer.size // 64 > MAX_BLOCK_VISITS:
+            raise ValueError("it has very many scans")
         colorspace = "RGB" if buffer.shape[2] == 3 else "GRAY"
         try:
             pixels: np.ndarray = simplejpeg.decode_jpeg(record, colorspace, buffer=buffer)

@@ -56,9 +56,15 @@ class TfdsMetadata:
         """Return the serialized records of a TFDS split such as 'train[:90%]'; they can be pickled.
 
         Raises:
-          UsageError: a shard is missing, or no file of so many records.
+          UsageError: a shard is missing, or no file of so many records; a sum of very many splits.
           Exception: whatever TFDS raises for a split that is not there or is empty.
         """
+        parts, most = split.count("+") + 1, max(part.num_shards for part in self.splits.values())
+        if parts * most > MAX_SHARDS:
+            raise UsageError(
+                f"split {split[:80]!r} of {self.folder} adds {parts:,} parts of up to {most:,} shards: "
+                f"at most {MAX_SHARDS:,} in all are read"
+            )
         instructions = self.splits[split].file_instructions
         for shard in instructions:
             _check_shard(Path(shard.filename), shard.examples_in_shard)

@@ -160,7 +160,7 @@ def index(net: TrainedNet, folder: Path) -> tuple[Index, list[dict[str, str]]]:
     kept = {name: row for row, (name, stamp) in enumerate(known) if stamps.get(name) == stamp}
     left_out: list[dict[str, str]] = []
     if not len(kept) == len(paths) == len(known):
-        layout.check_files(net.workdir, written=True)
+        files.check_files(net.workdir, written=True)
         index_folder.mkdir(parents=True, exist_ok=True)
         left_out = _update(net, folder, index_folder, layer, key, old, kept, stamps)
     now = _read(index_folder)
@@ -249,8 +249,8 @@ def _append(
 
 def _read(index_folder: Path) -> dict[str, Any]:
     """Return what `index.json` says, and the arrays that it names; {} when there is none or it is damaged."""
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        tree = unsealed(json.loads((index_folder / layout.SIMILAR_INDEX).read_text()))
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
+        tree = unsealed(json.loads(files.read_bounded(index_folder / layout.SIMILAR_INDEX, 2**30)))  # bytes
         tree["files"] = [(str(name), [int(x) for x in stamp]) for name, stamp in tree["files"]]
         for what, dtype in DTYPES.items():
             path = index_folder / f"{what}-{int(tree['number'])}.npy"

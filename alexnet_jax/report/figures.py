@@ -28,6 +28,7 @@ RED = "#c0332b"  # text
 GREY = "#8a8f98"
 GRID = "#e4e6ea"
 DPI = 130
+MAX_DROPS = 100  # of a learning rate, that are marked: one that falls all the time has no steps
 CONTRAST = 0.995  # share of a projection's values that is not cut off: a few of them are far out
 
 
@@ -102,7 +103,8 @@ def curves(all_runs: Sequence[runs.RunFiles], names: Sequence[str]) -> Figure:
         learning_rate.step(
             *runs.curve(run.metrics, "learning_rate"), color=colour, where="pre", linewidth=1.6
         )
-        for epoch, _, after in runs.learning_rate_drops(run.metrics):
+        drops = runs.learning_rate_drops(run.metrics)
+        for epoch, _, after in drops if len(drops) <= MAX_DROPS else ():
             for panel in panels.flat:
                 panel.axvline(epoch, color=colour, linestyle=":", linewidth=1, alpha=0.8)
             offset = {"xytext": (4, 4), "textcoords": "offset points"}

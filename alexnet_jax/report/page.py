@@ -112,7 +112,7 @@ def check(workdirs: Sequence[Path]) -> list[runs.RunFiles]:
       UsageError: a folder holds no run, or the first one cannot be written or holds links.
     """
     files_of_runs = [runs.read(workdir) for workdir in workdirs]
-    layout.check_files(workdirs[0], written=True)
+    files.check_files(workdirs[0], written=True)
     folder = workdirs[0] / layout.REPORT
     try:
         folder.mkdir(exist_ok=True)

@@ -8,6 +8,7 @@ the run differs from it, without the seed and what changes no result.
 import json
 import math
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -157,8 +158,11 @@ def _flatten(config: ConfigDict) -> dict[str, Any]:
 
 
 def _shell_word(value: Any) -> str:
+    """Return a value as a shell reads it: the command is copied, and nothing in a value may be run."""
     text = str(value)
-    return f'"{text}"' if set(text) & set(" ()[]{}*'") else text
+    if set(text) & set('"$`\\!\r\n'):
+        return shlex.quote(text)
+    return f'"{text}"' if set(text) & set(" ()[]{}*'<>|&;#~?") else text
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:

@@ -3,7 +3,6 @@
 import contextlib
 import itertools
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +10,13 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from alexnet_jax import files
 from alexnet_jax.config import io
 from alexnet_jax.errors import UsageError
-from alexnet_jax.workdir import layout, provenance
+from alexnet_jax.workdir import layout, log, provenance
 
+MAX_OBJECT_BYTES = 2**24  # of an evaluation of 100,000 classes and of a report
+LARGEST = 1e30  # of a number: matplotlib's axes end before 10**308
 TARGET_ERROR = 0.25  # training error up to which the paper's figure 1 counts epochs
 
 Lines = Sequence[Mapping[str, Any]]
@@ -51,12 +53,12 @@ def read(workdir: Path) -> RunFiles:
       UsageError: the folder holds no run's config, or another one than its checkpoints were made with, or an
         `evaluation.json` that is not as it was written.
     """
+    files.check_files(workdir, written=False)
     provenance.check_workdir(workdir)
     config, metadata = io.load(workdir / layout.CONFIG)
     lines: list[dict[str, Any]] = []
-    with contextlib.suppress(OSError):
-        text = (workdir / layout.METRICS).read_text(encoding="utf-8", errors="replace")
-        objects = map(_json_object, text.splitlines())
+    with contextlib.suppress(FileNotFoundError):
+        objects = map(_json_object, log.read_lines(workdir / layout.METRICS))
         lines = [line for line in objects if finite_number(line.get("epoch")) is not None]
     return RunFiles(workdir, config, metadata, lines, _read_evaluation(workdir / layout.EVALUATION))
 
@@ -72,7 +74,7 @@ def _read_evaluation(path: Path) -> dict[str, Any]:
 def read_object(path: Path) -> dict[str, Any]:
     """Return the JSON object in a file; {} where there is none that can be read."""
     with contextlib.suppress(OSError, ValueError):
-        return _json_object(path.read_text(encoding="utf-8"))
+        return _json_object(files.read_bounded(path, MAX_OBJECT_BYTES).decode())
     return {}
 
 
@@ -84,11 +86,11 @@ def _json_object(text: str) -> dict[str, Any]:
 
 
 def finite_number(value: Any) -> float | None:
-    """Return a value as a float; None for what is not a finite number."""
+    """Return a value as a float; None for what is not a number below 10**30, which no run writes or draws."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     with contextlib.suppress(OverflowError):
-        return float(value) if math.isfinite(value) else None
+        return float(value) if abs(value) < LARGEST else None  # and not NaN
     return None
 
 

@@ -13,6 +13,7 @@ from alexnet_jax.config import io as config_io
 from alexnet_jax.distributed import Group
 from alexnet_jax.errors import RunFailure, UsageError
 from alexnet_jax.model import network, sharding
+from alexnet_jax.progress import printable
 from alexnet_jax.training import optimizer, step
 from alexnet_jax.training.setup import RunSetup
 from alexnet_jax.training.step import TrainState
@@ -160,7 +161,7 @@ def _latest(
     for number in reversed(checkpoints.steps()):
         corruption = checkpoints.find_corruption(number)
         if corruption:
-            print(f"checkpoint {number} is damaged and not used: {corruption}", file=sys.stderr)
+            print(f"checkpoint {number} is damaged and not used: {printable(corruption)}", file=sys.stderr)
             corrupt.append(number)
             continue
         provenance.check(provenance.read(workdir), workdir, number)

@@ -10,6 +10,7 @@ not verify; its callers do.
 import contextlib
 import shutil
 import threading
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import jax
 import orbax.checkpoint as ocp
 
 from alexnet_jax import files
+from alexnet_jax.arrays import MAX_RATIO, SMALL_BYTES
 from alexnet_jax.distributed import explain
 from alexnet_jax.errors import RunFailure, UsageError, first_line
 from alexnet_jax.progress import printable
@@ -237,6 +239,7 @@ class Checkpoints:
                     raise UsageError(f"{folder} holds no {name}: it is of another net")
                 if saved[name] != shape:
                     raise UsageError(f"{folder}: {name} is {saved[name]}, and this config needs {shape}")
+            _check_size(folder, target)
             return checkpointer.restore(
                 folder,
                 args=ocp.args.PyTreeRestore(item=target, restore_args=restore_args, partial_restore=True),
@@ -271,6 +274,16 @@ def _remove(folder: Path) -> None:
     (folder / layout.MANIFEST).unlink(missing_ok=True)
     files.synchronise_folder(folder)
     shutil.rmtree(folder)
+
+
+def _check_size(folder: Path, target: Any) -> None:
+    """Raise UsageError where the arrays of `target` have many times the bytes of the files in `folder`."""
+    wanted = sum(prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(target))
+    found = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    if wanted > SMALL_BYTES + MAX_RATIO * found:
+        raise UsageError(
+            f"{folder} has {found:,} bytes and unpacks to {wanted:,}: no arrays that were learned do that"
+        )
 
 
 def _names_and_shapes(tree: Any) -> dict[str, tuple[int, ...]]:

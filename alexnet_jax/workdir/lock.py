@@ -20,7 +20,7 @@ def lock(workdir: Path) -> Iterator[None]:
       UsageError: another run holds it, it cannot be written, or it holds links.
     """
     try:
-        layout.check_files(workdir, written=True)
+        files.check_files(workdir, written=True)
         workdir.mkdir(parents=True, exist_ok=True)
         file = (workdir / layout.LOCK).open("w")
     except OSError as error:

@@ -6,7 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from alexnet_jax import extras, files
+from alexnet_jax.errors import UsageError
 from alexnet_jax.workdir import layout
+
+MAX_BYTES = 2**28  # a million lines
 
 
 class MetricsLog:
@@ -45,10 +48,24 @@ class MetricsLog:
             self.events.close()
 
 
+def read_lines(path: Path) -> list[str]:
+    """Return all lines of a `metrics.jsonl`, damaged ones too.
+
+    Raises:
+      FileNotFoundError: it is missing. UsageError: it cannot be read, or is larger than any run's.
+    """
+    try:
+        return files.read_bounded(path, MAX_BYTES).decode(errors="replace").splitlines()
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError) as error:
+        raise UsageError(f"the metrics cannot be read: {error}") from None
+
+
 def lines_until(path: Path, step: int) -> list[str]:
     """Return the lines of a `metrics.jsonl` as far as `step`; half lines and damaged ones are left out."""
     kept = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+    for line in read_lines(path):
         try:
             if json.loads(line)["step"] <= step:
                 kept.append(line)

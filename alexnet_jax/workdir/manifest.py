@@ -15,7 +15,7 @@ from alexnet_jax import files
 from alexnet_jax.errors import RunFailure
 from alexnet_jax.workdir import layout
 
-MAX_BYTES = 2**26  # a hundred for each file of a checkpoint, of which a process writes a few dozen
+MAX_BYTES = 2**21  # a hundred for each file of a checkpoint, of which a process writes a few dozen
 # What a damaged or hostile manifest leads its readers to.
 UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
 

@@ -9,6 +9,7 @@ import jax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict, FrozenConfigDict
 
+from alexnet_jax import files
 from alexnet_jax.config import compatibility, resolve
 from alexnet_jax.config import io as config_io
 from alexnet_jax.data.statistics import Statistics
@@ -107,7 +108,7 @@ def load(workdir: Path, config: ConfigDict, which: str = "best") -> TrainedNet:
         with another config.json, class names or statistics than lie beside it.
       RunFailure: the checkpoint is corrupt.
     """
-    layout.check_files(workdir, written=False)
+    files.check_files(workdir, written=False)
     config = resolve.freeze(config)
     run = provenance.read(workdir)
     checkpoints = Checkpoints(workdir)

@@ -11,6 +11,7 @@ from alexnet_jax.errors import RunFailure, UsageError
     [
         (UsageError("--views=3: it must be 1 or 10"), 2, "--views=3: it must be 1 or 10"),
         (RunFailure("the disk is full"), 1, "the disk is full"),
+        (RunFailure("a\x1b[2J\u202e\x9b.jpg"), 1, "a\\x1b[2J\\u202e\\x9b.jpg"),
         (KeyboardInterrupt(), 130, "interrupted"),
         (ValueError("first\nsecond"), 1, "ValueError: first (--debug shows the traceback)"),
         (ZeroDivisionError(), 1, "ZeroDivisionError: no message (--debug shows the traceback)"),

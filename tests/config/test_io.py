@@ -117,3 +117,11 @@ def test_a_folder_without_one_is_no_run(tmp_path):
         UsageError, match=f"^{tmp_path}/config.json does not exist: {tmp_path} is not the workdir"
     ):
         io.load(tmp_path / "config.json")
+
+
+def test_keys_without_end_are_refused_before_they_are_read(tmp_path):
+    """ConfigDict takes some 30 us for each: 13 s for a file of 4 MB."""
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({"config": {f"a{number}": {} for number in range(100_000)}}))
+    with pytest.raises(UsageError, match="more than a config needs"):
+        io.load(path)

@@ -17,7 +17,7 @@ from PIL import Image
 from alexnet_jax.data import prepare, tfds_layout
 from alexnet_jax.data.records import open_dataset
 from alexnet_jax.data.statistics import Statistics
-from alexnet_jax.errors import RunFailure, UsageError
+from alexnet_jax.errors import RunFailure, UnsafeFile, UsageError
 from configs import imagenet
 from tests.data import made_up
 
@@ -340,3 +340,22 @@ def test_no_process_is_left_behind(source: Path, tmp_path: Path) -> None:
     children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
     commands = [Path(f"/proc/{child}/cmdline").read_bytes() for child in children]
     assert not [command for command in commands if b"spawn_main" in command]
+
+
+@pytest.mark.parametrize("name", ["work/lock", "work", "1.0.0", ""])
+@pytest.mark.parametrize("merge", [False, True])
+def test_unfinished_work_that_leads_elsewhere_is_refused(
+    name: str, merge: bool, source: Path, tmp_path: Path
+) -> None:
+    """It may have come with a folder of somebody else's; a lock is emptied when it is taken."""
+    config = config_for(tmp_path / "data")
+    link = tmp_path / "data" / "toy_24" / ".1.0.0.partial" / name
+    mine = tmp_path / "mine"
+    (mine / "work").mkdir(parents=True)
+    (mine / "work" / "lock").write_text("precious")
+    link.parent.mkdir(parents=True)
+    link.symlink_to(mine / name)
+    with pytest.raises(UnsafeFile, match="is a symbolic link"):
+        prepare.prepare(config, str(source), merge=merge)
+    assert (mine / "work" / "lock").read_text() == "precious"
+    assert [path.name for path in mine.rglob("*")] == ["work", "lock"]

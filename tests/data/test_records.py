@@ -149,3 +149,14 @@ def test_a_preparation_that_is_no_table_is_not_whole(tmp_path: Path) -> None:
     (write_dataset(config) / "preparation.json").write_text("[]")
     with pytest.raises(UsageError, match="is not a whole dataset"):
         records.open_dataset(config.data)
+
+
+def test_a_jpeg_of_very_many_scans_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A scan takes ten bytes and as long as the image is large; libjpeg reads them all."""
+    file = io.BytesIO()
+    Image.new("RGB", (256, 256)).save(file, "JPEG", progressive=True)
+    data = file.getvalue()
+    scan = data[data.rindex(b"\xff\xda") : -2]
+    monkeypatch.setattr(records.simplejpeg, "decode_jpeg", lambda *_, **__: pytest.fail("it is decoded"))
+    with pytest.raises(RunFailure, match=r"the record of 9\.jpg cannot be decoded: it has very many scans"):
+        records.decode(data[:-2] + 25_000 * scan, "jpeg", np.empty((256, 256, 3), np.uint8), "9.jpg")

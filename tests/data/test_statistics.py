@@ -1,5 +1,6 @@
 """Statistics against numpy on all pixels at once."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -87,3 +88,11 @@ def test_corruption_is_reported(tmp_path: Path) -> None:
     path.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(UsageError, match="cannot be read"):
         Statistics.load(path)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "statistics.npz")
+    (tmp_path / "endless.npz").symlink_to("/dev/zero")
+    for name in ("statistics.npz", "endless.npz"):
+        with pytest.raises(UsageError, match="is not a regular file"):
+            Statistics.load(tmp_path / name)

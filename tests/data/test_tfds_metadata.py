@@ -174,3 +174,11 @@ def test_what_tfds_does_not_write_is_refused_in_a_line(folder: Path, name: str) 
     paths = ("template", "name ", "split up", "split escape", "split a number")
     assert isinstance(caught.value, UnsafeFile) == name.startswith(paths)
     assert ("prepare the dataset again" in line) or ("prepare from the images" in line)
+
+
+def test_a_sum_of_many_splits_of_many_shards_is_refused(folder: Path) -> None:
+    """TFDS makes an object for each part of the sum and each shard: 40 million for two small files."""
+    _change("dataset_info.json", lambda tree: tree["splits"][0].update(shardLengths=["1"] * 60_000))(folder)
+    metadata = tfds_metadata.read(folder)
+    with pytest.raises(UsageError, match="adds 600 parts of up to 60,000 shards"):
+        metadata.records("+".join([next(iter(metadata.splits))] * 600))

@@ -1,5 +1,7 @@
 """The figures draw the numbers that they are given, where and as they are."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -100,3 +102,15 @@ def test_the_matrix_is_drawn_in_shares():
     drawn = figures.confusion(confusions).axes[0].images[0].get_array()
     expected = [[x / sum(row) for x in row] for row in confusions.matrix.tolist()]
     np.testing.assert_allclose(drawn, expected)
+
+
+def test_a_learning_rate_that_falls_all_the_time_is_not_marked(tmp_path):
+    """A mark for each of 20,000 falls took minutes to draw."""
+    workdir = made_up.write_finished_run(tmp_path / "a", 1, 0.3)
+    counts = []
+    for falls in (3, 2000):
+        lines = [{"step": n, "epoch": float(n), "learning_rate": 1 / (n + 1)} for n in range(falls + 1)]
+        (workdir / "metrics.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+        drawn = figures.curves([runs.read(workdir)], ["a"])
+        counts.append(sum(len(panel.texts) for panel in drawn.axes))
+    assert counts == [3, 0]

@@ -3,6 +3,7 @@
 import json
 import math
 import shlex
+import subprocess
 
 import pytest
 from absl import flags as absl_flags
@@ -111,3 +112,17 @@ def test_wrong_uses(tmp_path):
     with pytest.raises(RunFailure, match="train and evaluate it"):
         results.record([run], tmp_path / "results")
     assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["$(touch x)", "`touch x`", 'a"; touch x; "', "a;touch x", "a\ntouch x", "!x", "a\\", "a&touch x"],
+)
+def test_a_command_that_is_copied_runs_nothing_of_a_config(text, tmp_path):
+    """What a shell makes of it is the value itself."""
+    change = {"data.test_split": text}
+    row = results.row_of(runs.read(write_finished_run(tmp_path / "a", 1, 0.3, change)))
+    words = row["command"].removeprefix("python -m alexnet_jax.main ")
+    done = subprocess.run(["bash", "-c", f"printf '%s\\0' {words}"], capture_output=True, cwd=tmp_path)
+    assert f"--config.data.test_split={text}" in done.stdout.decode().split("\0")
+    assert not (tmp_path / "x").exists()

@@ -3,10 +3,11 @@
 import hashlib
 import json
 import math
+import os
 
 import pytest
 
-from alexnet_jax.errors import UsageError
+from alexnet_jax.errors import UnsafeFile, UsageError
 from alexnet_jax.report import runs
 from tests.report import made_up
 
@@ -47,7 +48,7 @@ def test_files_next_to_the_metrics(tmp_path):
 
 def test_numbers_and_what_is_none():
     assert [runs.finite_number(value) for value in (0, -2.5, 10**20)] == [0.0, -2.5, 1e20]
-    for value in (None, True, "1", [1], math.nan, math.inf, 10**400):
+    for value in (None, True, "1", [1], math.nan, math.inf, 10**400, -1e300):
         assert runs.finite_number(value) is None
 
 
@@ -90,3 +91,19 @@ def test_an_object_in_a_file(tmp_path):
     assert runs.read_object(path) == {}
     path.write_text(json.dumps({"a": 1}))
     assert runs.read_object(path) == {"a": 1}
+
+
+def test_pipes_and_what_never_ends_are_not_read(tmp_path):
+    workdir = made_up.write_finished_run(tmp_path / "a", 7, 0.25)
+    for name in ("metrics.jsonl", "evaluation.json"):
+        content = (workdir / name).read_bytes()
+        (workdir / name).unlink()
+        os.mkfifo(workdir / name)
+        with pytest.raises(UnsafeFile, match=f"{name} is neither a file nor a folder"):
+            runs.read(workdir)
+        (workdir / name).unlink()
+        (workdir / name).write_bytes(content)
+    with (workdir / "metrics.jsonl").open("r+b") as file:
+        file.truncate(2**40)  # a file with a hole
+    with pytest.raises(UsageError, match=r"metrics\.jsonl is larger than"):
+        runs.read(workdir)

@@ -292,3 +292,12 @@ def test_an_error_that_is_no_number_is_not_the_best(error, tmp_path):
     checkpoints = saved(tmp_path, [0.5, 0.25])
     checkpoints.update_metadata(2, {"epoch": 1.0, "validation_top1_error": error})
     assert checkpoints.best() == 1
+
+
+def test_arrays_of_many_times_the_size_of_their_files_are_not_restored(tmp_path, monkeypatch):
+    checkpoints = saved(tmp_path, [0.5])
+    checkpoints.restore(1, target(sharding.make_mesh(1, 1, 2, 4)))
+    monkeypatch.setattr(module, "SMALL_BYTES", 0)
+    monkeypatch.setattr(module, "MAX_RATIO", 0)
+    with pytest.raises(UsageError, match=r"/1/state has [\d,]+ bytes and unpacks to 192"):
+        checkpoints.restore(1, target(sharding.make_mesh(1, 1, 2, 4)))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from alexnet_jax import files
 from alexnet_jax.errors import UnsafeFile
 from alexnet_jax.report import page
 from alexnet_jax.workdir import layout
@@ -69,7 +70,7 @@ def test_links_are_not_written_through(write: Callable[[Path], None], name: str,
     (workdir / name).symlink_to(elsewhere / "a.png" if "." in name else elsewhere)
     with pytest.raises(UnsafeFile, match=f"run/{name} is a symbolic link"):
         write(workdir)
-    layout.check_files(workdir, written=False)
+    files.check_files(workdir, written=False)
     assert (elsewhere / "a.png").read_text() == "mine"
     assert sorted(path.name for path in elsewhere.iterdir()) == ["2019", "a.png"]
 
@@ -78,15 +79,15 @@ def test_links_are_not_written_through(write: Callable[[Path], None], name: str,
 def test_a_pipe_is_refused(written: bool, tmp_path: Path) -> None:
     folder = tmp_path / "checkpoints" / "5" / "state"
     folder.mkdir(parents=True)
-    layout.check_files(tmp_path, written)
+    files.check_files(tmp_path, written)
     os.mkfifo(folder / "manifest.ocdbt")
     with pytest.raises(UnsafeFile, match=r"manifest\.ocdbt is neither a file nor a folder"):
-        layout.check_files(tmp_path, written)
-    layout.check_files(tmp_path / "still to be made", written)
+        files.check_files(tmp_path, written)
+    files.check_files(tmp_path / "still to be made", written)
 
 
 def test_links_to_nothing_and_a_workdir_that_is_a_link_are_read(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "run")
     (tmp_path / "run" / "a").symlink_to(tmp_path / "nothing")
-    layout.check_files(tmp_path / "link", written=False)
+    files.check_files(tmp_path / "link", written=False)

@@ -90,3 +90,10 @@ def test_steps(tmp_path):
         (tmp_path / name / "manifest.json").write_text("{}")
     assert manifest.steps(tmp_path) == [9, 10]
     assert {path.name for path in manifest.numbered_folders(tmp_path)} == {"9", "10", "12"}
+
+
+def test_what_is_too_large_for_one_is_not_read(folder):
+    """One of 20 MB took 20 s, for it is written again to be compared."""
+    (folder / "manifest.json").write_text("[" + "{}," * 10**6)
+    with pytest.raises(RunFailure, match="is larger than"):
+        manifest.read(folder)

@@ -253,3 +253,11 @@ def test_an_edited_error_does_not_make_another_the_best(workdir):
     assert checkpoints.best() == 12  # the run goes on with what it knows
     net = trained.load(workdir, trained.read_config(workdir), "12")
     assert net.changed() == {"checkpoint": 12}  # nobody knows whether it is the run's own
+
+
+@pytest.mark.parametrize("file", ["/dev/zero", "../statistics.npz", "state/..", ".."])
+def test_statistics_that_lie_elsewhere_are_not_read(file, workdir):
+    shutil.copy(workdir / "statistics.npz", workdir.parent / "statistics.npz")
+    edit_config(workdir, lambda tree: tree.update(statistics=file))
+    with pytest.raises(UsageError, match=rf"/config.json: statistics='{file}' is no file beside it"):
+        trained.load(workdir, trained.read_config(workdir))

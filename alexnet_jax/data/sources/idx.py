@@ -46,8 +46,8 @@ def _find_files(folder: Path) -> dict[str, tuple[Path, Path]]:
     found = {}
     for split, names in (("train", ("train",)), ("test", ("t10k", "test"))):
         for name in names:
-            images = sorted(folder.glob(f"*{name}-images*idx3*"))
-            labels = sorted(folder.glob(f"*{name}-labels*idx1*"))
+            images = sorted(path for path in folder.glob(f"*{name}-images*idx3*") if path.is_file())
+            labels = sorted(path for path in folder.glob(f"*{name}-labels*idx1*") if path.is_file())
             if images and labels:
                 found[split] = (images[0], labels[0])
             elif images or labels:

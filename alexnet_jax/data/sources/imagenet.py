@@ -1,5 +1,6 @@
 """ImageNet's challenges of 2010 and 2012: their tars, their labels, and what the whole of each has."""
 
+import contextlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ import tensorflow_datasets as tfds
 from alexnet_jax.data.sources import matlab, tar
 from alexnet_jax.data.sources.entries import Entries, Entry, Source, split_path
 from alexnet_jax.errors import UsageError
+from alexnet_jax.files import read_bounded
 from alexnet_jax.progress import Progress, printable
 
 CLASS_TAR = re.compile(r"n\d{8}\.tar")
@@ -193,9 +195,9 @@ def _read_kit(folder: Path, year: str, name: str) -> bytes:
     for above in (folder, folder.parent):
         for pattern in (name, f"data/{name}", f"*devkit*/{name}", f"*devkit*/data/{name}"):
             for path in sorted(above.glob(pattern)):
-                if path.stat().st_size <= _MAX_KIT_BYTES:
-                    return path.read_bytes()
-        for path in sorted(above.glob(f"ILSVRC{year}_devkit*.tar.gz")):
+                with contextlib.suppress(ValueError):
+                    return read_bounded(path, _MAX_KIT_BYTES)
+        for path in sorted(p for p in above.glob(f"ILSVRC{year}_devkit*.tar.gz") if p.is_file()):
             for _, data, _ in tar.stream_tar(path, lambda member: member.rpartition("/")[2] == name):
                 return data
     raise UsageError(

@@ -1,12 +1,14 @@
 """Every kind of ImageNet source against files that the test made up."""
 
 import io
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 import scipy.io
 
+from alexnet_jax.data.sources import imagenet
 from alexnet_jax.data.sources.detect import open_source
 from alexnet_jax.errors import UsageError
 from tests.data import made_up
@@ -119,3 +121,10 @@ def test_imagenet_2010(tmp_path: Path, packed: bool) -> None:
         ("validation", "n00000009/ILSVRC2010_val_00000002.JPEG"): "n00000009",
         ("test", "n00000005/ILSVRC2010_test_00000001.JPEG"): "n00000005",
     }
+
+
+def test_a_pipe_in_the_kit_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "ILSVRC2010_validation_ground_truth.txt")
+    os.mkfifo(tmp_path / "ILSVRC2010_devkit-1.0.tar.gz")
+    with pytest.raises(UsageError, match="is missing: put ILSVRC-2010's development kit"):
+        imagenet.read_labels(tmp_path, "2010", "val")
