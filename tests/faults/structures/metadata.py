@@ -88,7 +88,13 @@ def spoiled(draw: Draw, tree: Any) -> str:
     text = json.dumps(tree, indent=int(draw.integers(3)) or None, ensure_ascii=bool(draw.integers(2)))
     for mark, words in raw.items():
         text = text.replace(f'"{mark}"', words)
-    around = [text * 2, text[: draw.integers(len(text) + 1)], " " * LONG + text, f"[{text}]", "\ufeff" + text]
+    around = [
+        text * 2,
+        text[: draw.integers(len(text) + 1)],
+        " " * (LONG // 10) + text,
+        f"[{text}]",
+        "\ufeff" + text,
+    ]
     return around[draw.integers(len(around))] if draw.random() < 0.2 else text
 
 
@@ -216,7 +222,7 @@ def names(draw: Draw) -> bytes:
     odd = ["", " ", "class0", "\x00", "\x1b[2J", "\u202eleft", "../..", "x" * LONG, "\ud800", "{{ 7 * 7 }}"]
     for _ in range(draw.choice([0, 0, 1, 2])):
         lines[draw.integers(len(lines))] = odd[draw.integers(len(odd))]
-    repeated = int(draw.choice([1] * 9 + [LONG // 10])) if sum(map(len, lines)) < 1000 else 1
+    repeated = int(draw.choice([1] * 49 + [LONG // 50])) if sum(map(len, lines)) < 1000 else 1
     return _encoded(str(draw.choice(["\n", "\n", "\r\n", "\r"])).join(lines * repeated) + "\n")
 
 
@@ -244,7 +250,7 @@ def _member(draw: Draw, values: np.ndarray) -> bytes:
 
 def statistics(draw: Draw) -> bytes:
     """statistics.npz: of the right shapes, or with members that are missing, others, repeated or zeros."""
-    size, channels = int(draw.choice([8, 8, 16, 400])), int(draw.choice([3, 3, 1, 40]))
+    size, channels = int(draw.choice([8] * 18 + [16, 400])), int(draw.choice([3, 3, 1, 40]))
     axes = np.eye(channels)
     arrays: dict[str, np.ndarray] = {
         "mean": np.full((size, size, channels), 100, np.float32),
