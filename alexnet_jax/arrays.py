@@ -17,6 +17,8 @@ from typing import IO, NoReturn
 
 import numpy as np
 
+from alexnet_jax.files import read_bounded
+
 MAX_HEADER_BYTES = 10_000  # numpy's own bound
 MAX_DIMENSIONS = 32  # numpy's bound before its version 2
 MAX_MEMBERS = 10_000  # of an archive: a net has some ten arrays, with an optimizer's some hundred
@@ -128,10 +130,8 @@ def read_npz(data: bytes, max_bytes: int, names: Sequence[str] | None = None) ->
 
 
 def load_npz(path: Path, max_bytes: int, names: Sequence[str] | None = None) -> dict[str, np.ndarray]:
-    """Return the arrays of a file as `read_npz` does; raise as it, and OSError."""
-    if path.stat().st_size > max_bytes:
-        _fail(f"it has {path.stat().st_size:,} bytes")
-    return read_npz(path.read_bytes(), max_bytes, names)
+    """Return the arrays of a file as `read_npz` does; raise as it and `files.read_bounded`."""
+    return read_npz(read_bounded(path, max_bytes), max_bytes, names)
 
 
 def _fail(words: str) -> NoReturn:

@@ -83,7 +83,8 @@ def read_bounded(path: str | os.PathLike[str], most: int) -> bytes:
     if not stat.S_ISREG(os.stat(path).st_mode):
         raise ValueError(f"{path} is not a regular file")
     with open(path, "rb") as file:
-        content = file.read(most + 1)
+        # A reader allocates what it is asked for.
+        content = file.read(min(most, os.fstat(file.fileno()).st_size) + 1)
     if len(content) > most:
         raise ValueError(f"{path} is larger than {most:,} bytes, more than such a file needs")
     return content

@@ -30,8 +30,9 @@ MAX_SHARDS = 2**16
 MAX_RECORDS = 10**8  # an epoch's order takes 8 bytes for each
 MIN_RECORD_BYTES = 16  # of a shard: an array_record's own words take more
 _CLASS = re.compile(r"tensorflow_datasets\.core\.features\.\w+\.(\w+)", re.ASCII)
-_WORD = re.compile(r"\w[\w.-]*", re.ASCII)
-_SPLIT = re.compile(r"[\w-]*\w[\w-]*", re.ASCII)
+# Parts of the names of files, which have at most 255 characters; looked at once from the left to the right.
+_WORD = re.compile(r"\w[\w.-]{0,99}", re.ASCII)
+_SPLIT = re.compile(r"(?=-*\w)[\w-]{1,100}", re.ASCII)
 _VARIABLES = "DATASET|SPLIT|FILEFORMAT|SHARD_INDEX|NUM_SHARDS|SHARD_X_OF_Y"
 _TEMPLATE = re.compile(rf"(?:[\w-]|\{{(?:{_VARIABLES})\}})(?:[\w.-]|\{{(?:{_VARIABLES})\}})*", re.ASCII)
 

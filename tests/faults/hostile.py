@@ -11,6 +11,7 @@ name for a pickle, load code, open a socket, or write outside of FOLDER.
 """
 
 import contextlib
+import functools
 import gzip
 import io
 import json
@@ -142,6 +143,7 @@ def _kit(folder: Path) -> None:
 # Readers
 
 
+@functools.cache
 def _recipes() -> dict[str, Any]:
     from configs import imagenet_caffe, imagenet_torchvision
 
@@ -202,8 +204,17 @@ def _read_workdir(path: Path) -> object:
     from alexnet_jax.workdir import trained
 
     folder = path if path.is_dir() else path.parent
+    _trace_once()
     config = trained.read_config(folder / "run" if (folder / "run").is_dir() else folder)
     return trained.load(folder / "run" if (folder / "run").is_dir() else folder, config, "best")
+
+
+@functools.cache
+def _trace_once() -> None:
+    """Lets a net be traced for the shapes of its parameters once, which takes longer than to read a file."""
+    from alexnet_jax.model import sharding
+
+    sharding.abstract_params = functools.lru_cache(100)(sharding.abstract_params)
 
 
 def _read_checkpoint(path: Path) -> object:
@@ -237,7 +248,7 @@ def _read_names(path: Path) -> object:
 
     names = convert._read_names(path)
     shown = "\n".join(map(printable, names))
-    assert all(c.isprintable() or c == "\n" for c in shown), "a name reaches the terminal raw"
+    assert shown.replace("\n", "").isprintable(), "a name reaches the terminal raw"
     return names
 
 
@@ -384,8 +395,9 @@ def mutated(data: bytes, draw: np.random.Generator) -> bytes:
                 other = draw.integers(len(mutant))
                 mutant[place:place] = mutant[other : other + draw.integers(1, 50)]
             case 6:
-                digits = [n for n, value in enumerate(mutant) if 48 <= value <= 57]
-                if digits:
+                values = np.frombuffer(bytes(mutant), np.uint8)
+                digits = np.flatnonzero((values >= 48) & (values <= 57))
+                if len(digits):
                     at = digits[draw.integers(len(digits))]
                     numbers = [b"-1", b"0", b"99999999999", b"1e99", b"NaN", b"null", b'"x"', b"[]", b"{}"]
                     mutant[at : at + 1] = numbers[draw.integers(len(numbers))]

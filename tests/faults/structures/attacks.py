@@ -339,4 +339,10 @@ ATTACKS: dict[str, tuple[str, Callable[[], bytes]]] = {
     ),
     "a mean image of 9,000 squared zeros": ("statistics.npz", lambda: _mean_of(9000)),
     "heads of 500 million zeros": ("lpips.npz", lambda: _heads(10**8)),
+    "a split whose name is 100,000 letters and an exclamation mark": (
+        "records dataset_info.json",
+        lambda: json.dumps(
+            {"name": "toy_16", "fileFormat": "array_record", "splits": [{"name": "a" * 10**5 + "!"}]}
+        ).encode(),
+    ),
 }
