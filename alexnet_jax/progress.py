@@ -85,4 +85,6 @@ class Progress:
 
 def printable(text: str) -> str:
     """Return `text` with control, direction and other unprintable characters as escapes, for a terminal."""
+    if text.isprintable():  # nearly always, and quick
+        return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

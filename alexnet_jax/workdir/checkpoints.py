@@ -69,8 +69,8 @@ class Checkpoints:
         known = []
         for step in self.steps():
             with contextlib.suppress(RunFailure, TypeError, ValueError, OverflowError, AttributeError):
-                error = self.metadata(step).get("validation_top1_error")
-                if error is not None:
+                error: Any = self.metadata(step).get("validation_top1_error")
+                if type(error) in (int, float) and 0 <= error <= 1:
                     known.append((float(error), step))
         return min(known)[1] if known else None
 

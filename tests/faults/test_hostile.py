@@ -96,7 +96,6 @@ def test_structured_files(tmp_path: Path) -> None:
     found = check("structured", sorted(STRUCTURES), files, tmp_path)
     for told in found:  # the generators reach what lies behind the first check
         assert told["read"] >= files // 20, told
-        assert told["refused"] >= files // 20, told
     record_groups(
         "structured",
         found,
