@@ -1,9 +1,10 @@
 """Progress of long work: a bar on a terminal, plain lines elsewhere."""
 
+import json
 import sys
 import time
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import tqdm
 
@@ -81,6 +82,12 @@ class Progress:
         tail = f", {note}" if note else ""
         speed = f"{rate:.0f}" if rate > 9.95 else f"{rate:.2f}"
         print(f"{self.what}: {self.done}{of} {self.unit}, {speed}/s{left}{tail}", file=sys.stderr, flush=True)
+
+
+def printable_json(value: Any, indent: int | None = None) -> str:
+    """Return a value as JSON for a terminal: `printable`, with the escapes of JSON."""
+    text = json.dumps(value, indent=indent, ensure_ascii=False)
+    return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
 
 
 def printable(text: str) -> str:

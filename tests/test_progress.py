@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import json
 import os
 import pty
 import re
@@ -14,7 +15,7 @@ from collections.abc import Callable
 
 import pytest
 
-from alexnet_jax.progress import SECONDS_BETWEEN_LINES, Progress, printable
+from alexnet_jax.progress import SECONDS_BETWEEN_LINES, Progress, printable, printable_json
 
 
 class Clock:
@@ -231,3 +232,11 @@ def test_the_bar_of_work_that_failed_is_closed() -> None:
 def test_printable(text: str, shown: str) -> None:
     assert printable(text) == shown
     assert shown.isprintable()
+
+
+def test_json_for_a_terminal_is_json_and_printable():
+    value = {"file": 'a\x1b[2J\x9b\u202e\x7f\udcff\n"\\.jpg', "name": "Käfer 甲虫"}
+    text = printable_json(value, 1)
+    assert json.loads(text) == value
+    assert "Käfer 甲虫" in text
+    assert all(c.isprintable() for line in text.split("\n") for c in line)

@@ -8,11 +8,10 @@ Examples:
   compare --workdir=runs/lpips --json original.png compressed.png
 """
 
-import json
-
 from alexnet_jax.commands import start_up
 from alexnet_jax.commands.command import TRAINED_NET, Command, Request
 from alexnet_jax.commands.flags import CHECKPOINT, CONFIG, JSON, WORKDIR
+from alexnet_jax.progress import printable_json
 
 
 def run(request: Request) -> int:
@@ -23,7 +22,7 @@ def run(request: Request) -> int:
     first, second = lpips.two_files(request.arguments)
     lpips.load_heads(request.workdir)
     answer = lpips.compare(start_up.load_net(request), first, second)
-    print(json.dumps(answer, ensure_ascii=False) if request.flags.json else lpips.as_text(answer))
+    print(printable_json(answer) if request.flags.json else lpips.as_text(answer))
     return 0
 
 

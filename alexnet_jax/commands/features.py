@@ -9,12 +9,12 @@ Examples:
   features --workdir=runs/imagenet --layers=conv1 --output=features/ 'photos/*.jpg'
 """
 
-import json
 from dataclasses import replace
 
 from alexnet_jax.commands import start_up
 from alexnet_jax.commands.command import TRAINED_NET, Command, Request
 from alexnet_jax.commands.flags import CHECKPOINT, CONFIG, JSON, LAYERS, OUTPUT, WORKDIR
+from alexnet_jax.progress import printable_json
 
 
 def run(request: Request) -> int:
@@ -27,7 +27,7 @@ def run(request: Request) -> int:
     files = image_files.find_images(request.arguments, "features")
     features.check_output(flags.output)
     answer = features.features(start_up.load_net(request), files, flags.layers, flags.output)
-    print(json.dumps(answer, indent=1, ensure_ascii=False) if flags.json else features.as_text(answer))
+    print(printable_json(answer, 1) if flags.json else features.as_text(answer))
     return 1 if answer["left_out"] else 0
 
 

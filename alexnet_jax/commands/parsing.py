@@ -4,6 +4,7 @@ absl reads the flags. Which of them there are depends on the config, and which m
 so the line is looked through before: for the command, for `--config` and for `--workdir`.
 """
 
+import itertools
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -46,6 +47,7 @@ def parse(argv: Sequence[str]) -> Request:
       UsageError: it asks for nothing that there is.
       SystemExit: it asks for help or for the version, which are printed.
     """
+    _check_file_names(argv[1:])
     for command in table.COMMANDS:
         for flag in command.flags:
             flag.define()
@@ -67,6 +69,16 @@ def parse(argv: Sequence[str]) -> Request:
         [argv[0], *(part for word in words for part in word.typed if word.name != "config")], config
     )
     return _request(command, rest if arguments else [*command.words, *rest], workdirs)
+
+
+def _check_file_names(argv: Sequence[str]) -> None:
+    """Raise UsageError where a flag is the name of a file in the current folder.
+
+    A shell's * put it there: among somebody else's images a file `--config=x.py` would have x.py run.
+    """
+    for typed in itertools.takewhile(lambda word: word != "--", argv):
+        if typed.startswith("-") and os.path.lexists(typed):
+            raise UsageError(f"{typed} is the name of a file here, not a flag: write ./* and not *")
 
 
 def scan(argv: Sequence[str]) -> list[Word]:

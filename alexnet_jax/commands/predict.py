@@ -8,13 +8,13 @@ Examples:
   predict --workdir=runs/imagenet --views=10 --output=guesses.png photos/
 """
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
 from alexnet_jax.commands import start_up
 from alexnet_jax.commands.command import TRAINED_NET, Command, Request
 from alexnet_jax.commands.flags import CHECKPOINT, CONFIG, JSON, OUTPUT, VIEWS, WORKDIR
+from alexnet_jax.progress import printable_json
 
 
 def run(request: Request) -> int:
@@ -29,7 +29,7 @@ def run(request: Request) -> int:
     if flags.output:
         predict.check_figure(Path(flags.output))
     answers = predict.predict(start_up.load_net(request), files, views)
-    print(json.dumps(answers, indent=1, ensure_ascii=False) if flags.json else predict.as_text(answers))
+    print(printable_json(answers, 1) if flags.json else predict.as_text(answers))
     if flags.output:
         predict.draw(answers, Path(flags.output))
     return 1 if any("error" in answer for answer in answers) else 0

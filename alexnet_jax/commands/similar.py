@@ -9,13 +9,13 @@ Examples:
   similar --workdir=runs/imagenet --source=photos --label=hen --output=hens.png
 """
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
 from alexnet_jax.commands import start_up
 from alexnet_jax.commands.command import TRAINED_NET, Command, Request
 from alexnet_jax.commands.flags import CHECKPOINT, CONFIG, JSON, OUTPUT, SOURCE, WORKDIR, Flag
+from alexnet_jax.progress import printable_json
 
 
 def run(request: Request) -> int:
@@ -29,7 +29,7 @@ def run(request: Request) -> int:
         predict.check_figure(Path(flags.output))
     net = start_up.load_net(request)
     answer = similar.similar(net, Path(flags.source), image, flags.label, flags.count, flags.distance)
-    print(json.dumps(answer, indent=1, ensure_ascii=False) if flags.json else similar.as_text(answer))
+    print(printable_json(answer, 1) if flags.json else similar.as_text(answer))
     if flags.output:
         similar.draw(answer, Path(flags.output))
     return 1 if answer["left_out"] else 0

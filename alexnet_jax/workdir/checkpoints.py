@@ -25,6 +25,11 @@ from alexnet_jax.progress import printable
 from alexnet_jax.workdir import layout, manifest
 
 
+# Of Orbax's list of arrays, 250 for each; a net with its optimizer has some fifty, and Orbax reads the file of
+# all shardings again for each.
+MAX_METADATA_BYTES = 2**20
+
+
 class Checkpoints:
     """Save, list, verify and restore the checkpoints of one workdir.
 
@@ -197,6 +202,7 @@ class Checkpoints:
         """
         folder = self.folder / str(step) / layout.STATE
         try:
+            files.read_bounded(folder / "_METADATA", MAX_METADATA_BYTES)
             metadata = ocp.Checkpointer(ocp.PyTreeCheckpointHandler()).metadata(folder)
             if metadata.item_metadata is None:
                 raise ValueError("what it says of its arrays is damaged or missing")

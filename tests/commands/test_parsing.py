@@ -1,5 +1,6 @@
 """Which command a line calls, with what: by the table, and what may stand where."""
 
+import os
 import shlex
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import alexnet_jax
 from alexnet_jax.commands import parsing, table
 from alexnet_jax.commands.command import Command
 from alexnet_jax.config import find, io
+from alexnet_jax.errors import UsageError
 from tests.commands.helpers import ROOT, alexnet, call, parse
 
 COMMANDS = pytest.mark.parametrize("command", table.COMMANDS, ids=lambda command: command.name)
@@ -246,3 +248,15 @@ def test_scan_distinguishes_flags_from_arguments() -> None:
         ("", "-"),
     ]
     assert [part for word in parsing.scan(line.split()) for part in word.typed] == line.split()
+
+
+@pytest.mark.parametrize("name", ["--config=x.py", "--config", "--flagfile=flags", "--output=a.png", "-v"])
+def test_a_file_that_is_named_as_a_flag_is_none(name, tmp_path, monkeypatch):
+    """As a shell's * gives it: nothing of it is read or run."""
+    monkeypatch.chdir(tmp_path)
+    for file in (name, "x.py"):
+        (tmp_path / file).write_text("open('marker', 'w').close()")
+    (tmp_path / "flags").write_text("--config=x.py")
+    with pytest.raises(UsageError, match="is the name of a file here, not a flag"):
+        parsing.parse(["main", "predict", "--workdir=run", *sorted(os.listdir())])
+    assert not (tmp_path / "marker").exists()

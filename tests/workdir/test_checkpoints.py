@@ -301,3 +301,11 @@ def test_arrays_of_many_times_the_size_of_their_files_are_not_restored(tmp_path,
     monkeypatch.setattr(module, "MAX_RATIO", 0)
     with pytest.raises(UsageError, match=r"/1/state has [\d,]+ bytes and unpacks to 192"):
         checkpoints.restore(1, target(sharding.make_mesh(1, 1, 2, 4)))
+
+
+def test_a_list_of_very_many_arrays_is_not_read(tmp_path):
+    checkpoints = saved(tmp_path, [0.5])
+    path = tmp_path / "checkpoints" / "1" / "state" / "_METADATA"
+    path.write_text(path.read_text() + " " * 2**20)
+    with pytest.raises(UsageError, match="_METADATA is larger than"):
+        checkpoints.shapes(1)
