@@ -24,9 +24,8 @@ from alexnet_jax.errors import RunFailure, UsageError, first_line
 from alexnet_jax.progress import printable
 from alexnet_jax.workdir import layout, manifest
 
-
-# Of Orbax's list of arrays, 250 for each; a net with its optimizer has some fifty, and Orbax reads the file of
-# all shardings again for each.
+# Of Orbax's list of arrays, 250 for each; a net with its optimizer has some fifty, and Orbax reads the file
+# of all shardings again for each.
 MAX_METADATA_BYTES = 2**20
 
 
