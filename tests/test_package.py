@@ -31,9 +31,12 @@ SMALL = [
 ]
 # What a user of the library types.
 LIBRARY = """
+import jax
 import alexnet_jax
 
-assert alexnet_jax.__version__
+model = alexnet_jax.create("alexnet_2012", classes=10, width=0.0625, crop=64, channels=1)
+variables = model.init(jax.random.key(0))
+assert model.apply(variables, jax.numpy.zeros((2, 64, 64, 1))).shape == (2, 10)
 """
 
 
