@@ -103,7 +103,7 @@ def read_npz(data: bytes, max_bytes: int, names: Sequence[str] | None = None) ->
         not an array of `names`.
       Exception: it is damaged; any kind, as damage leads anywhere.
     """
-    if data[:2] != b"PK":
+    if not zipfile.is_zipfile(io.BytesIO(data)):
         _fail("it is not an .npz file")
     if data.count(b"PK\x01\x02") > MAX_MEMBERS:  # before zipfile makes an object for each
         _fail(f"it has more than {MAX_MEMBERS:,} arrays")

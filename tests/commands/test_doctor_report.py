@@ -70,7 +70,7 @@ def test_what_it_reports_beforehand(
     assert "memory: about 0.0" in text
     assert "disk: checkpoints need about 0.0" in text
 
-    digits_config.data.batch_size, digits_config.model.width = 1350, 16.0
+    digits_config.data.batch_size, digits_config.model.width = 1350, 8.0
     text, healthy = doctor_report.report(digits_config, tmp_path / "run")
     assert not healthy
     assert "that a device has free: set a smaller config.data.batch_size, or more devices" in text

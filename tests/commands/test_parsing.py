@@ -214,7 +214,7 @@ def test_a_bare_call_says_what_to_type() -> None:
     for module in ("alexnet_jax.main", "alexnet_jax"):
         code, out, errors = alexnet(module=module)
         assert (code, out) == (2, "")
-        assert errors.startswith("alexnet_jax: type a verb, such as: python -m alexnet_jax.main train ")
+        assert errors.startswith(f"alexnet_jax: type a verb, such as: python -m {module} train ")
         assert errors.count("\n") == 1
 
 

@@ -226,7 +226,7 @@ def test_a_run_resumes_with_what_was_saved_on_any_devices(
     def drawn(architecture: Architecture, seed: int, mesh: Mesh) -> Any:  # sooner than the seed's
         return jax.device_put(random_params(architecture), sharding.param_shardings(architecture, mesh))
 
-    monkeypatch.setattr(sharding, "init_params", drawn)
+    monkeypatch.setattr(network, "init_params", drawn)
     schedule = {"divisions": 2, "best": 0.25, "since": 7.5, "ended": False}
     rewrite_metadata(workdir, STEPS, schedule=schedule, evaluated_step=9)
     digits_config.mesh.data, digits_config.mesh.model = data, model

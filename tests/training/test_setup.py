@@ -1,5 +1,6 @@
 """What is refused before a run has a workdir, and what is resolved: splits, classes, steps, devices."""
 
+import dataclasses
 import json
 import re
 from collections.abc import Callable
@@ -10,10 +11,21 @@ import jax
 import pytest
 from ml_collections import ConfigDict, FrozenConfigDict
 
+from alexnet_jax.data import workers
 from alexnet_jax.errors import UsageError
 from alexnet_jax.training import loop, setup
 from alexnet_jax.workdir import trained
 from tests.helpers import epochs, logged, small_digits
+
+
+def test_workers_that_shared_memory_has_no_room_for_are_refused(
+    digits_config: ConfigDict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digits_config.data.workers = 1024
+    monkeypatch.setattr(workers, "SHM_BATCHES_PER_WORKER", 10**6)
+    with pytest.raises(UsageError, match="workers=1024: their batches need"):
+        loop.train(digits_config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(
@@ -33,8 +45,7 @@ from tests.helpers import epochs, logged, small_digits
         ({"model.towers": 1, "mesh.model": 2}, "this net has 1 tower"),
         ({"model.architecture": "resnet"}, "config.model.architecture='resnet': there are"),
         ({"optimizer.per_layer": {"fc9": {}}}, "config.optimizer.per_layer.fc9: alexnet_2012 has weights in"),
-        ({"train.init_from": "nowhere"}, "config.train.init_from='nowhere' is not the workdir"),
-        ({"data.workers": 10**8}, "config.data.workers=100000000: their batches need"),
+        ({"train.init_from": "/nowhere"}, "config.train.init_from='/nowhere' is not the workdir"),
     ],
     ids=str,
 )
@@ -174,6 +185,9 @@ def test_every_process_has_the_same_config_and_data(digits_config: ConfigDict) -
 def test_the_mean_image_is_part_of_the_data(digits_config: ConfigDict) -> None:
     run = setup.prepare_run(digits_config)
     first = answer_of_the_first(run)
-    run.dataset.statistics.mean[0, 0, 0] += 1
+    mean = run.dataset.statistics.mean.copy()
+    mean[0, 0, 0] += 1
+    statistics = dataclasses.replace(run.dataset.statistics, mean=mean)
+    run = dataclasses.replace(run, dataset=dataclasses.replace(run.dataset, statistics=statistics))
     with pytest.raises(UsageError, match="the data digits is not the same here"):
         setup.check_same_everywhere(run, OtherProcess(first))  # type: ignore[arg-type]
