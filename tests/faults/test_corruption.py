@@ -161,7 +161,7 @@ def test_a_label_that_no_class_has(tmp_path: Path) -> None:
 def test_numbers_that_are_not_finite(bad: int, digits_folder: str, tmp_path: Path) -> None:
     """The learning rate explodes at step `bad`: the parameters after it or the next loss are not finite."""
     config = with_checkpoints(digits_folder)
-    config.schedule.kind, config.schedule.steps = "steps", ((epochs(bad) - 1e-6, 1e36),)
+    config.schedule.kind, config.schedule.steps = "steps", ((epochs(bad) - 1e-6, 1e9),)
     with pytest.raises(RunFailure) as error:
         loop.train(config, tmp_path)
     message = str(error.value)
@@ -184,7 +184,7 @@ def test_numbers_that_are_not_finite(bad: int, digits_folder: str, tmp_path: Pat
         assert checkpoints.find_corruption(number) is None
         assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state(tmp_path, number)["params"]))
     record(
-        f"the learning rate becomes 1e36 at step {bad}",
+        f"the learning rate becomes 1e9 at step {bad}",
         1,
         "the run stops before such a state is saved, naming step and records; the last good checkpoint "
         "remains",
