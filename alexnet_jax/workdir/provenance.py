@@ -85,15 +85,10 @@ def read(workdir: Path) -> RunInputs:
     """
     config, metadata = config_io.load(workdir / layout.CONFIG)
     try:
-        file = str(metadata["statistics"])
-        if Path(file).name != file:
-            raise UsageError(
-                f"{workdir / layout.CONFIG}: statistics={_short(file)} is no file in the workdir"
-            )
         return RunInputs(
             config,
             tuple(str(name) for name in metadata["class_names"]),
-            Statistics.load(workdir / file),
+            Statistics.load(workdir / metadata["statistics"]),
             metadata.get("weights_reach"),
         )
     except (KeyError, TypeError) as error:
