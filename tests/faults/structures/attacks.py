@@ -121,21 +121,26 @@ def _rows(count: int, size: int) -> bytes:
     return safetensors({f"t{n}": row for n in range(count)}, bytes(size))
 
 
-def _note(size: int) -> bytes:
-    """Our own file whose note speaks of images of `size` squared."""
+def note(size: int) -> dict[str, object]:
+    """What a file of ours says of its net, of images of `size` squared, a 64th as wide as torchvision's."""
     from alexnet_jax.config import io, resolve
     from configs import imagenet_torchvision
 
-    config = resolve.replace(imagenet_torchvision.get_config(), {"data.size": size, "model.width": 1 / 64})
+    changes = {"data.size": size, "model.width": 1 / 64, "model.classes": 5}
+    config = resolve.replace(imagenet_torchvision.get_config(), changes)
     statistics: dict[str, object] = {"rgb_mean": [0] * 3, "rgb_covariance": [[0] * 3] * 3, "count": 1}
     statistics |= {"eigenvalues": [0] * 3, "eigenvectors": [[0] * 3] * 3}
-    note = json.dumps({"config": io.to_json(config), "class_names": [], "statistics": statistics}).encode()
+    return {"config": io.to_json(config), "class_names": list("abcde"), "statistics": statistics}
+
+
+def _note(size: int) -> bytes:
+    words = json.dumps(note(size)).encode()
     kernel = pieces.header(F4, (11, 11, 3, 1)) + bytes(4 * 363)
     members = [
         Member("conv1/kernel.npy", kernel),
         Member("conv1/bias.npy", pieces.header(F4, (1,)) + bytes(4)),
     ]
-    members.append(Member("alexnet_jax.npy", pieces.header("'|u1'", (len(note),)) + note))
+    members.append(Member("alexnet_jax.npy", pieces.header("'|u1'", (len(words),)) + words))
     return pieces.zipped(members)
 
 

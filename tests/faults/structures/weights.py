@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 
 from tests.faults.structures import pieces
+from tests.faults.structures.attacks import note
+from tests.faults.structures.metadata import spoiled
 from tests.faults.structures.pieces import (
     Member,
     copied,
@@ -301,15 +303,17 @@ def npz(draw: Draw) -> bytes:
     ]
     if fault and not in_zip and faulty < 0:
         place = draw.integers(len(members))
-        kind = draw.integers(3)
+        kind = draw.integers(5)
         count = int(10 ** draw.uniform(0, 8))
         if kind == 0:
             members.append(pieces.zeros("x.npy", pieces.header("'<f4'", (count,)), 4 * count))
         elif kind == 1:
             members[place] = pieces.zeros(members[place].name, pieces.header("'<f4'", (1, count)), 4 * count)
         else:
-            note = json.dumps(_odd_json(draw)).encode()
-            members.append(Member("alexnet_jax.npy", pieces.header("'|u1'", (len(note),)) + note))
+            tree = json.loads(json.dumps(note(256)))
+            words = json.dumps(_odd_json(draw)) if _some(draw, 0.2) else spoiled(draw, tree)
+            raw = words.encode("utf-8", "surrogatepass")
+            members.append(Member("alexnet_jax.npy", pieces.header("'|u1'", (len(raw),)) + raw))
     return _broken_zip(draw, members) if in_zip else pieces.zipped(members)
 
 
