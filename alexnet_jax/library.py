@@ -263,7 +263,10 @@ class Net(trained.TrainedNet):
 
         def square(image: AnyImage) -> np.ndarray:
             if isinstance(image, str | Path):
-                return pixels.resize_center_crop(pixels.read_file(Path(image)), size, channels, True)
+                try:
+                    return pixels.resize_center_crop(pixels.read_file(Path(image)), size, channels, True)
+                except pixels.BadImage as error:
+                    raise pixels.BadImage(f"{image}: {error}") from None
             return pixels.resize_center_crop_decoded(image, size, channels)
 
         with ThreadPoolExecutor(runtime.cores()) as pool:

@@ -15,8 +15,8 @@ from PIL import Image
 
 import alexnet_jax
 from alexnet_jax import library
-from alexnet_jax.data.images import resize_center_crop
-from alexnet_jax.evaluation import activations
+from alexnet_jax.data.images import BadImage, resize_center_crop
+from alexnet_jax.evaluation import activations, views
 from alexnet_jax.inference import predict
 from alexnet_jax.model import network, sharding
 from alexnet_jax.model.specs import Activation, Conv, Dense, Dropout, Table
@@ -283,6 +283,24 @@ def test_wrong_images(net, call, kind, words):
     with pytest.raises(kind, match=words) as caught:
         call(net)
     assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_no_image_is_named(net, photographs, tmp_path):
+    (tmp_path / "notes.png").write_text("no image")
+    with pytest.raises(BadImage, match=r"notes\.png: not an image in one of the formats"):
+        net.predict([photographs[0], tmp_path / "notes.png"])
+
+
+def test_a_second_call_compiles_nothing(net, photographs, caplog):
+    views._compiled.cache_clear()
+    compiled = []
+    for _ in range(2):
+        caplog.clear()
+        with jax.log_compiles():
+            net.predict(photographs, views=10)
+        compiled.append(sum("Compiling" in record.getMessage() for record in caplog.records))
+    assert compiled[0] > 0
+    assert compiled[1] == 0
 
 
 def test_a_net_is_shown_in_one_line_and_pickles(net, photographs):

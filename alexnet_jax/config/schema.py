@@ -183,9 +183,8 @@ def check(config: ConfigDict) -> None:
         _check_section(row, _PER_LAYER, name, partly=True)
     if not isinstance(config.model, ConfigDict) or "architecture" not in config.model:
         raise UsageError("config.model.architecture is missing: name a network such as 'alexnet_2012'")
-    classes = config.model.get("classes", 0)  # which is read before the architecture is built
-    if not _fits(classes, _COUNT):
-        raise UsageError(f"config.model.classes={shown(classes)}: it must be {_COUNT.words}")
+    if "classes" in config.model and not _fits(config.model.classes, _COUNT):  # read before the net is built
+        raise UsageError(f"config.model.classes={shown(config.model.classes)}: it must be {_COUNT.words}")
     _check_images(config.data)
     _check_batch(config.data.batch_size, config)
     _check_schedule(config)

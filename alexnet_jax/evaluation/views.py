@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import jax
@@ -58,6 +58,15 @@ def view_probabilities(
     return jnp.exp(log_softmax(logits))
 
 
+@lru_cache(32)
+def _compiled(architecture: Architecture, mesh: Mesh, normalization: Normalization) -> Callable[..., Any]:
+    """Return `view_probabilities` of (params, image, mean, view), compiled once for all who ask."""
+    return jax.jit(
+        partial(view_probabilities, architecture, mesh, normalization),
+        compiler_options=sharding.compiler_options(architecture, mesh),
+    )
+
+
 def predictor(
     architecture: Architecture,
     mesh: Mesh,
@@ -78,10 +87,7 @@ def predictor(
       size: S, the side in pixels of the images, uint8 (B, S, S, C).
       views: 1, the centre, or 10.
     """
-    one = jax.jit(
-        partial(view_probabilities, architecture, mesh, normalization),
-        compiler_options=sharding.compiler_options(architecture, mesh),
-    )
+    one = _compiled(architecture, mesh, normalization)
     offsets = views_of(views, size, architecture.crop)
     in_turn = sharding.must_run_in_turn(mesh)
 
