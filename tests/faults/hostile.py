@@ -107,8 +107,8 @@ def _mean(name: str) -> Callable[[Path], None]:
     return write
 
 
-def _picture(kind: str, mode: str = "RGB") -> Callable[[Path], None]:
-    return _bytes(lambda: made_up.image_file(7, kind, (24, 18), mode), "picture")
+def _image(kind: str, mode: str = "RGB") -> Callable[[Path], None]:
+    return _bytes(lambda: made_up.image_file(7, kind, (24, 18), mode), "image")
 
 
 def _toy(form: str) -> Callable[[Path], None]:
@@ -174,7 +174,7 @@ def _read_mean(path: Path) -> object:
     return formats.read_mean(path)
 
 
-def _read_picture(path: Path) -> object:
+def _read_image(path: Path) -> object:
     from alexnet_jax.data import images
 
     return images.resize_center_crop(path.read_bytes(), 16, 3, True)
@@ -299,8 +299,8 @@ def _write_folder(folder: Path) -> None:
 _RECORDS = "toy_16/1.0.0/toy_16-train.array_record-00001-of-00002"
 READERS: dict[str, Reader] = {
     **{
-        f"picture {kind.lower()}{'' if mode == 'RGB' else f' {mode}'}": Reader(
-            _picture(kind, mode), "picture", _read_picture
+        f"image {kind.lower()}{'' if mode == 'RGB' else f' {mode}'}": Reader(
+            _image(kind, mode), "image", _read_image
         )
         for kind, mode in (
             ("JPEG", "RGB"),

@@ -332,17 +332,17 @@ def turned(orientation: int) -> bytes:
 
 
 STRUCTURES: dict[str, Callable[[Draw], bytes]] = {
-    "picture png": any_png,
-    "picture jpeg": any_jpeg,
-    "picture tiff": any_tiff,
-    "picture bmp": any_bmp,
-    "picture ppm": any_ppm,
-    "picture gif P": any_gif,
-    "picture webp": any_webp,
+    "image png": any_png,
+    "image jpeg": any_jpeg,
+    "image tiff": any_tiff,
+    "image bmp": any_bmp,
+    "image ppm": any_ppm,
+    "image gif P": any_gif,
+    "image webp": any_webp,
 }
 FULL = (0x11,) * 3
 ATTACKS: dict[str, tuple[str, Callable[[], bytes]]] = {
-    f"an image: {words}": (f"picture {kind}", make)
+    f"an image: {words}": (f"image {kind}", make)
     for words, kind, make in (
         ("PNG, 16 bits, 13,370 x 13,370", "png", lambda: black_png(WIDE, WIDE, 16, 0)),
         ("PNG, 16 bits, 178,000,000 x 1", "png", lambda: black_png(178_000_000, 1, 16, 0)),
