@@ -19,12 +19,12 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # Each imports only what stands above it; training and inference are neighbours.
 ORDER = [
     ["search_path"],
+    ["progress"],
     ["errors"],
     ["program"],
     ["extras"],
     ["files"],
     ["arrays"],
-    ["progress"],
     ["signals"],
     ["runtime"],
     ["drawing"],
@@ -228,7 +228,6 @@ OF_MANY = {
 # Modules whose tests stand elsewhere, as those of each command, in tests of the table and of the messages.
 ELSEWHERE = {
     "__main__.py",
-    "errors.py",
     "benchmark/step_figure.py",
     "commands/command.py",
     "interop/formats/weights.py",

@@ -13,7 +13,7 @@ from PIL import Image, UnidentifiedImageError
 from alexnet_jax.data import memory
 from alexnet_jax.data.augment import center_offset
 from alexnet_jax.data.image_headers import TooLarge, check_encoded, decoding_bytes, turned_bytes
-from alexnet_jax.errors import UsageError, WrongTypeError
+from alexnet_jax.errors import OneLine, UsageError, WrongTypeError
 
 # Pillow knows more: some start other programs (EPS), and nobody's images are in them.
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
@@ -36,7 +36,7 @@ _TURNS = {
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
-class BadImage(Exception):
+class BadImage(OneLine):
     """The bytes are not an image that can be used; the message says why."""
 
 
