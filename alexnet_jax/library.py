@@ -147,10 +147,12 @@ def batches(
     normalization = inputs.Normalization(data.mean, tuple(data.input_std))
     statistics = dataset.statistics
     mean = inputs.mean_array(normalization, statistics.mean, statistics.rgb_mean, data.crop)
-    normalise = jax.jit(lambda batch: inputs.normalise(batch, jnp.asarray(mean), normalization))
     rows = (0, data.batch_size)
     for batch in pipeline.training_batches(dataset, data, seed, first_batch=0, last_batch=count, rows=rows):
-        yield normalise(batch), jnp.asarray(batch["label"])
+        yield _normalise(batch, mean, normalization), jnp.asarray(batch["label"])
+
+
+_normalise = jax.jit(inputs.normalise, static_argnames="normalization")
 
 
 class Net(trained.TrainedNet):

@@ -109,6 +109,10 @@ def test_wrong_uses_of_create_and_load(call, kind, words):
         call()
 
 
+def test_a_net_is_one_line(small):
+    assert repr(small) == "AlexNet(own, crop=8, channels=3, classes=5)"
+
+
 def test_a_module_of_flax_linen(small):
     variables = small.init(jax.random.key(0))
     assert list(variables) == ["params"]
@@ -287,7 +291,12 @@ WRONG = [
         ValueError,
         "views=5: there are 1 and 10",
     ),
-    (lambda net: net.features(np.zeros((1, 9, 9, 3), np.uint8), ["fc99"]), ValueError, "fc99"),
+    (lambda net: net.features(np.zeros((1, 9, 9, 3), np.uint8), ["fc99"]), ValueError, "layers: 'fc99'"),
+    (
+        lambda net: net.features(np.zeros((1, 9, 9, 3), np.uint8), [7]),
+        TypeError,
+        "names such as 'fc7', not int",
+    ),
     (
         lambda net: net.features(np.zeros((1, 9, 9, 3), np.uint8), ["relu1"], cropped=True),
         ValueError,

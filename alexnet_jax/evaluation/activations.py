@@ -15,7 +15,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from alexnet_jax.data.augment import center_offset
-from alexnet_jax.errors import UsageError
+from alexnet_jax.errors import UsageError, WrongTypeError
 from alexnet_jax.evaluation.views import PlacedNet
 from alexnet_jax.model import inputs, network, sharding
 from alexnet_jax.model.inputs import Normalization
@@ -71,13 +71,15 @@ def shapes_of(architecture: Architecture, layers: Sequence[str]) -> dict[str, tu
     """Return the shape of each layer's values for one image: (H, W, C) or (C,).
 
     Raises:
-      UsageError: no layer, one twice, or one that the net does not have.
+      UsageError: no layer, one twice, or one that the net does not have. WrongTypeError: not names.
     """
     known = layer_names(architecture)
     if not layers:
-        raise UsageError(f"--layers is missing: this net has {', '.join(known)}")
+        raise UsageError(f"layers: none is named; this net has {', '.join(known)}")
+    if wrong := [name for name in layers if not isinstance(name, str)]:
+        raise WrongTypeError(f"layers are names such as 'fc7', not {type(wrong[0]).__name__}")
     if len(set(layers)) < len(layers):
-        raise UsageError(f"--layers={','.join(layers)} names a layer twice")
+        raise UsageError(f"layers: {','.join(layers)} names a layer twice")
     return {name: _shape_of(architecture, name, known) for name in layers}
 
 
@@ -86,7 +88,7 @@ def _shape_of(architecture: Architecture, name: str, known: Sequence[str]) -> tu
     if layer not in known:
         other = f" ({layer})" if layer != name.partition("/")[0] else ""
         raise UsageError(
-            f"--layers: {printable(name)!r}{other} is not a layer of this net; it has {', '.join(known)}"
+            f"layers: {printable(name)!r}{other} is not a layer of this net; it has {', '.join(known)}"
         )
     shape = layer_shapes(architecture)[architecture.logits if layer == PROBABILITIES else layer].output
     if tower is None:
@@ -95,7 +97,7 @@ def _shape_of(architecture: Architecture, name: str, known: Sequence[str]) -> tu
     undivided = summed or architecture.towers < 2
     if undivided or tower not in ("0", "1"):
         some = "no towers" if undivided else "the towers 0 and 1"
-        raise UsageError(f"--layers: {printable(name)!r}: {layer} has {some} in this net")
+        raise UsageError(f"layers: {printable(name)!r}: {layer} has {some} in this net")
     return (*shape[:-1], shape[-1] // architecture.towers)
 
 

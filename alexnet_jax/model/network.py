@@ -198,6 +198,11 @@ class AlexNet(nn.Module):
             self.mesh = _with_auto_axes(self.mesh, self.architecture)
         super().__post_init__()
 
+    def __repr__(self) -> str:
+        """Return one line instead of the whole table."""
+        net = self.architecture
+        return f"AlexNet({net.name}, crop={net.crop}, channels={net.channels}, classes={net.classes})"
+
     @nn.compact
     def __call__(self, x: jax.Array | None = None, *, train: bool = False) -> jax.Array | None:
         """Return the logits, float32 or the table's compute_dtype (B, classes); None where `x` is left away.

@@ -83,7 +83,7 @@ WRONG: list[tuple[str, int, str]] = [
     ("predict --workdir={run} --output={tmp}/a.gif {tmp}/image.png", 2, "--output={tmp}/a.gif: the name of a figure ends in .png or .svg"),
     ("predict --workdir={run} --output={tmp}/none/a.png {tmp}/image.png", 2, "--output={tmp}/none/a.png: the folder {tmp}/none does not exist"),
     ("features --workdir={run} {tmp}/image.png", 2, "features needs --output=X.npz, or --output=FOLDER for one .npy a layer"),
-    ("features --workdir={run} --output={tmp}/x.npz --layers=conv9 {tmp}/image.png", 2, "--layers: 'conv9' is not a layer of this net; it has conv1, relu1, norm1, pool1, conv2, relu2, norm2, pool2, conv3, relu3, conv4, relu4, conv5, relu5, pool5, fc6, relu6, drop6, fc7, relu7, drop7, fc8, prob"),
+    ("features --workdir={run} --output={tmp}/x.npz --layers=conv9 {tmp}/image.png", 2, "layers: 'conv9' is not a layer of this net; it has conv1, relu1, norm1, pool1, conv2, relu2, norm2, pool2, conv3, relu3, conv4, relu4, conv5, relu5, pool5, fc6, relu6, drop6, fc7, relu7, drop7, fc8, prob"),
     ("features --workdir={run} --output={tmp}/x.csv {tmp}/image.png", 2, "--output={tmp}/x.csv: the name of an .npz, or of a folder (with / at its end)"),
     ("features --workdir={run}", 2, "features needs images: files, folders or patterns such as 'photos/*.jpg'"),
     ("compare --workdir={run} {tmp}/image.png", 2, "compare needs two images, and 1 were given: compare A.png B.png"),

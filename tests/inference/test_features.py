@@ -93,7 +93,7 @@ def test_a_strange_name_is_kept(trained, tmp_path):
 @pytest.mark.parametrize(
     ("layers", "words"),
     [
-        ([], "--layers is missing: this net has conv1, relu1, norm1"),
+        ([], "layers: none is named; this net has conv1, relu1, norm1"),
         (["conv1", "fc9"], "'fc9' is not a layer of this net; it has conv1, relu1"),
         (["conv1/2"], "conv1 has the towers 0 and 1"),
         (["prob/0"], "prob has no towers"),
