@@ -261,15 +261,15 @@ class Net(trained.TrainedNet):
     def _squares(self, images: Any) -> Iterator[np.ndarray]:
         """Yield each image as uint8 (S, S, C), decoded on threads."""
         items = _as_list(images)
-        size, channels = self.size, self.architecture.channels
+        how = pixels.Preprocessing.of(self.config.data)
 
         def square(image: AnyImage) -> np.ndarray:
             if isinstance(image, str | Path):
                 try:
-                    return pixels.resize_center_crop(pixels.read_file(Path(image)), size, channels, True)
+                    return pixels.resize_center_crop(pixels.read_file(Path(image)), how)
                 except pixels.BadImage as error:
                     raise pixels.BadImage(f"{image}: {error}") from None
-            return pixels.resize_center_crop_decoded(image, size, channels)
+            return pixels.resize_center_crop_decoded(image, how)
 
         with ThreadPoolExecutor(runtime.cores()) as pool:
             yield from pool.map(square, items)

@@ -36,7 +36,10 @@ def get_config() -> ConfigDict:
     config.data.crop_sharing = 1  # images that share a crop and a flip; the 2012 source: 32
     config.data.mean = "centre"  # 'centre' or 'crop' of the mean image, 'rgb', or 'none'
     config.data.input_std = (1.0,)  # grey levels that one unit of the input stands for, one or one a channel
-    config.data.exif_rotation = False
+    config.data.exif_rotation = False  # whether images are turned as their EXIF entry says
+    config.data.white_level = (
+        0.0  # which value is white in images of more than 8 bits; 0: as the file declares
+    )
     config.data.format = "jpeg"  # or 'raw'
     config.data.quality = 95
     config.data.threads = 0  # of the input, and processes of prepare; 0: one for each core

@@ -20,9 +20,10 @@ import pathlib, sys
 def audit(event, arguments):
     assert event not in ("subprocess.Popen", "os.posix_spawn", "os.exec"), arguments
 sys.addaudithook(audit)
+from alexnet_jax.data.images import Preprocessing
 from alexnet_jax.inference import predict
 answer = {"file": sys.argv[1], "top5": [{"name": "$ant$", "probability": 0.5}]}
-predict.draw([answer], pathlib.Path(sys.argv[2]))
+predict.draw([answer], Preprocessing(64, 3), pathlib.Path(sys.argv[2]))
 import matplotlib
 print(matplotlib.rcParams["font.size"])
 """

@@ -15,7 +15,7 @@ from PIL import Image
 
 import alexnet_jax
 from alexnet_jax import library
-from alexnet_jax.data.images import BadImage, resize_center_crop
+from alexnet_jax.data.images import BadImage, Preprocessing, resize_center_crop
 from alexnet_jax.evaluation import activations, views
 from alexnet_jax.inference import predict
 from alexnet_jax.model import network, sharding
@@ -264,7 +264,10 @@ def test_every_door_gives_the_same(net, photographs):
         np.testing.assert_array_equal(net.predict(images), expected)
     assert_close(net.predict(photographs[1]), expected[1:2], 1e-5)
     whole = np.stack(
-        [resize_center_crop(f.read_bytes(), net.size, net.architecture.channels, True) for f in photographs]
+        [
+            resize_center_crop(f.read_bytes(), Preprocessing(net.size, net.architecture.channels, True))
+            for f in photographs
+        ]
     )
     np.testing.assert_array_equal(net.predict(whole), expected)
     np.testing.assert_allclose(net.predict(photographs, views=10).sum(axis=1), 1, rtol=1e-5)

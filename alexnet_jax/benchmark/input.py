@@ -30,7 +30,7 @@ from alexnet_jax.config import resolve
 from alexnet_jax.data import pipeline, prepare
 from alexnet_jax.data.images import BadImage
 from alexnet_jax.data.records import Dataset, Records, decode, open_dataset
-from alexnet_jax.data.shards import RECORD_FORMAT_KEYS, RecordFormat
+from alexnet_jax.data.shards import RecordFormat
 from alexnet_jax.data.sources.detect import open_source
 from alexnet_jax.data.tfds_layout import dataset_folder, is_prepared
 from alexnet_jax.data.workers import thread_count
@@ -148,7 +148,7 @@ def measure_prepare(config: ConfigDict, source: str, runs: int = 5) -> list[Row]
     """Measure prepare.vs_parts: preparing `source` against decoding, scaling and encoding, on all cores."""
     images = [data for _, data in open_source(source).images()]
     cores = runtime.cores()
-    record_format = RecordFormat(*(config.data[key] for key in RECORD_FORMAT_KEYS))
+    record_format = RecordFormat.of(config.data)
     chunks = [(images[start : start + 64], record_format) for start in range(0, len(images), 64)]
     with (
         tempfile.TemporaryDirectory() as folder,

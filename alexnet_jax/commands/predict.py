@@ -22,16 +22,18 @@ def run(request: Request) -> int:
     views = start_up.views(request)
     start_up.before_jax(request.config)
     from alexnet_jax.data import image_files
+    from alexnet_jax.data.images import Preprocessing
     from alexnet_jax.inference import predict
 
     flags = request.flags
     files = image_files.find_images(request.arguments, "predict")
     if flags.output:
         predict.check_figure(Path(flags.output))
-    answers = predict.predict(start_up.load_net(request), files, views)
+    net = start_up.load_net(request)
+    answers = predict.predict(net, files, views)
     print(printable_json(answers, 1) if flags.json else predict.as_text(answers))
     if flags.output:
-        predict.draw(answers, Path(flags.output))
+        predict.draw(answers, Preprocessing.of(net.config.data), Path(flags.output))
     return 1 if any("error" in answer for answer in answers) else 0
 
 

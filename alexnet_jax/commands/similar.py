@@ -21,6 +21,7 @@ from alexnet_jax.progress import printable_json
 def run(request: Request) -> int:
     """Print the nearest images; return 1 where one of the folder could not be read."""
     start_up.before_jax(request.config)
+    from alexnet_jax.data.images import Preprocessing
     from alexnet_jax.inference import predict, similar
 
     flags = request.flags
@@ -31,7 +32,7 @@ def run(request: Request) -> int:
     answer = similar.similar(net, Path(flags.source), image, flags.label, flags.count, flags.distance)
     print(printable_json(answer, 1) if flags.json else similar.as_text(answer))
     if flags.output:
-        similar.draw(answer, Path(flags.output))
+        similar.draw(answer, Preprocessing.of(net.config.data), Path(flags.output))
     return 1 if answer["left_out"] else 0
 
 

@@ -113,6 +113,7 @@ SCHEMA: dict[str, Any] = {
             f"one or three numbers above 0, at most {MOST}",
         ),
         "exif_rotation": _FLAG,
+        "white_level": _RATE,
         "format": _choice("jpeg", "raw"),
         "quality": _whole(1, 100),
         "threads": _whole(0, MAX_THREADS),

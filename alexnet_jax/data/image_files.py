@@ -1,17 +1,20 @@
 """The user's own image files: finding them, and decoding them ahead of the device."""
 
 import glob
+import sys
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 from ml_collections import ConfigDict
 
 from alexnet_jax import runtime
-from alexnet_jax.data.images import SUFFIXES, BadImage, read_file, resize_center_crop
+from alexnet_jax.data.images import SUFFIXES, BadImage, Preprocessing, read_file, resize_center_crop
+from alexnet_jax.data.notes import Notes
 from alexnet_jax.errors import UsageError
 
 PREFETCH_BATCHES = 2  # that are decoded while the device computes one
@@ -71,35 +74,41 @@ def decode_batches(files: Sequence[Path], data: ConfigDict, batch_size: int) -> 
     """Decode `files` in order on threads, up to two batches before they are asked for.
 
     Args:
-      files: images in any of `images.FORMATS`; turned as their EXIF entry says, the short side scaled to
-        S = `data.size`, and the centre cut out.
-      data: `config.data`, for size, channels and threads.
+      files: images in any of `images.FORMATS`; read as `Preprocessing.of(data)` says, S = `data.size`.
+        What the user should know of them is printed on stderr after the last.
+      data: `config.data`, of the net that is asked.
       batch_size: rows of each batch, the last one's too.
     """
     waiting: deque[tuple[list[Path], Iterator[str | None], np.ndarray]] = deque()
+    how, notes = Preprocessing.of(data), Notes()
+
+    def read(path: Path, target: np.ndarray) -> str | None:
+        """Decode a file into `target`; return why it could not be."""
+        noted: list[str] = []
+        try:
+            target[:] = resize_center_crop(read_file(path), how, noted)
+        except (BadImage, OSError) as error:
+            return str(error)
+        with lock:
+            notes.add(str(path), noted)
+        return None
+
+    lock = Lock()
     pool = ThreadPoolExecutor(data.threads or runtime.cores())
     try:
         for start in range(0, len(files), batch_size):
             paths = list(files[start : start + batch_size])
             images = np.zeros((batch_size, data.size, data.size, data.channels), np.uint8)
-            waiting.append((paths, pool.map(_read, paths, images), images))
+            waiting.append((paths, pool.map(read, paths, images), images))
             if len(waiting) > PREFETCH_BATCHES:
                 yield _finished(*waiting.popleft())
         while waiting:
             yield _finished(*waiting.popleft())
+        for line in notes.lines():
+            print(line, file=sys.stderr)
     finally:
         pool.shutdown(cancel_futures=True)
 
 
 def _finished(files: list[Path], errors: Iterator[str | None], images: np.ndarray) -> FileBatch:
     return FileBatch(files, list(errors), images)
-
-
-def _read(path: Path, target: np.ndarray) -> str | None:
-    """Decode a file into `target`; return why it could not be."""
-    size, _, channels = target.shape
-    try:
-        target[:] = resize_center_crop(read_file(path), size, channels, exif_rotation=True)
-        return None
-    except (BadImage, OSError) as error:
-        return str(error)

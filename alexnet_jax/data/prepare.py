@@ -19,7 +19,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from dataclasses import asdict, astuple
+from dataclasses import asdict
 from pathlib import Path
 
 import PIL
@@ -142,7 +142,7 @@ class PrepareJob:
     def __init__(self, data: ConfigDict, folder: Path, strict: bool):
         self.data, self.folder, self.strict = data, folder, strict
         self.processes = data.threads or runtime.cores()
-        self.record_format = RecordFormat(*(data[key] for key in shards.RECORD_FORMAT_KEYS))
+        self.record_format = RecordFormat.of(data)
         self.work, self.shards = folder / "work", folder / VERSION
         self.spool = self.work / "spool"
 
@@ -182,7 +182,7 @@ class PrepareJob:
         layout = [VERSION, shards.WRITER, tfds_layout.SHARD_BYTES, tfds_layout.MAX_SHARDS]
         layout += [CHUNK_IMAGES, CHUNK_BYTES]
         versions = [PIL.__version__, simplejpeg.__version__]
-        inputs = [layout, versions, self.data.name, astuple(self.record_format), source.identity()]
+        inputs = [layout, versions, self.data.name, asdict(self.record_format), source.identity()]
         return hashlib.sha256(json.dumps(inputs).encode()).hexdigest()
 
     def _begin(self, identity: str, parted: bool) -> None:
@@ -351,6 +351,8 @@ class PrepareJob:
             os.replace(self.shards, folder)
             files.synchronise_folder(folder.parent)
             shutil.rmtree(self.folder, ignore_errors=True)
+        for line in totals.notes.lines():
+            print(line)
         splits = ", ".join(f"{count:,} {split}" for split, count in totals.counts().items())
         rejected = f"; {len(totals.rejects)} could not be decoded, see {REJECTS}" if totals.rejects else ""
         return f"{splits} images of {len(plan.class_names)} classes{rejected}"

@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import simplejpeg
@@ -144,10 +145,10 @@ def open_dataset(data: ConfigDict) -> Dataset:
         )
     try:
         preparation = json.loads(files.read_bounded(folder / "preparation.json", tfds_metadata.MAX_BYTES))
-        record_format = shards.RecordFormat(
-            **{key: preparation.get(key) for key in shards.RECORD_FORMAT_KEYS}
-        )
-    except (OSError, ValueError, AttributeError, RecursionError) as error:
+        # Datasets of before have no white_level: their few deep images were scaled by their brightest value.
+        found: Any = {"white_level": 0.0, **preparation}
+        record_format = shards.RecordFormat(**{key: found.get(key) for key in shards.RECORD_FORMAT_KEYS})
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise UsageError(
             f"{folder} is not a whole dataset: {first_line(error)}; remove it and prepare it again"
         ) from None
@@ -190,7 +191,7 @@ def decode(record: bytes, encoding: str, buffer: np.ndarray, name: str) -> np.nd
             width, height = images.read_size(record)
             if (height, width) != buffer.shape[:2]:  # before anything is decoded
                 raise ValueError(f"it has {width} x {height} pixels") from None
-            pixels = np.atleast_3d(np.asarray(images.decode(record, buffer.shape[2], exif_rotation=False)))
+            pixels = np.atleast_3d(np.asarray(images.decode(record, images.Preprocessing(*buffer.shape[1:]))))
         if pixels.shape != buffer.shape:
             raise ValueError(f"it has the shape {pixels.shape}, not {buffer.shape}")
         return pixels

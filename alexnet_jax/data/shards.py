@@ -19,7 +19,8 @@ import simplejpeg
 from array_record.python import array_record_module
 
 from alexnet_jax import arrays, files
-from alexnet_jax.data.images import BadImage, resize_center_crop
+from alexnet_jax.data.images import BadImage, Preprocessing, resize_center_crop
+from alexnet_jax.data.notes import Notes
 from alexnet_jax.data.sources.entries import Entry, Unreadable, read_range
 from alexnet_jax.data.statistics import Accumulator
 from alexnet_jax.errors import RunFailure, first_line
@@ -32,25 +33,20 @@ PROGRESS_INTERVAL = 16  # images between two messages of a process on its progre
 WRITER = "group_size:1,uncompressed"
 
 
-@dataclass(frozen=True)
-class RecordFormat:
+@dataclass(frozen=True, kw_only=True)
+class RecordFormat(Preprocessing):
     """What a record holds: the keys of `config.data` that decide it.
 
     Attributes:
-      size: sides of the square image.
-      channels: 3 for RGB, 1 for grey.
-      exif_rotation: whether an image is turned as its EXIF entry says.
+      size, channels, exif_rotation, white_level: as in `Preprocessing`.
       format: 'jpeg' or 'raw'.
       quality: of a JPEG, 1 to 100.
     """
 
-    size: int
-    channels: int
-    exif_rotation: bool
     format: str
     quality: int
 
-    def encode(self, data: bytes) -> tuple[np.ndarray, bytes]:
+    def encode(self, data: bytes, notes: list[str] | None = None) -> tuple[np.ndarray, bytes]:
         """Return the square of an image, and the bytes that stand for it in a record.
 
         JPEG by libjpeg-turbo with chroma at half the resolution (4:2:0), as most JPEGs have it; raw: the
@@ -58,6 +54,7 @@ class RecordFormat:
 
         Args:
           data: an encoded image.
+          notes: takes what the user should know, as in `resize_center_crop`.
 
         Returns:
           uint8 (size, size, channels), and bytes.
@@ -65,7 +62,7 @@ class RecordFormat:
         Raises:
           BadImage: it cannot be decoded.
         """
-        pixels = resize_center_crop(data, self.size, self.channels, self.exif_rotation)
+        pixels = resize_center_crop(data, self, notes)
         if self.format == "raw":
             return pixels, pixels.tobytes()
         colour, sampling = ("RGB", "420") if self.channels == 3 else ("GRAY", "Gray")
@@ -87,6 +84,7 @@ class ShardStats:
     statistics: Accumulator
     classes: Counter[str] = field(default_factory=Counter)
     rejects: list[str] = field(default_factory=list)
+    notes: Notes = field(default_factory=Notes)
     bytes: int = 0  # of the records' images
     file_size: int = 0
 
@@ -95,6 +93,7 @@ class ShardStats:
         metadata = {
             "classes": dict(sorted(self.classes.items())),
             "rejects": self.rejects,
+            "notes": self.notes,
             "bytes": self.bytes,
             "file_size": self.file_size,
         }
@@ -119,8 +118,10 @@ class ShardStats:
             statistics.sum[: len(found["sum"])] += found["sum"]
             statistics.products += found["products"]
             metadata = json.loads(found["words"].tobytes())
-            classes, rejects = Counter(metadata["classes"]), metadata["rejects"]
-            return cls(statistics, classes, rejects, metadata["bytes"], metadata["file_size"]), metadata
+            classes, notes = Counter(metadata["classes"]), Notes()
+            notes.merge(metadata["notes"])
+            sizes = (metadata["bytes"], metadata["file_size"])
+            return cls(statistics, classes, metadata["rejects"], notes, *sizes), metadata
         except Exception as error:  # damage leads zipfile, zlib and the parser of JSON anywhere
             words = printable((str(error) or type(error).__name__)[:200])
             raise RunFailure(f"{path} cannot be read: {words}; remove it and prepare again") from error
@@ -216,17 +217,19 @@ def write_shard(task: ShardTask, report_progress: Callable[[int], None]) -> list
 
 def _encode(entry: Entry, task: Chunk, stats: ShardStats) -> bytes | None:
     """Return what stands in the record; None for an image that cannot be used, which joins the rejects."""
+    noted: list[str] = []
     try:
         data = task.read(entry)
         if task.encoded:
             return data
-        pixels, encoded = task.record_format.encode(data)
+        pixels, encoded = task.record_format.encode(data, noted)
     except (BadImage, Unreadable) as error:
         line = printable(f"{entry.split}/{entry.key}: {error}")
         if task.strict:
             raise RunFailure(f"--strict: {line}") from None
         stats.rejects.append(line)
         return None
+    stats.notes.add(f"{entry.split}/{entry.key}", noted)
     if entry.split == "train":
         stats.statistics.add(pixels)
     return encoded

@@ -8,7 +8,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import asdict, astuple, dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ import tensorflow_datasets as tfds
 from ml_collections import ConfigDict
 
 from alexnet_jax import files
+from alexnet_jax.data.notes import Notes
 from alexnet_jax.data.shards import RecordFormat, ShardStats
 from alexnet_jax.data.sources.entries import Entries, Source
 from alexnet_jax.data.statistics import Accumulator
@@ -73,7 +74,7 @@ class Plan:
     def save(self, path: Path) -> None:
         """Write it as JSON, whole or not at all."""
         tree = {**vars(self), "shards": [vars(shard) for shard in self.shards]}
-        tree["form"] = astuple(tree.pop("record_format"))
+        tree["record_format"] = asdict(self.record_format)
         files.write_text(path, json.dumps(tree))
 
     @classmethod
@@ -81,7 +82,7 @@ class Plan:
         """Read what `save` wrote; FileNotFoundError when it is missing."""
         tree = json.loads(path.read_text())
         shards = [Shard(**shard) for shard in tree["shards"]]
-        record_format = RecordFormat(*tree["form"])
+        record_format = RecordFormat(**tree["record_format"])
         return cls(tree["identity"], tree["kind"], tree["class_names"], shards, record_format)
 
 
@@ -151,6 +152,7 @@ class Totals:
     Attributes:
       statistics: sums over the training images.
       rejects: a line for each image that could not be used.
+      notes: what the user should know of those that could.
       shard_lengths: by split, the records of each of its shards.
       bytes: by split, of the records' images.
       trained: training images of each class.
@@ -158,6 +160,7 @@ class Totals:
 
     statistics: Accumulator
     rejects: list[str] = field(default_factory=list)
+    notes: Notes = field(default_factory=Notes)
     shard_lengths: dict[str, list[int]] = field(default_factory=dict)
     bytes: Counter[str] = field(default_factory=Counter)
     trained: Counter[str] = field(default_factory=Counter)
@@ -166,6 +169,7 @@ class Totals:
         """Count the next shard of a split, or, without one, a chunk of the spool."""
         self.statistics.merge(stats.statistics)
         self.rejects += stats.rejects
+        self.notes.merge(stats.notes)
         if split:
             self.shard_lengths.setdefault(split, []).append(stats.classes.total())
             self.bytes[split] += stats.bytes
@@ -206,7 +210,8 @@ def write_metadata(folder: Path, data: ConfigDict, plan: Plan, totals: Totals) -
     )
     totals.statistics.finish().save(folder / "statistics.npz")
     files.write_text(folder / REJECTS, "".join(f"{line}\n" for line in totals.rejects))
-    made_with = {"source": plan.kind, "counts": counts, **asdict(plan.record_format)}
+    made_with = {"source": plan.kind, "counts": counts, "notes": totals.notes.lines()}
+    made_with |= asdict(plan.record_format)
     files.write_text(folder / "preparation.json", json.dumps(made_with, indent=1) + "\n")
 
 

@@ -154,7 +154,7 @@ def _images_at_hand(data: ConfigDict) -> list[tuple[str, bytes]]:
         folder = Path(str(importlib.resources.files("sklearn.datasets"))) / "images"
         files = [(path.stem, path.read_bytes()) for path in sorted(folder.glob("*.jpg"))]
     return [
-        (name, _png(images.resize_center_crop(file, data.size, data.channels, False))) for name, file in files
+        (name, _png(images.resize_center_crop(file, images.Preprocessing.of(data)))) for name, file in files
     ]
 
 

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from alexnet_jax.arrays import load_npz
-from alexnet_jax.data.images import BadImage, decode, read_file, read_size
+from alexnet_jax.data.images import BadImage, Preprocessing, decode, read_file, read_size
 from alexnet_jax.errors import RunFailure, UsageError, WrongTypeError, first_line
 from alexnet_jax.files import atomic_write
 from alexnet_jax.model import network
@@ -206,7 +206,7 @@ def two_files(arguments: list[str]) -> tuple[Path, Path]:
 def compare(net: TrainedNet, first: Path, second: Path) -> dict[str, Any]:
     """Return the LPIPS distance of two files, at their own size.
 
-    Images are turned as their EXIF entry says; what is transparent lies on white.
+    Images are turned or not as the net's training images were; what is transparent lies on white.
 
     Returns:
       {'files': [first, second], 'lpips': the distance}.
@@ -223,7 +223,7 @@ def compare(net: TrainedNet, first: Path, second: Path) -> dict[str, Any]:
             width, height = read_size(data)
             if width * height > MAX_PIXELS:
                 raise BadImage(f"{width:,} x {height:,} pixels are more than LPIPS is computed of: scale it")
-            pixels.append(np.asarray(decode(data, 3, exif_rotation=True), np.uint8))
+            pixels.append(np.asarray(decode(data, Preprocessing.of(net.config.data)), np.uint8))
         except (BadImage, OSError) as error:
             raise RunFailure(f"{printable(str(path))} cannot be read: {printable(str(error))}") from None
     if pixels[0].shape != pixels[1].shape:

@@ -9,7 +9,7 @@ import numpy as np
 
 from alexnet_jax import drawing, extras
 from alexnet_jax.data import image_files
-from alexnet_jax.data.images import BadImage, decode, read_file
+from alexnet_jax.data.images import BadImage, Preprocessing, read_file, resize_center_crop
 from alexnet_jax.errors import UsageError
 from alexnet_jax.evaluation import activations
 from alexnet_jax.files import check_parent
@@ -78,8 +78,13 @@ def as_text(answers: Sequence[dict[str, Any]]) -> str:
 
 
 @drawing.default_style()
-def draw(answers: Sequence[dict[str, Any]], path: Path) -> None:
+def draw(answers: Sequence[dict[str, Any]], how: Preprocessing, path: Path) -> None:
     """Draw up to 24 images with their guesses as bars (after the paper's figure 4) into `path`.
+
+    Args:
+      answers: what `predict` gave.
+      how: how the net reads a file: the squares that it saw are drawn.
+      path: a .png or .svg.
 
     Raises:
       UsageError: the suffix is not .png or .svg, or the folder does not exist.
@@ -98,7 +103,8 @@ def draw(answers: Sequence[dict[str, Any]], path: Path) -> None:
         axis.axis("off")
     for number, answer in enumerate(shown):
         row, column = divmod(number, columns)
-        draw_image(axes[2 * row, column], answer["file"], printable(Path(answer["file"]).name)[:28])
+        title = printable(Path(answer["file"]).name)[:28]
+        draw_image(axes[2 * row, column], answer["file"], title, how)
         bars, guesses = axes[2 * row + 1, column], answer["top5"]
         bars.set_xlim(0, 1)
         bars.set_ylim(len(guesses) - 0.5, -0.5)
@@ -110,12 +116,11 @@ def draw(answers: Sequence[dict[str, Any]], path: Path) -> None:
     figure.savefig(path, dpi=120)
 
 
-def draw_image(axis: Any, file: str, title: str) -> None:
-    """Draw an image file, turned as its EXIF entry says, into a matplotlib axis; none where it is gone."""
+def draw_image(axis: Any, file: str, title: str, how: Preprocessing) -> None:
+    """Draw the square that a net saw of an image file into a matplotlib axis; none where the file is gone."""
     with contextlib.suppress(BadImage, OSError):
-        image = decode(read_file(Path(file)), 3, exif_rotation=True)
-        image.thumbnail((400, 400))
-        axis.imshow(np.asarray(image))
+        pixels = resize_center_crop(read_file(Path(file)), how)
+        axis.imshow(pixels, cmap="gray", vmin=0, vmax=255)
     axis.set_title(title, fontsize=8, parse_math=False)
 
 

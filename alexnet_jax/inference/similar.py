@@ -31,7 +31,7 @@ from alexnet_jax import drawing, files
 from alexnet_jax.arrays import map_npy
 from alexnet_jax.config import io as config_io
 from alexnet_jax.data import image_files
-from alexnet_jax.data.images import BadImage, read_file, resize_center_crop
+from alexnet_jax.data.images import BadImage, Preprocessing, read_file, resize_center_crop
 from alexnet_jax.errors import RunFailure, UsageError
 from alexnet_jax.evaluation import activations
 from alexnet_jax.inference import features, predict
@@ -301,9 +301,8 @@ def similar(
             {"file": str(folder / table.files[row]), "probability": float(values[row])} for row in order
         ]
     else:
-        data = net.config.data
         try:
-            pixels = resize_center_crop(read_file(image), data.size, data.channels, exif_rotation=True)
+            pixels = resize_center_crop(read_file(image), Preprocessing.of(net.config.data))
         except (BadImage, OSError) as error:
             raise RunFailure(f"{printable(str(image))} cannot be read: {printable(str(error))}") from None
         table, left_out = index(net, folder)
@@ -376,8 +375,8 @@ def as_text(answer: Mapping[str, Any]) -> str:
 
 
 @drawing.default_style()
-def draw(answer: Mapping[str, Any], path: Path) -> None:
-    """Draw the image asked with and the first results into `path`, a .png or .svg."""
+def draw(answer: Mapping[str, Any], how: Preprocessing, path: Path) -> None:
+    """Draw the image asked with and the first results, as the net reads files, into `path`."""
     from matplotlib.figure import Figure
 
     shown = [(answer["query"], "asked", Path(answer["query"]).name)] if "query" in answer else []
@@ -393,7 +392,7 @@ def draw(answer: Mapping[str, Any], path: Path) -> None:
     for axis, (file, number, name) in zip(axes.flat, shown, strict=False):
         name = printable(name)
         name = name if len(name) <= 28 else "..." + name[-25:]
-        predict.draw_image(axis, file, f"{number}\n{name}")
+        predict.draw_image(axis, file, f"{number}\n{name}", how)
     if "label" in answer:
         figure.suptitle(printable(answer["label"])[:60], fontsize=10, parse_math=False)
     figure.tight_layout()

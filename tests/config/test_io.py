@@ -20,7 +20,8 @@ TEXT = """{
    "flip": true,
    "input_std": [
     1.0
-   ]
+   ],
+   "white_level": 0.0
   },
   "seed": 3
  },
@@ -56,7 +57,7 @@ def test_relative_paths_of_older_files_are_taken_from_the_current_folder(tmp_pat
 
 def test_the_file_is_readable_and_whole(tmp_path):
     path = tmp_path / "config.json"
-    config = ConfigDict({"seed": 3, "data": {"input_std": (1.0,), "flip": True}})
+    config = ConfigDict({"seed": 3, "data": {"input_std": (1.0,), "flip": True, "white_level": 0.0}})
     io.save(path, config, class_names=["Æsch", "鳥"])
     assert path.read_text(encoding="utf-8") == TEXT
     assert io.load(path) == (config, {"class_names": ["Æsch", "鳥"]})

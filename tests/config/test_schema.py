@@ -74,6 +74,7 @@ KEYS = {
         ((), (1.0, 2.0), (0.0,), (math.inf,), ("1",), (1.0, -1.0, 1.0), 1.0, [1.0]),
     ),
     "data.exif_rotation": FLAG,
+    "data.white_level": NOT_NEGATIVE,
     "data.format": (("'jpeg', 'raw'",), ("jpeg", "raw"), ("png", "")),
     "data.quality": (("a whole number from 1 to 100",), (1, 100), (0, 101, 95.0)),
     "data.threads": (("a whole number from 0 to 1024",), (0, 1024), (-1, 1025, 0.0)),

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
+from PIL import Image
 
 from alexnet_jax.data import image_files, images
 from alexnet_jax.errors import UsageError
@@ -43,7 +44,9 @@ def test_what_leads_to_no_image(photos: Path, tmp_path: Path) -> None:
 
 
 def data_config(threads: int = 2) -> ConfigDict:
-    return ConfigDict({"size": 16, "channels": 3, "threads": threads})
+    return ConfigDict(
+        {"size": 16, "channels": 3, "threads": threads, "exif_rotation": True, "white_level": 0.0}
+    )
 
 
 @pytest.mark.parametrize("threads", [1, 3])
@@ -66,7 +69,7 @@ def test_decoded_in_order(tmp_path: Path, threads: int, batch_size: int) -> None
                 assert not image.any()
                 continue
             assert error is None
-            wanted = images.resize_center_crop(path.read_bytes(), 16, 3, exif_rotation=True)
+            wanted = images.resize_center_crop(path.read_bytes(), images.Preprocessing(16, 3, True))
             np.testing.assert_array_equal(image, wanted)
             decoded += 1
         assert not batch.images[len(batch.files) :].any()
@@ -93,3 +96,12 @@ def test_two_batches_ahead_and_no_thread_stays(tmp_path: Path, monkeypatch: pyte
     batches.close()  # type: ignore[attr-defined]
     assert threading.active_count() == before
     assert len(read) < 20
+
+
+def test_what_the_user_should_know_is_told_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    paths = [tmp_path / f"{number}.png" for number in range(5)]
+    for number, path in enumerate(paths):
+        dark = Image.fromarray(np.full((20, 20), 300, np.uint16))
+        path.write_bytes(made_up.image_file(number, "PNG")) if number < 2 else dark.save(path)
+    list(image_files.decode_batches(paths, data_config(), 2))
+    assert capsys.readouterr().err == f"note: 3 images are {images.DARK} (the first: {paths[2]})\n"

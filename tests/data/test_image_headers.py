@@ -41,7 +41,7 @@ import json, sys
 from pathlib import Path
 from alexnet_jax.data import images
 status = lambda key: next(int(l.split()[1]) for l in open("/proc/self/status") if l.startswith(key)) << 10
-images.decode(Path(sys.argv[1]).read_bytes(), 3, True)
+images.decode(Path(sys.argv[1]).read_bytes(), images.Preprocessing(1, 3, True))
 for path in sys.argv[1:]:
     data, channels = Path(path).read_bytes(), 1 if path.endswith("-L") else 3
     resting = status("VmRSS")
@@ -50,7 +50,7 @@ for path in sys.argv[1:]:
     except OSError:
         print("null")
         continue
-    images.decode(data, channels, "turned" in path)
+    images.decode(data, images.Preprocessing(1, channels, "turned" in path))
     print(json.dumps(status("VmHWM") - resting))
 """
 
@@ -117,7 +117,7 @@ def test_bombs_are_refused_before_they_are_decoded(name: str, monkeypatch: pytes
     data = made.ATTACKS[name][1]()
     monkeypatch.setattr("PIL.ImageFile.ImageFile.load", loaded)
     with pytest.raises(images.BadImage, match=r"more than|too long|exceeds") as error:
-        images.resize_center_crop(data, 16, 3, exif_rotation=True)
+        images.resize_center_crop(data, images.Preprocessing(16, 3, True))
     assert "\n" not in str(error.value)
 
 

@@ -1,15 +1,18 @@
 """Pixels against Pillow on whole images, and against arrays that the test made."""
 
 import io
+import struct
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from alexnet_jax.data import images
+from alexnet_jax.data.images import Preprocessing
 from tests.data import made_up
 
 
@@ -23,7 +26,7 @@ def encoded(pixels: np.ndarray, kind: str = "PNG", **options: object) -> bytes:
 @pytest.mark.parametrize("shape", [(40, 30), (30, 40), (301, 200), (24, 24), (10, 7), (500, 24)], ids=str)
 def test_the_center_of_the_scaled_image(shape: tuple[int, int], channels: int) -> None:
     data = made_up.image_file(3, size=shape)
-    cropped = images.resize_center_crop(data, 24, channels, exif_rotation=False)
+    cropped = images.resize_center_crop(data, Preprocessing(24, channels, False))
     assert cropped.shape == (24, 24, channels)
     assert cropped.dtype == np.uint8
     wanted = made_up.center_by_pillow(data, 24, "RGB" if channels == 3 else "L")
@@ -32,7 +35,7 @@ def test_the_center_of_the_scaled_image(shape: tuple[int, int], channels: int) -
 
 def test_an_image_of_the_right_size_is_taken_as_it_is() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (24, 24, 3)).astype(np.uint8)
-    cropped = images.resize_center_crop(encoded(pixels), 24, 3, exif_rotation=False)
+    cropped = images.resize_center_crop(encoded(pixels), Preprocessing(24, 3, False))
     np.testing.assert_array_equal(cropped, pixels)
 
 
@@ -53,8 +56,8 @@ def test_exif_rotation(orientation: int) -> None:
     exif = Image.Exif()
     exif[274] = orientation
     data = encoded(np.ascontiguousarray(stored), exif=exif)
-    np.testing.assert_array_equal(images.resize_center_crop(data, 24, 3, exif_rotation=True), upright)
-    np.testing.assert_array_equal(images.resize_center_crop(data, 24, 3, exif_rotation=False), stored)
+    np.testing.assert_array_equal(images.resize_center_crop(data, Preprocessing(24, 3, True)), upright)
+    np.testing.assert_array_equal(images.resize_center_crop(data, Preprocessing(24, 3, False)), stored)
 
 
 def test_what_is_transparent_lies_on_white() -> None:
@@ -62,27 +65,27 @@ def test_what_is_transparent_lies_on_white() -> None:
     pixels[..., 0], pixels[..., 3] = 200, np.arange(8) * 36
     alpha = pixels[..., 3:] / 255
     wanted = pixels[..., :3] * alpha + 255 * (1 - alpha)
-    decoded = np.asarray(images.decode(encoded(pixels), 3, exif_rotation=False))
+    decoded = np.asarray(images.decode(encoded(pixels), Preprocessing(1, 3, False)))
     assert np.abs(decoded - wanted).max() <= 1
 
 
 def test_sixteen_bits_become_eight() -> None:
     pixels = np.linspace(0, 65535, 64).reshape(8, 8).astype(np.uint16)
-    decoded = np.asarray(images.decode(encoded(pixels), 1, exif_rotation=False))
+    decoded = np.asarray(images.decode(encoded(pixels), Preprocessing(1, 1, False)))
     assert np.abs(decoded - pixels / 257).max() <= 0.5
 
 
 @pytest.mark.parametrize("name", list(made_up.awkward()))
 def test_awkward_images_are_decoded(name: str) -> None:
-    decoded = images.decode(made_up.awkward()[name], 3, exif_rotation=True)
+    decoded = images.decode(made_up.awkward()[name], Preprocessing(1, 3, True))
     assert decoded.mode == "RGB"
-    assert images.decode(made_up.awkward()[name], 1, exif_rotation=True).mode == "L"
+    assert images.decode(made_up.awkward()[name], Preprocessing(1, 1, True)).mode == "L"
 
 
 @pytest.mark.parametrize("name", list(made_up.broken()))
 def test_what_is_no_image(name: str) -> None:
     with pytest.raises(images.BadImage) as error:
-        images.resize_center_crop(made_up.broken()[name], 24, 3, exif_rotation=False)
+        images.resize_center_crop(made_up.broken()[name], Preprocessing(24, 3, False))
     assert str(error.value)
 
 
@@ -111,32 +114,126 @@ def test_parts_give_the_same_pixels(mode: str, channels: int, monkeypatch: pytes
     whole = Image.open(io.BytesIO(data))
     assert whole.mode == mode.split()[0]
     if mode in ("I;16", "I", "F"):
-        values = np.asarray(whole, np.float64) / (1 if mode == "F" else 257)
+        values = np.asarray(whole, np.float64) * (255 / (300 if mode == "F" else 65535))
         whole = Image.fromarray(np.clip(np.rint(values), 0, 255).astype(np.uint8))
     elif "A" in mode or "clear" in mode:
         clear = whole.convert("RGBA")
         whole = Image.alpha_composite(Image.new("RGBA", clear.size, "white"), clear)
     monkeypatch.setattr(images, "_PART", 12)
-    found = images.decode(data, channels, exif_rotation=False)
+    white_level = {"I": 65535.0, "F": 300.0}.get(mode, 0.0)
+    found = images.decode(data, Preprocessing(1, channels, white_level=white_level))
     assert found.mode == target
     np.testing.assert_array_equal(np.asarray(found), np.asarray(whole.convert(target)))
 
 
-def test_a_few_bright_pixels_of_16_bits_scale_all(monkeypatch: pytest.MonkeyPatch) -> None:
+RAMP = np.linspace(0, 1, 60 * 40).reshape(40, 60)
+
+
+def bytes_of(pixels: np.ndarray, kind: str, **options: Any) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, kind, **options)
+    return file.getvalue()
+
+
+def pgm(values: np.ndarray, most: int) -> bytes:
+    return f"P5 {values.shape[1]} {values.shape[0]} {most}\n".encode() + values.astype(">u2").tobytes()
+
+
+def tiff_of_12_bits(values: np.ndarray) -> bytes:
+    """Written by hand after TIFF 6.0: Pillow reads twelve bits and does not write them."""
+    high, low = values.reshape(-1, 2).astype(int).T  # two values in three bytes
+    packed = np.stack([high >> 4, (high & 15) << 4 | low >> 8, low & 255], 1).astype(np.uint8).tobytes()
+    height, width = values.shape
+    tags = [(256, width), (257, height), (258, 12), (259, 1), (262, 1), (273, 200), (277, 1)]
+    tags += [(278, height), (279, len(packed))]
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
+    head = b"II*\0\x08\0\0\0" + struct.pack("<H", len(tags)) + entries + bytes(4)
+    return head.ljust(200, b"\0") + packed
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(
+    "data",
+    [
+        bytes_of(np.uint16(RAMP * 65535), "PNG"),
+        bytes_of(np.uint16(RAMP * 65535), "TIFF"),
+        bytes_of(np.uint16(RAMP * 65535), "TIFF", compression="tiff_lzw"),
+        bytes_of(np.float32(RAMP), "TIFF"),
+        pgm(RAMP * 65535, 65535),
+        pgm(RAMP * 1023, 1023),
+        tiff_of_12_bits(RAMP * 4095),
+    ],
+    ids=["PNG", "TIFF", "LZW", "float", "PGM", "PGM of 10 bits", "TIFF of 12 bits"],
+)
+def test_deep_images_look_like_those_of_8_bits(data: bytes, channels: int) -> None:
+    notes: list[str] = []
+    found = images.resize_center_crop(data, Preprocessing(40, channels), notes)
+    eight_bits = Image.fromarray(np.uint8(np.rint(RAMP * 255)))
+    expected = np.asarray(eight_bits.resize((40, 40), Image.Resampling.BICUBIC, (10, 0, 50, 40)), int)
+    assert np.abs(found.astype(int) - expected[..., None]).max() <= 1
+    assert notes == []
+
+
+@pytest.mark.parametrize("part", [100, 2**18])
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_no_images_brightness_depends_on_what_is_in_it(
+    kind: str, part: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(images, "_PART", part)
     pixels = np.full((40, 40), 200, np.uint16)
-    monkeypatch.setattr(images, "_PART", 100)
-    np.testing.assert_array_equal(images.decode(encoded(pixels), 1, exif_rotation=False), 200)
-    pixels[-1, -1] = 257 * 9
-    found = np.asarray(images.decode(encoded(pixels), 1, exif_rotation=False))
-    assert found[0, 0] == 1
-    assert found[-1, -1] == 9
+    for brightest, noted in ((200, True), (65535 // 4, True), (65535 // 4 + 1, False), (65535, False)):
+        pixels[-1, -1] = brightest
+        notes: list[str] = []
+        found = images.resize_center_crop(bytes_of(pixels, kind), Preprocessing(40, 1), notes)
+        assert found[0, 0] == 1  # of 255, as 200 is of 65535
+        assert found[-1, -1] == round(brightest / 257)
+        assert notes == ([images.DARK] if noted else [])
+
+
+def test_a_white_level_that_the_user_gives() -> None:
+    pixels = np.uint16(RAMP * 4095)
+    given = Preprocessing(40, 1, white_level=4095.0)
+    notes: list[str] = []
+    found = images.resize_center_crop(bytes_of(pixels, "PNG"), given, notes)
+    alike = images.resize_center_crop(bytes_of(np.uint8(np.rint(RAMP * 255)), "PNG"), given)
+    assert np.abs(found.astype(int) - alike).max() <= 1
+    assert notes == []
+    floats = bytes_of(np.float32(RAMP * 9000), "TIFF")  # brighter than white is white
+    assert images.resize_center_crop(floats, given).max() == 255
+    assert images.resize_center_crop(bytes_of(np.uint8(RAMP * 200), "PNG"), given).max() < 201  # of 8 bits
+
+
+@pytest.mark.parametrize(
+    ("pixels", "words"),
+    [
+        (np.float32(RAMP * 4000), "floats from 0 to 4000"),
+        (np.float32(RAMP - 0.5), "floats from -0.5 to 0.5"),
+        (np.where(RAMP > 0.5, np.float32(np.nan), np.float32(0.5)), "floats from nan to nan"),
+        (np.int32(RAMP * 70_000), "whole numbers of 32 bits or with a sign from 0 to 70000"),
+        (np.int32(RAMP * 255), "whole numbers of 32 bits or with a sign from 0 to 255"),
+    ],
+    ids=["floats", "negative", "no number", "32 bits", "small values of 32 bits"],
+)
+def test_a_range_that_nobody_declares_is_refused(pixels: np.ndarray, words: str) -> None:
+    with pytest.raises(images.BadImage, match=f"{words}, and nothing says which is white: config.data.white"):
+        images.resize_center_crop(bytes_of(pixels, "TIFF"), Preprocessing(40, 1))
+
+
+def test_an_image_that_is_stored_turned_is_noted() -> None:
+    exif = Image.Exif()
+    exif[274] = 6
+    data = bytes_of(np.zeros((30, 40, 3), np.uint8), "JPEG", exif=exif)
+    for turned in (False, True):
+        notes: list[str] = []
+        images.resize_center_crop(data, Preprocessing(16, 3, turned), notes)
+        assert notes == ([] if turned else [images.TURNED])
 
 
 @pytest.mark.parametrize("size", [(1, 10**6), (10**6, 1), (3, 99_991), (7, 65_521)], ids=str)
 def test_one_side_is_a_million_pixels(size: tuple[int, int]) -> None:
     for width, height in (size, size[::-1]):
         data = encoded(np.full((height, width), 77, np.uint8))
-        np.testing.assert_array_equal(images.resize_center_crop(data, 96, 1, exif_rotation=True), 77)
+        np.testing.assert_array_equal(images.resize_center_crop(data, Preprocessing(96, 1, True)), 77)
 
 
 def test_files_that_no_image_has(tmp_path: Path) -> None:
@@ -159,7 +256,7 @@ from pathlib import Path
 from alexnet_jax.data import images
 files = [Path(name).read_bytes() for name in sys.argv[1:]]
 with ThreadPoolExecutor(4) as pool:
-    list(pool.map(lambda data: images.resize_center_crop(data, 16, 1, True), files * 4))
+    list(pool.map(lambda data: images.resize_center_crop(data, images.Preprocessing(16, 1, True)), files * 4))
 """
     done = subprocess.run(
         [sys.executable, "-W", "always", "-c", script, *map(str, sorted(tmp_path.iterdir()))],

@@ -14,7 +14,7 @@ import tensorflow_datasets as tfds
 from ml_collections import ConfigDict
 from PIL import Image
 
-from alexnet_jax.data import prepare, tfds_layout
+from alexnet_jax.data import images, prepare, tfds_layout
 from alexnet_jax.data.records import open_dataset
 from alexnet_jax.data.statistics import Statistics
 from alexnet_jax.errors import RunFailure, UnsafeFile, UsageError
@@ -195,6 +195,31 @@ def test_two_at_once(source: Path, tmp_path: Path) -> None:
 
 
 # Awkward images
+
+
+def test_what_the_user_should_know_of_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    exif = Image.Exif()
+    exif[274] = 3
+    for number in range(6):
+        path = (
+            tmp_path
+            / "photos"
+            / ("train" if number < 4 else "test")
+            / f"{'ab'[number % 2]}"
+            / f"{number}.png"
+        )
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if number % 2:
+            Image.fromarray(np.full((20, 20), 4000, np.uint16)).save(path)
+        else:
+            Image.new("RGB", (20, 20)).save(path, exif=exif)
+    folder = prepare.prepare(config_for(tmp_path), str(tmp_path / "photos"))
+    told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("note: 3")]
+    assert told == [
+        f"note: 3 images are {images.DARK} (the first: test/b/5.png)",
+        f"note: 3 images are {images.TURNED} (the first: test/a/4.png)",
+    ]
+    assert json.loads((folder / "preparation.json").read_text())["notes"] == told
 
 
 def many(count: int) -> made_up.Files:

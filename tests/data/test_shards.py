@@ -13,6 +13,7 @@ from PIL import Image
 from tensorflow_datasets.proto import tf_example_pb2
 
 from alexnet_jax.data import shards
+from alexnet_jax.data.notes import Notes
 from alexnet_jax.data.shards import Chunk, RecordFormat, ShardStats, ShardTask
 from alexnet_jax.data.sources.entries import Entry
 from alexnet_jax.data.statistics import Accumulator
@@ -43,7 +44,14 @@ def test_a_process_does_not_load_tfds():
 
 def test_keys_that_decide_what_a_record_holds():
     """Datasets on disk have them, in this order in a plan."""
-    assert shards.RECORD_FORMAT_KEYS == ("size", "channels", "exif_rotation", "format", "quality")
+    assert shards.RECORD_FORMAT_KEYS == (
+        "size",
+        "channels",
+        "exif_rotation",
+        "white_level",
+        "format",
+        "quality",
+    )
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -51,7 +59,7 @@ def test_keys_that_decide_what_a_record_holds():
 def test_jpeg(channels: int, quality: int) -> None:
     """Pillow reads the same pixels, nearly, and finds the chroma at half the resolution."""
     data = made_up.image_file(1, size=(64, 64))
-    pixels, encoded = RecordFormat(64, channels, False, "jpeg", quality).encode(data)
+    pixels, encoded = RecordFormat(size=64, channels=channels, format="jpeg", quality=quality).encode(data)
     image = Image.open(io.BytesIO(encoded))
     assert (image.format, image.size, image.mode) == ("JPEG", (64, 64), "RGB" if channels == 3 else "L")
     if channels == 3:
@@ -70,7 +78,9 @@ def test_raw() -> None:
 
 
 def test_stats_saved_and_loaded(tmp_path: Path) -> None:
-    stats = ShardStats(Accumulator(8, 3), Counter(b=2, a=1), ["train/a/1.jpg: bad"], 12, 345)
+    stats = ShardStats(
+        Accumulator(8, 3), Counter(b=2, a=1), ["train/a/1.jpg: bad"], Notes({"dark": (2, "b")}), 12, 345
+    )
     images = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 3)).astype(np.uint8)
     for image in images:
         stats.statistics.add(image)
@@ -79,6 +89,7 @@ def test_stats_saved_and_loaded(tmp_path: Path) -> None:
     assert metadata == {
         "classes": {"a": 1, "b": 2},
         "rejects": ["train/a/1.jpg: bad"],
+        "notes": {"dark": [2, "b"]},
         "bytes": 12,
         "file_size": 345,
         "identity": "x",

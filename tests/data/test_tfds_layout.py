@@ -90,7 +90,14 @@ def test_saved_and_loaded(tmp_path: Path) -> None:
         "shards": [
             {"split": "train", "file": "toy_10-train.array_record-00000-of-00001", "first": 0, "last": 5}
         ],
-        "form": [10, 1, False, "raw", 95],
+        "record_format": {
+            "size": 10,
+            "channels": 1,
+            "exif_rotation": False,
+            "white_level": 0.0,
+            "format": "raw",
+            "quality": 95,
+        },
     }
     assert Plan.load(tmp_path / "plan.json") == plan
 

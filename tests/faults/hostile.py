@@ -177,7 +177,7 @@ def _read_mean(path: Path) -> object:
 def _read_image(path: Path) -> object:
     from alexnet_jax.data import images
 
-    return images.resize_center_crop(path.read_bytes(), 16, 3, True)
+    return images.resize_center_crop(path.read_bytes(), images.Preprocessing(16, 3, True))
 
 
 def _read_records(form: str) -> Read:

@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 
 from alexnet_jax.config import io
 from alexnet_jax.data import order
+from alexnet_jax.data.images import Preprocessing
 from alexnet_jax.data.records import open_dataset
 from alexnet_jax.errors import RunFailure, UsageError
 from alexnet_jax.inference import predict
@@ -247,7 +248,7 @@ def test_names_are_escaped(finished: Path, tmp_path: Path, capsys) -> None:
     for line in text.split("\n"):
         assert all(c.isprintable() for c in line), line
     assert metadata["class_names"][0] == ATTACKS[0]
-    predict.draw(answers, tmp_path / "figure.svg")
+    predict.draw(answers, Preprocessing.of(loaded.config.data), tmp_path / "figure.svg")
     drawn = (tmp_path / "figure.svg").read_bytes()
     assert b"\x1b" not in drawn
     assert b"<script>alert" not in drawn

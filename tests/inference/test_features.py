@@ -6,7 +6,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from alexnet_jax.data.images import resize_center_crop
+from alexnet_jax.data.images import Preprocessing, resize_center_crop
 from alexnet_jax.errors import RunFailure, UsageError
 from alexnet_jax.inference import features
 from tests.inference.helpers import by_hand, random_run, write_images
@@ -26,7 +26,7 @@ def test_files_in_order_and_left_out(trained, tmp_path):
     layers = ["relu5", "fc7/1", "prob"]
     answer = features.features(trained, paths, layers, str(tmp_path / "out.npz"))
     good = [path for number, path in enumerate(paths) if number not in (1, 2, 9)]
-    images = np.stack([resize_center_crop(path.read_bytes(), 72, 3, True) for path in good])
+    images = np.stack([resize_center_crop(path.read_bytes(), Preprocessing(72, 3, True)) for path in good])
     expected = by_hand(trained, images)
     with np.load(tmp_path / "out.npz") as loaded:
         assert list(loaded) == [*layers, "files"]

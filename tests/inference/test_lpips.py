@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from alexnet_jax.data.images import resize_center_crop
+from alexnet_jax.config import resolve
+from alexnet_jax.data.images import Preprocessing, resize_center_crop
 from alexnet_jax.errors import RunFailure, UsageError
 from alexnet_jax.inference import lpips
 from alexnet_jax.model import network
@@ -215,7 +216,10 @@ def test_compare(small, tmp_path):
     assert answer["lpips"] == pytest.approx(expected[0], rel=1e-5)
     assert f"LPIPS {expected[0]:.4f}" in lpips.as_text(answer)
     assert lpips.compare(run, a, a)["lpips"] == 0
-    assert lpips.compare(run, a, tmp_path / "turned.png")["lpips"] == 0
+    with pytest.raises(UsageError, match="compares images of one size"):  # as the net was trained: not turned
+        lpips.compare(run, a, tmp_path / "turned.png")
+    turning = dataclasses.replace(run, config=resolve.replace(run.config, {"data.exif_rotation": True}))
+    assert lpips.compare(turning, a, tmp_path / "turned.png")["lpips"] == 0
     with pytest.raises(UsageError, match=r"a.png is 60 x 40 pixels and .*narrow.png 59 x 40"):
         lpips.compare(run, a, tmp_path / "narrow.png")
     with pytest.raises(RunFailure, match=r"bad.png cannot be read"):
@@ -248,7 +252,9 @@ def photographs(real_data):
         for member in archive:
             label = member.name.split("/")[-2] if member.isreg() else ""
             if label and label not in by_class and member.name.endswith(".jpg"):
-                by_class[label] = resize_center_crop(archive.extractfile(member).read(), 160, 3, False)
+                by_class[label] = resize_center_crop(
+                    archive.extractfile(member).read(), Preprocessing(160, 3, False)
+                )
             if len(by_class) == 8:
                 return list(by_class.values())
     raise AssertionError("too few photographs")

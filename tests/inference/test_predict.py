@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from alexnet_jax.data import image_files
-from alexnet_jax.data.images import resize_center_crop
+from alexnet_jax.data.images import Preprocessing, resize_center_crop
 from alexnet_jax.errors import UsageError
 from alexnet_jax.inference import predict
 from alexnet_jax.workdir import trained
@@ -31,7 +31,7 @@ def test_the_five_likeliest_in_order(net, tmp_path):
         "error": f"not an image in one of the formats {formats}",
     }
     good = [number for number in range(6) if number != 1]
-    images = np.stack([resize_center_crop(paths[n].read_bytes(), 72, 3, True) for n in good])
+    images = np.stack([resize_center_crop(paths[n].read_bytes(), Preprocessing(72, 3, True)) for n in good])
     for number, row in zip(good, by_hand(net, images)["prob"], strict=True):
         order = sorted(range(7), key=lambda label, row=row: -row[label])[:5]
         guesses = answers[number]["top5"]
@@ -48,7 +48,7 @@ def test_the_five_likeliest_in_order(net, tmp_path):
 
 def test_ten_views_are_the_predictor_s(net, tmp_path):
     paths = write_images(tmp_path, 1)
-    image = resize_center_crop(paths[0].read_bytes(), 72, 3, True)
+    image = resize_center_crop(paths[0].read_bytes(), Preprocessing(72, 3, True))
     expected = np.asarray(net.predictor(10)(image[None].repeat(4, 0)))[0]
     for answers, differ in ((predict.predict(net, paths, 10), False), (predict.predict(net, paths, 1), True)):
         probabilities = np.zeros(7)
@@ -79,7 +79,7 @@ def test_a_run_s_net_predicts_a_user_s_file(small_run, tmp_path):
 
 
 def test_the_figure_shows_images_above_their_guesses(tmp_path):
-    """Turned as their EXIF entries say, hostile names as text, bars as long as the probabilities."""
+    """As the net sees them: turned as their EXIF entries say, and cut; bars as long as the probabilities."""
     pixels = np.zeros((30, 60, 3), np.uint8)
     pixels[:, :30] = (200, 0, 0)
     turned = Image.fromarray(np.rot90(pixels).copy())
@@ -91,9 +91,9 @@ def test_the_figure_shows_images_above_their_guesses(tmp_path):
     answers += [{"file": str(tmp_path / "gone.png"), "top5": guesses[:2]}, {"file": "x", "error": "none"}]
     for name in ("figure.png", "figure.svg"):
         with axes_of_figures() as axes:
-            predict.draw(answers, tmp_path / name)
+            predict.draw(answers, Preprocessing(30, 3, True), tmp_path / name)
         assert len(axes) == 4  # two images above two rows of bars
-        np.testing.assert_array_equal(axes[0].images[0].get_array(), pixels)
+        np.testing.assert_array_equal(axes[0].images[0].get_array(), pixels[:, 15:45])
         assert axes[0].get_title() == "$x^ <b> \\u202e.png"
         assert not axes[1].images
         assert axes[1].get_title() == "gone.png"
@@ -113,9 +113,9 @@ def test_a_figure_of_24_images_at_most(tmp_path):
     guesses = [{"label": 0, "name": "a", "probability": 1.0}]
     answers = [{"file": str(path), "top5": guesses} for path in files]
     with axes_of_figures() as axes:
-        predict.draw(answers, tmp_path / "figure.png")
+        predict.draw(answers, Preprocessing(24, 3), tmp_path / "figure.png")
     assert len(axes) == 2 * 24
-    predict.draw([{"file": "x", "error": "none"}], tmp_path / "none.png")
+    predict.draw([{"file": "x", "error": "none"}], Preprocessing(24, 3), tmp_path / "none.png")
     assert not (tmp_path / "none.png").exists()
 
 

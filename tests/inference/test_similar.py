@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from alexnet_jax.data import image_files
-from alexnet_jax.data.images import resize_center_crop
+from alexnet_jax.data.images import Preprocessing, resize_center_crop
 from alexnet_jax.errors import RunFailure, UsageError
 from alexnet_jax.evaluation import activations
 from alexnet_jax.inference import features, similar
@@ -60,7 +60,7 @@ def trained(tmp_path):
 
 
 def by_hand(run, paths, layer):
-    images = np.stack([resize_center_crop(path.read_bytes(), 72, 3, True) for path in paths])
+    images = np.stack([resize_center_crop(path.read_bytes(), Preprocessing(72, 3, True)) for path in paths])
     values = activations.activations(run, images, [layer], 4)[layer]
     return values.reshape(len(paths), -1).astype(np.float64)
 
@@ -273,6 +273,11 @@ def test_an_index_of_other_weights_is_none_where_no_image_can_be_decoded(trained
         similar.index(random_run(trained.workdir, seed=5), photos)
 
 
+def square_of(path):
+    """What a net of images of 72 pixels sees of a file."""
+    return resize_center_crop(path.read_bytes(), Preprocessing(72, 3))
+
+
 def test_contact_sheets(trained, photos, tmp_path):
     """The image asked with, then its neighbours in order; hostile names as text, what is gone left blank."""
     strange = photos / "$x^ <b> \u202e.png"
@@ -281,21 +286,22 @@ def test_contact_sheets(trained, photos, tmp_path):
     answer = similar.similar(trained, photos, strange, "", 20)
     paths[8].unlink()
     with axes_of_figures() as axes:
-        similar.draw(answer, tmp_path / "sheet.png")
+        similar.draw(answer, Preprocessing.of(trained.config.data), tmp_path / "sheet.png")
     assert len(axes) == 12  # nine images, six in a row
     assert axes[0].get_title() == "asked\n$x^ <b> \\u202e.png"
-    np.testing.assert_array_equal(axes[0].images[0].get_array(), np.asarray(Image.open(strange)))
+    np.testing.assert_array_equal(axes[0].images[0].get_array(), square_of(strange))
     for panel, result in zip(axes[1:], answer["results"], strict=False):
         name = str(Path(result["file"]).relative_to(photos))
         assert panel.get_title() == f"{result['distance']:.3g}\n{name}"
         if Path(result["file"]) == paths[8]:
             assert not panel.images
         else:
-            shown = np.asarray(Image.open(result["file"]))
-            np.testing.assert_array_equal(panel.images[0].get_array(), shown)
+            np.testing.assert_array_equal(panel.images[0].get_array(), square_of(Path(result["file"])))
     assert not any(panel.images for panel in axes[9:])
     with axes_of_figures() as axes:
-        similar.draw(similar.similar(trained, photos, None, "class 1", 3), tmp_path / "sheet.svg")
+        similar.draw(
+            similar.similar(trained, photos, None, "class 1", 3), Preprocessing(72, 3), tmp_path / "sheet.svg"
+        )
     assert len(axes) == 3
     assert axes[0].figure.get_suptitle() == "class 1"
     with Image.open(tmp_path / "sheet.png") as sheet:

@@ -17,7 +17,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
-from alexnet_jax.data.images import resize_center_crop
+from alexnet_jax.data.images import Preprocessing, resize_center_crop
 from alexnet_jax.evaluation import activations
 from alexnet_jax.inference import explorer_data, predict
 from alexnet_jax.interop import convert
@@ -284,7 +284,7 @@ def test_a_dropped_file_is_read_as_predict_reads_it(browser, tmp_path):
         pixels = smooth_image(size, 3, seed)
         lossless = encoded(pixels, "PNG")
         page.drop(lossless, "other.png")
-        square = resize_center_crop(lossless, 72, 3, exif_rotation=True)
+        square = resize_center_crop(lossless, Preprocessing(72, 3, True))
         read = page.array("explorer.net.pixels", np.uint8).reshape(square.shape)
         # Rounding between the passes: 4 % of the pixels of one of these sizes are off, the others are equal.
         off = np.abs(read.astype(int) - square)
@@ -305,7 +305,7 @@ def test_a_dropped_file_is_read_as_predict_reads_it(browser, tmp_path):
     file = io.BytesIO()
     clear.save(file, "PNG")
     page.drop(file.getvalue(), "clear.png")
-    square = resize_center_crop(file.getvalue(), 72, 3, exif_rotation=True).astype(int)
+    square = resize_center_crop(file.getvalue(), Preprocessing(72, 3, True)).astype(int)
     read = page.array("explorer.net.pixels", np.uint8).reshape(square.shape).astype(int)
     assert np.abs(read - square).max() <= 2
 
