@@ -1,5 +1,6 @@
 """A prepared dataset and its records: opening, random access, decoding."""
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -104,6 +105,13 @@ class Dataset:
     def splits(self) -> list[str]:
         """Return the names of its splits."""
         return list(self.metadata.splits)
+
+    @property
+    def digest(self) -> str:
+        """Return what tells it from another dataset: of its tables, in which the sizes of all parts stand."""
+        names = (tfds_metadata.INFO, tfds_metadata.LABELS, "statistics.npz")
+        parts = [hashlib.sha256((self.folder / name).read_bytes()).hexdigest() for name in names]
+        return hashlib.sha256("".join(parts).encode()).hexdigest()
 
     def records(self, split: str) -> Records:
         """Return the records of a TFDS split such as 'train[:90%]'.

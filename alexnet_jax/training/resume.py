@@ -96,6 +96,11 @@ def _check_workdir(setup: RunSetup, workdir: Path) -> None:
             f"{setup.dataset.folder} has other classes than the run in {workdir}: use another --workdir"
         )
     provenance.check_dataset(setup.dataset.statistics, setup.dataset.folder, workdir)
+    if metadata.get("dataset_digest", setup.dataset.digest) != setup.dataset.digest:
+        raise UsageError(
+            f"{setup.dataset.folder} is not the dataset that the run in {workdir} was trained on: name that one "
+            "by --config.data.name or --config.data.dir, or use another --workdir"
+        )
 
 
 def _save_config(setup: RunSetup, workdir: Path) -> str:
@@ -106,6 +111,7 @@ def _save_config(setup: RunSetup, workdir: Path) -> str:
         workdir / layout.CONFIG,
         setup.config,
         class_names=list(setup.dataset.class_names),
+        dataset_digest=setup.dataset.digest,
         statistics=layout.STATISTICS,
         hardware=kind,
         versions=runtime.versions("jax", "jaxlib", "flax"),

@@ -45,12 +45,14 @@ class RunInputs:
       class_names: by label.
       statistics: by which images are normalised.
       weights_reach: the layer at which partial weights end (`convert`); None for a whole net.
+      dataset_digest: of the dataset that it was trained on; '' where that is not known.
     """
 
     config: ConfigDict
     class_names: tuple[str, ...]
     statistics: Statistics
     weights_reach: Any = None
+    dataset_digest: str = ""
 
     def provenance(
         self,
@@ -90,6 +92,7 @@ def read(workdir: Path) -> RunInputs:
             tuple(str(name) for name in metadata["class_names"]),
             Statistics.load(workdir / metadata["statistics"]),
             metadata.get("weights_reach"),
+            str(metadata.get("dataset_digest", "")),
         )
     except (KeyError, TypeError) as error:
         raise UsageError(f"{workdir / layout.CONFIG} lacks {error}: it is not of a whole run") from None

@@ -33,6 +33,7 @@ class TrainedNet(views.PlacedNet):
       class_names: by label.
       statistics: of the images that it was trained on.
       step: of the checkpoint.
+      dataset_digest: `Dataset.digest` of the dataset that it was trained on; '' where that is not known.
     """
 
     workdir: Path
@@ -40,6 +41,7 @@ class TrainedNet(views.PlacedNet):
     class_names: tuple[str, ...]
     statistics: Statistics
     step: int
+    dataset_digest: str = ""
 
     def predictor(self, views_per_image: int) -> views.Predictor:
         """Return a function of whole images, uint8 (B, S, S, C), to probabilities (B, classes).
@@ -135,6 +137,7 @@ def load(workdir: Path, config: ConfigDict, which: str = "best") -> TrainedNet:
         class_names=run.class_names,
         statistics=run.statistics,
         step=step,
+        dataset_digest=run.dataset_digest,
     )
 
 

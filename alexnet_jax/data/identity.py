@@ -1,0 +1,95 @@
+"""What a dataset was made from, as far as can be asked in a second: the source's files, not their contents."""
+
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from alexnet_jax.errors import UsageError
+from alexnet_jax.progress import printable
+
+_END_BYTES = 2**20  # of a file's start and of its end
+
+
+def of_source(name: str) -> dict[str, Any]:
+    """Return what tells a source from another one, without opening it.
+
+    Args:
+      name: a path, or the word 'digits'.
+
+    Returns:
+      `source`, the absolute path; `files`, how many; `digest`, of the names and sizes of a folder's files but
+      the hidden ones, or of a file's size and its first and last MiB. The same wherever the files lie.
+
+    Raises:
+      OSError: there is none, or it cannot be read.
+    """
+    path = Path(name).expanduser().absolute()
+    if name == "digits":
+        return {"source": name, "files": 1, "digest": hashlib.sha256(name.encode()).hexdigest()}
+    digest, count = hashlib.sha256(), 0
+    for relative, size in _files(path) if path.is_dir() else ():
+        digest.update(f"{relative}\0{size}\n".encode("utf-8", "surrogateescape"))
+        count += 1
+    if not path.is_dir():
+        count = 1
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            digest.update(f"{size}\n".encode() + file.read(_END_BYTES))
+            file.seek(max(size - _END_BYTES, 0))
+            digest.update(file.read(_END_BYTES))
+    return {"source": str(path), "files": count, "digest": digest.hexdigest()}
+
+
+def _files(folder: Path) -> Iterator[tuple[str, int]]:
+    """Yield each file below a folder that is not hidden, and its size, sorted; links are followed once."""
+    seen: set[tuple[int, int]] = set()
+    waiting = [(str(folder), "")]
+    while waiting:
+        path, relative = waiting.pop()
+        status = os.stat(path)
+        if (status.st_dev, status.st_ino) in seen:
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        with os.scandir(path) as found:
+            items = sorted(found, key=lambda item: item.name)
+        folders = []
+        for item in items:
+            if item.name.startswith("."):
+                continue
+            if item.is_dir():
+                folders.append((item.path, f"{relative}{item.name}/"))
+            elif item.is_file():
+                yield relative + item.name, item.stat().st_size
+        waiting += reversed(folders)
+
+
+def check(folder: Path, made_from: Any, name: str) -> str:
+    """Check that a prepared dataset was made from a source.
+
+    Args:
+      folder: the dataset's, for messages.
+      made_from: what `of_source` gave when it was made; None of one of an earlier version.
+      name: the source's that is given now.
+
+    Returns:
+      A line for the user: that it is prepared, and what could not be compared.
+
+    Raises:
+      UsageError: it was made from something else, or files were added, removed or changed; with the ways out.
+    """
+    if not isinstance(made_from, dict):
+        return f"{folder} is prepared already; it does not record from what, as those of earlier versions"
+    before = printable(str(made_from.get("source")))
+    try:
+        now = of_source(name)
+    except OSError:
+        return f"{folder} is prepared already, from {before}; {name} is not there to compare"
+    if now["digest"] == made_from.get("digest"):
+        return f"{folder} is prepared already, from {before}"
+    counts = f"{made_from.get('files'):,} files" if isinstance(made_from.get("files"), int) else "other files"
+    raise UsageError(
+        f"{folder} was made from {before} with {counts}, and {now['source']} holds {now['files']:,} with other "
+        "names or sizes: --config.data.name=NAME makes another dataset of it, prepare --replace this one anew"
+    )
