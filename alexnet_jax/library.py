@@ -138,12 +138,16 @@ def batches(
       float32 (B, crop, crop, C) and labels int32 (B,).
 
     Raises:
-      UsageError: no such config, or a dataset that is not prepared. RunFailure: a damaged record.
+      UsageError: no such config, a dataset that is not prepared, or not one batch.
+      RunFailure: a damaged record.
     """
     data = find.load_file(config).data
     data.dir, data.batch_size = str(data_dir) or data.dir, batch_size or data.batch_size
     dataset = records.open_dataset(data)
-    count = round(epochs * len(dataset.records(data.train_split)) / data.batch_size)
+    images = len(dataset.records(data.train_split))
+    count = round(epochs * images / data.batch_size)
+    if count < 1:
+        raise UsageError(f"epochs={epochs:g} of {images:,} images are not one batch of {data.batch_size:,}")
     normalization = inputs.Normalization(data.mean, tuple(data.input_std))
     statistics = dataset.statistics
     mean = inputs.mean_array(normalization, statistics.mean, statistics.rgb_mean, data.crop)

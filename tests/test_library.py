@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import tensorflow_datasets as tfds
 from flax import nnx
 from PIL import Image
 
@@ -360,3 +361,21 @@ def test_a_file_of_weights_is_loaded_too(net, workdir, tmp_path, photographs):
     np.testing.assert_array_equal(loaded.predict(photographs), net.predict(photographs))
     assert loaded.class_names == net.class_names
     assert loaded.workdir == tmp_path / "weights.npz"
+
+
+def test_batches_hold_every_training_image_once_an_epoch(digits_folder):
+    x, y = zip(*alexnet_jax.batches("digits", data_dir=digits_folder, batch_size=50), strict=True)
+    assert {(image.shape, image.dtype.name) for image in x} == {((50, 64, 64, 1), "float32")}
+    assert {(label.shape, label.dtype.name) for label in y} == {((50,), "int32")}
+    source = tfds.builder_from_directory(f"{digits_folder}/digits_72/1.0.0").as_data_source("train[:90%]")
+    labels = [example["label"] for example in source]
+    assert not np.array_equal(np.concatenate(y), labels)  # shuffled
+    np.testing.assert_array_equal(np.sort(np.concatenate(y)), np.sort(labels))
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"epochs": 0.01}, {"epochs": -1}, {"batch_size": -1}, {"batch_size": 5000}]
+)
+def test_batches_that_would_be_none_are_refused(digits_folder, arguments):
+    with pytest.raises(ValueError, match="of 1,350 images are not one batch of"):
+        next(alexnet_jax.batches("digits", data_dir=digits_folder, **arguments))
