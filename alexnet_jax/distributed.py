@@ -7,8 +7,8 @@ activations and gradients travel between the devices.
 import ctypes
 import json
 import os
-import re
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -70,11 +70,10 @@ def resolve_process(
         return _checked(coordinator, processes, process, "--coordinator, --processes and --process")
     try:
         if int(environment.get("SLURM_STEP_NUM_TASKS", "1")) > 1:  # only what srun starts has it
-            first = re.match(r"([^,\[]+)(?:\[([^,\-\]]+))?", environment["SLURM_STEP_NODELIST"])
-            assert first is not None
+            first = _first_host(environment["SLURM_STEP_NODELIST"])
             port = 61440 + int(environment["SLURM_JOB_ID"]) % 4096  # two jobs on one node: two ports
             return _checked(
-                f"{first[1]}{first[2] or ''}:{port}",
+                f"{first}:{port}",
                 int(environment["SLURM_STEP_NUM_TASKS"]),
                 int(environment["SLURM_PROCID"]),
                 "SLURM's variables",
@@ -87,11 +86,27 @@ def resolve_process(
                 int(index),
                 "JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID or JOB_COMPLETION_INDEX",
             )
-    except (KeyError, ValueError, AssertionError) as error:
+    except (KeyError, ValueError) as error:
         raise UsageError(
             f"the environment says that there are several processes, and not which one this is: {error}"
         ) from None
     return ProcessSpec() if on_tpu else None
+
+
+def _first_host(nodes: str) -> str:
+    """Return the first host of a list as SLURM writes it, such as 'n[1,3-5]-ib,m7'; SLURM unfolds it."""
+    first = nodes.partition(",")[0]
+    if "[" not in first:
+        return first
+    command = ["scontrol", "show", "hostnames", nodes]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+        return done.stdout.split()[0]
+    except (OSError, subprocess.SubprocessError, IndexError):
+        raise UsageError(
+            f"SLURM's list of hosts, {nodes}, is unfolded by `scontrol show hostnames`, which does not "
+            "work here: give --coordinator=HOST:PORT, --processes and --process"
+        ) from None
 
 
 def _checked(coordinator: str, processes: int, process: int, source: str) -> ProcessSpec | None:

@@ -1,6 +1,7 @@
 """Which process this is, what the processes send each other, and how they stop together."""
 
 import json
+import os
 
 import pytest
 
@@ -20,7 +21,6 @@ SLURM = {"SLURM_JOB_ID": "5000", "SLURM_STEP_NUM_TASKS": "6", "SLURM_PROCID": "3
         (("host:1", 4, 2), SLURM, ProcessSpec("host:1", 4, 2)),  # flags come first
         (("", 0, -1), SLURM | {"SLURM_STEP_NODELIST": "n7"}, ProcessSpec("n7:62344", 6, 3)),
         (("", 0, -1), SLURM | {"SLURM_STEP_NODELIST": "n7,m[1-5]"}, ProcessSpec("n7:62344", 6, 3)),
-        (("", 0, -1), SLURM | {"SLURM_STEP_NODELIST": "gpu-[007,9-12]"}, ProcessSpec("gpu-007:62344", 6, 3)),
         (("", 0, -1), SLURM | {"SLURM_STEP_NUM_TASKS": "1"}, None),  # srun of one
         (("", 0, -1), {"SLURM_JOB_ID": "5", "SLURM_NTASKS": "4", "SLURM_PROCID": "0"}, None),  # no srun
         (
@@ -32,6 +32,24 @@ SLURM = {"SLURM_JOB_ID": "5000", "SLURM_STEP_NUM_TASKS": "6", "SLURM_PROCID": "3
 )
 def test_process_specs(flags, environment, spec):
     assert resolve_process(*flags, environment, False) == spec  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize("nodes", ["gpu-[007,9-12]", "n[1,3]-ib,m7", "r[1-2]n[3-4]", "n[7]"])
+def test_slurm_unfolds_its_lists(nodes, tmp_path, monkeypatch):
+    """As `scontrol show hostnames` does, a host a line; this one knows the four lists."""
+    hosts = {"gpu-[007,9-12]": "gpu-007", "n[1,3]-ib,m7": "n1-ib", "r[1-2]n[3-4]": "r1n3", "n[7]": "n7"}
+    cases = "\n".join(
+        f"'show hostnames {nodes}') printf '{host}\\nlast\\n';;" for nodes, host in hosts.items()
+    )
+    (tmp_path / "scontrol").write_text(f'#!/bin/sh\ncase "$*" in\n{cases}\n*) exit 1;;\nesac\n')
+    (tmp_path / "scontrol").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    environment = SLURM | {"SLURM_STEP_NODELIST": nodes}
+    assert resolve_process("", 0, -1, environment, False) == ProcessSpec(f"{hosts[nodes]}:62344", 6, 3)
+    (tmp_path / "scontrol").unlink()
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UsageError, match="unfolded by `scontrol show hostnames`, which does not work here"):
+        resolve_process("", 0, -1, environment, False)
 
 
 def test_on_a_tpu_jax_finds_the_process():

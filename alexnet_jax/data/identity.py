@@ -1,4 +1,4 @@
-"""What a dataset was made from, as far as can be asked in a second: the source's files, not their contents."""
+"""What a dataset was made from, as far as can be asked in a second: files and sizes, not contents."""
 
 import hashlib
 import os
@@ -28,18 +28,16 @@ def of_source(name: str) -> dict[str, Any]:
     path = Path(name).expanduser().absolute()
     if name == "digits":
         return {"source": name, "files": 1, "digest": hashlib.sha256(name.encode()).hexdigest()}
-    digest, count = hashlib.sha256(), 0
-    for relative, size in _files(path) if path.is_dir() else ():
-        digest.update(f"{relative}\0{size}\n".encode("utf-8", "surrogateescape"))
-        count += 1
-    if not path.is_dir():
-        count = 1
-        with path.open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            digest.update(f"{size}\n".encode() + file.read(_END_BYTES))
-            file.seek(max(size - _END_BYTES, 0))
-            digest.update(file.read(_END_BYTES))
-    return {"source": str(path), "files": count, "digest": digest.hexdigest()}
+    if path.is_dir():
+        found = [f"{relative}\0{size}\n" for relative, size in _files(path)]
+        digest = hashlib.sha256("".join(found).encode("utf-8", "surrogateescape"))
+        return {"source": str(path), "files": len(found), "digest": digest.hexdigest()}
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        digest = hashlib.sha256(f"{size}\n".encode() + file.read(_END_BYTES))
+        file.seek(max(size - _END_BYTES, 0))
+        digest.update(file.read(_END_BYTES))
+    return {"source": str(path), "files": 1, "digest": digest.hexdigest()}
 
 
 def _files(folder: Path) -> Iterator[tuple[str, int]]:
@@ -88,8 +86,8 @@ def check(folder: Path, made_from: Any, name: str) -> str:
         return f"{folder} is prepared already, from {before}; {name} is not there to compare"
     if now["digest"] == made_from.get("digest"):
         return f"{folder} is prepared already, from {before}"
-    counts = f"{made_from.get('files'):,} files" if isinstance(made_from.get("files"), int) else "other files"
     raise UsageError(
-        f"{folder} was made from {before} with {counts}, and {now['source']} holds {now['files']:,} with other "
-        "names or sizes: --config.data.name=NAME makes another dataset of it, prepare --replace this one anew"
+        f"{folder} was made from {before} (files: {made_from.get('files')}), and {now['source']} holds others "
+        f"(files: {now['files']}): --config.data.name=NAME makes another dataset of it, prepare --replace this "
+        "one anew"
     )

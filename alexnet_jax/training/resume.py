@@ -98,8 +98,8 @@ def _check_workdir(setup: RunSetup, workdir: Path) -> None:
     provenance.check_dataset(setup.dataset.statistics, setup.dataset.folder, workdir)
     if metadata.get("dataset_digest", setup.dataset.digest) != setup.dataset.digest:
         raise UsageError(
-            f"{setup.dataset.folder} is not the dataset that the run in {workdir} was trained on: name that one "
-            "by --config.data.name or --config.data.dir, or use another --workdir"
+            f"{setup.dataset.folder} is not the dataset that the run in {workdir} was trained on: name that "
+            "one by --config.data.name or --config.data.dir, or use another --workdir"
         )
 
 

@@ -74,7 +74,7 @@ def test_a_dataset_is_checked_against_a_source(tmp_path: Path) -> None:
     with pytest.raises(UsageError) as grown:
         identity.check(Path("data"), made_from, str(source))
     assert str(grown.value) == (
-        f"data was made from {source} with 3 files, and {source} holds 4 with other names or sizes: "
+        f"data was made from {source} (files: 3), and {source} holds others (files: 4): "
         "--config.data.name=NAME makes another dataset of it, prepare --replace this one anew"
     )
     source.rename(tmp_path / "moved")
