@@ -121,7 +121,10 @@ def test_a_page_of_another_net_says_so(tmp_path):
     written = json.loads((tmp_path / "run" / "report" / "report.json").read_text())
     assert written["changed"] == data.changed
     text = (tmp_path / "run" / "report" / "index.html").read_text()
-    assert "checkpoint at step 1,000; not the run&#39;s own net, since config.data.mean=&lt;none&gt;" in text
+    assert (
+        "checkpoint at step 1,000; not the run&#39;s own net and data, since config.data.mean=&lt;none&gt;"
+        in text
+    )
     rows = {what: here for what, here, _ in page.at_a_glance(run, data)}
     assert "error, ten views" not in rows
     matrix = data.confusions.matrix
