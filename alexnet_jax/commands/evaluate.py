@@ -42,7 +42,7 @@ def run(request: Request) -> int:
     line = evaluate.save(answer, request.workdir)
     print(json.dumps(answer) if flags.json else evaluate.as_text(answer))
     if line:
-        print(line, file=sys.stderr)
+        print(line, file=sys.stderr if flags.json else sys.stdout)
     return 0
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -41,6 +41,22 @@ class UnpreparedDataset(Dataset):
     def name(self) -> str:
         """Return the last name in the source's path."""
         return self.folder.absolute().name
+
+
+class Opened(NamedTuple):
+    """What is evaluated of a source.
+
+    Attributes:
+      dataset: its images.
+      split: those of them that are evaluated.
+      left_out: how many of these cannot be decoded.
+      lines: for the user: how the source was understood, which split that is, and what was left out.
+    """
+
+    dataset: Dataset
+    split: str
+    left_out: int
+    lines: Sequence[str]
 
 
 @dataclass
@@ -125,7 +141,7 @@ def open_unprepared(
     split: str,
     statistics: Statistics,
     check: Callable[[tuple[str, ...]], object],
-) -> tuple[Dataset, str, list[str]]:
+) -> Opened:
     """Make a source's records for an evaluation: those of the splits that are asked for alone.
 
     Args:
@@ -134,10 +150,6 @@ def open_unprepared(
       split: a TFDS split; '': the source's test split, else its validation split, else all of it.
       statistics: those by which the images are going to be normalised.
       check: called with the names of the source's classes, before an image is decoded wherever that can be.
-
-    Returns:
-      The dataset, the split to evaluate, and lines for the user: how the source was understood, which split
-      that is, and what was left out.
 
     Raises:
       UsageError: the source cannot be used, it has no such split, there is no room for its records, or what
@@ -156,10 +168,8 @@ def open_unprepared(
             "another folder for its records)"
         ) from error
     parts = _parts(wanted)
-    count, rejects = (
-        sum(len(order.get(part, ())) for part in parts),
-        [r for p in parts for r in made.rejects[p]],
-    )
+    count = sum(len(order.get(part, ())) for part in parts)
+    rejects = [reject for part in sorted(parts) for reject in made.rejects[part]]
     if len(rejects) > prepare.MAX_REJECTED_SHARE * (count + len(rejects)):
         raise RunFailure(
             f"{len(rejects)} of {count + len(rejects)} images of {name} cannot be decoded, more than "
@@ -174,8 +184,9 @@ def open_unprepared(
     size = dataset.size(wanted)
     lines = [f"{name}: {source.kind}; {_which(wanted, split)} is evaluated, {size:,} images"]
     lines += [f"note: {note}" for note in source.notes]
-    lines += [f"left out, for it cannot be decoded: {reject}" for reject in rejects]
-    return dataset, wanted, lines
+    if rejects:
+        lines.append(f"{len(rejects)} cannot be decoded and are left out, the first: {rejects[0]}")
+    return Opened(dataset, wanted, len(rejects), lines)
 
 
 def _make(

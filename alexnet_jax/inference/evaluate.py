@@ -59,8 +59,9 @@ def evaluate(
       `mean_class_error` (the mean of the classes' own top-1 errors), `classes` {name: {`examples`,
       `top1_error`}} of those that have images, `checkpoints`, `changed` {what was changed for this answer:
       the value used}, `seconds`; of several nets also `members`, their own losses and errors; of a dataset
-      with other classes `class_map` {its name of each: the net's}; and `sha256`, of all before it, by which
-      the report sees that nobody changed the file.
+      with other classes `class_map` {its name of each: the net's}; of a source with damaged images
+      `left_out`, how many; and `sha256`, of all before it, by which the report sees that nobody changed the
+      file.
 
     Raises:
       UsageError: data that is not there, or whose classes the net does not know; a net without classes.
@@ -68,7 +69,7 @@ def evaluate(
     """
     first = nets[0]
     predictors = [_in_order_of(first, net, views) for net in nets]
-    dataset, split = _open(first, split, source, class_map)
+    dataset, split, left_out = _open(first, split, source, class_map)
     matched = first.match_classes(dataset.class_names, dataset.name, class_map)
     if matched.pairs:
         dataset = dataset.relabelled(matched.names, matched.labels)
@@ -92,6 +93,8 @@ def evaluate(
     }
     if matched.pairs:
         answer["class_map"] = dict(matched.pairs)
+    if left_out:
+        answer["left_out"] = left_out
     if len(nets) > 1:
         answer["members"] = [
             {"checkpoint": checkpoint, **_errors(member)}
@@ -100,18 +103,18 @@ def evaluate(
     return sealed(answer)
 
 
-def _open(net: TrainedNet, split: str, source: str, class_map: str) -> tuple[Dataset, str]:
-    """Return what is evaluated, and the split; stderr is told how a source was understood."""
+def _open(net: TrainedNet, split: str, source: str, class_map: str) -> tuple[Dataset, str, int]:
+    """Return what is evaluated, the split, and how many images are left out; stderr gets the lines on it."""
     data = net.config.data
     if not source:
-        return open_dataset(data), split or data.test_split
+        return open_dataset(data), split or data.test_split, 0
 
     def check(names: Sequence[str]) -> None:
         net.match_classes(names, source, class_map)
 
-    dataset, split, lines = open_unprepared(source, data, split, net.statistics, check)
-    print(*lines, sep="\n", file=sys.stderr)
-    return dataset, split
+    opened = open_unprepared(source, data, split, net.statistics, check)
+    print(*map(printable, opened.lines), sep="\n", file=sys.stderr)
+    return opened.dataset, opened.split, opened.left_out
 
 
 def save(answer: dict[str, Any], workdir: Path) -> str:
