@@ -131,9 +131,7 @@ def test_damaged_images_are_counted_or_too_many(form: str, tmp_path: Path) -> No
     assert (found.left_out, found.dataset.size("test")) == (1, 150)
     assert found.lines[1].startswith("1 cannot be decoded and are left out, the first: ant/bad.png: ")
     files["test/bee/bad.png"] = b"not an image"
-    with pytest.raises(
-        RunFailure, match="^2 of 152 images of .* cannot be decoded, more than 1%, the first: "
-    ):
+    with pytest.raises(RunFailure, match=r"^2 of 152 images of .* cannot be decoded, more than 1%, "):
         opened(write(tmp_path, form, files))
 
 
@@ -153,17 +151,16 @@ def test_classes_are_checked_before_an_image_is_decoded(
 def test_no_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source, usage = write(tmp_path, "folder"), SimpleNamespace(free=10)
     monkeypatch.setattr(unprepared.shutil, "disk_usage", lambda folder: usage)
-    with pytest.raises(
-        UsageError, match="GiB free, and its records need about .* set TMPDIR to another folder"
-    ):
+    with pytest.raises(UsageError, match=r"GiB free, and its records need about .* set TMPDIR "):
         opened(source)
 
 
 def test_a_full_disk_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source, records = write(tmp_path, "folder"), unprepared._Records
-    monkeypatch.setattr(unprepared, "_Records", lambda: records(Path("/dev/full").open("w+b")))
-    with pytest.raises(RunFailure, match=f"^{source} cannot be read into /.*: No space left on device"):
-        opened(source)
+    with Path("/dev/full").open("w+b", buffering=0) as full:
+        monkeypatch.setattr(unprepared, "_Records", lambda: records(full))
+        with pytest.raises(RunFailure, match=f"^{source} cannot be read into /.*: No space left on device"):
+            opened(source)
 
 
 def test_a_path_that_leads_out_of_an_archive(tmp_path: Path) -> None:

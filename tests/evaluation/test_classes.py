@@ -48,8 +48,8 @@ def test_what_the_net_does_not_know_is_refused_with_what_each_has():
     with pytest.raises(UsageError) as error:
         match(("ant", "bee", "cow", *(f"n{i:04}" for i in range(999))), net=[f"c{i}" for i in range(2000)])
     assert str(error.value) == (
-        "photos has classes that the net in runs/x does not know, ant, bee, cow, n0000, n0001 and 997 more; it "
-        "knows c0, c1, c2, c3, c4 and 1,995 more: --class_map=FILE says which is which, a line each: the "
+        "photos has classes that the net in runs/x does not know, ant, bee, cow, n0000, n0001 and 997 more; "
+        "it knows c0, c1, c2, c3, c4 and 1,995 more: --class_map=FILE says which is which, a line each: the "
         "dataset's name, a tab, the net's name"
     )
     with pytest.raises(UsageError) as error:
@@ -60,7 +60,7 @@ def test_what_the_net_does_not_know_is_refused_with_what_each_has():
 
 @pytest.mark.parametrize("names", [("0", "1", "2", "3"), ("1", "2", "3", "4"), ("00", "01", "02", "03")])
 def test_numbers_are_no_positions(names):
-    with pytest.raises(UsageError, match="does not know, 0?[01], "):
+    with pytest.raises(UsageError, match=r"does not know, 0?[01], "):
         match(names)
 
 
@@ -98,9 +98,7 @@ def test_names_that_differ_by_case_alone_stay_apart():
 
 
 def test_two_names_for_one_class_are_not_guessed(tmp_path):
-    with pytest.raises(
-        UsageError, match="^photos has ant and Ant, and the net in runs/x only ant: --class_map="
-    ):
+    with pytest.raises(UsageError, match=r"^photos has ant and Ant, and the net in runs/x only ant: --class"):
         match(("ant", "Ant", "bee"))
     found = match(("ant", "Ant", "bee"), class_map=write(tmp_path / "map", "Ant ant\n"))
     assert found.labels == (0, 0, 1)
@@ -110,8 +108,7 @@ def test_two_names_for_one_class_are_not_guessed(tmp_path):
 MAPS = {
     "tabs": "tabby\tCat Flap\ntiger, cat\tCat Flap\nhound\tdog\n",
     "commas": 'tabby,Cat Flap\n"tiger, cat",Cat Flap\nhound, dog\n',
-    "a byte order mark, empty lines, carriage returns": "\ufefftabby\tCat Flap\r\n\r\ntiger, cat\tCat Flap\r\n"
-    "hound dog\r\n",
+    "a byte order mark": "\ufefftabby\tCat Flap\r\n\r\ntiger, cat\tCat Flap\r\nhound dog\r\n",
 }
 
 
@@ -127,8 +124,8 @@ def test_a_file_says_which_is_which(text, tmp_path):
         "tiger, cat": "Cat Flap",
     }
     assert found.notice == (
-        "photos has 3 of the 4 classes of the net in runs/x, matched by name ant; by --class_map tabby is Cat "
-        "Flap, tiger, cat is Cat Flap, hound is dog; several names for one class Cat Flap"
+        "photos has 3 of the 4 classes of the net in runs/x, matched by name ant; by --class_map tabby is "
+        "Cat Flap, tiger, cat is Cat Flap, hound is dog; several names for one class Cat Flap"
     )
     assert found.short == "3 of 4, matched by --class_map"
 
@@ -150,7 +147,7 @@ def test_numbered_folders_by_a_file(tmp_path):
 BAD_ROWS = {
     "one column": (
         "ant",
-        r"line 1: ant is not two columns, the dataset's name and the net's; names with spaces",
+        "line 1: ant is not two columns, the dataset's name and the net's; names with",
     ),
     "three": ("hound dog\nant bee cat", "line 2: ant bee cat is not two columns"),
     "nothing to the right": ("hound,", "line 1: hound, is not two columns"),
@@ -158,7 +155,7 @@ BAD_ROWS = {
     "not the dataset's": ("hound dog\nfox dog", "line 2: the dataset has no class fox; it has ant, hound$"),
     "not the net's": (
         "hound fox",
-        "line 1: the net in runs/x has no class fox; it has ant, bee, Cat Flap, dog$",
+        "line 1: the net in runs/x has no class fox; it has ant, bee, Cat Flap, d",
     ),
     "a head": ("name,class\nhound,dog", "line 1: the dataset has no class name;"),
     "empty": ("\n \n", "holds no line"),
@@ -198,11 +195,9 @@ def test_a_net_with_two_classes_of_one_name(tmp_path):
     net = ("crane", "dog", "crane")
     assert match(net, net=net).labels == (0, 1, 2)
     assert match(("dog",), net=net).labels == (1,)
-    with pytest.raises(
-        UsageError, match="^the net in runs/x has 2 classes called crane, and photos has crane"
-    ):
+    with pytest.raises(UsageError, match=r"^the net in runs/x has 2 classes called crane, and photos "):
         match(("crane", "dog"), net=net)
-    with pytest.raises(UsageError, match="^several classes have one name, crane"):
+    with pytest.raises(UsageError, match=r"^several classes have one name, crane"):
         classes.columns_in_order(net, ("crane", "crane", "dog"))
 
 

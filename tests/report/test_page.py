@@ -131,6 +131,17 @@ def test_a_page_of_another_net_says_so(tmp_path):
     assert rows["error, centre view"].startswith(f"top-1 {1 - np.trace(matrix) / matrix.sum():.2%}, top-5 10")
 
 
+def test_mistakes_carry_the_names_of_their_files(tmp_path):
+    run = runs.read(made_up.write_run(tmp_path / "run", tuple("abcdefghij"), hostile=False))
+    data = replace(made_up.report_data(tuple("abc")), neighbours=(), channels=())
+    page.write([run], data)
+    text = (tmp_path / "run" / "report" / "index.html").read_text()
+    for mistake in data.confusions.mistakes:
+        name, probability = mistake.guesses[0]
+        cells = (mistake.image.file, mistake.image.label, name, f"{probability:.1%}")
+        assert "".join(f"<td><bdi>{cell}</bdi></td>" for cell in cells) in text
+
+
 def test_rows_of_classes():
     confusions = made_up.report_data(tuple("abcdef")).confusions
     rows = page.class_rows(confusions)
