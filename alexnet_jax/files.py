@@ -53,10 +53,10 @@ def atomic_directory(path: str | os.PathLike[str]) -> Iterator[Path]:
     synchronise_folder(path.parent)
 
 
-def check_parent(output: Path) -> None:
-    """Raise UsageError when the folder in which `--output` would lie does not exist."""
+def check_parent(output: Path, flag: str = "output") -> None:
+    """Raise UsageError when the folder in which the file of a flag would lie does not exist."""
     if not output.absolute().parent.is_dir():
-        raise UsageError(f"--output={output}: the folder {output.parent} does not exist")
+        raise UsageError(f"--{flag}={output}: the folder {output.parent} does not exist")
 
 
 def remove_partial(folder: Path) -> None:

@@ -1,31 +1,48 @@
-"""`evaluate`: the errors of the net in --workdir over its test split, or over --split.
+"""`evaluate`: the errors of the net in --workdir over its test split, over --split, or over --source.
 
-Every image of the split counts once. With several --workdir also the errors of their averaged
-probabilities. The answer is printed and lies in the workdir as JSON.
+Every image counts once. Classes are matched by name: data that has some of the net's, in any order, is
+evaluated, and what the net does not know is refused. With several --workdir also the errors of their averaged
+probabilities. The answer is printed and lies in the workdir as JSON; of other data than the run's own it lies
+apart from the run's own result.
 
 Examples:
   evaluate --workdir=runs/imagenet --views=10
-  evaluate --workdir=runs/seed_1 --workdir=runs/seed_2 --json
+  evaluate --workdir=runs/imagenet --source=photos.tar --predictions=photos.csv
 """
 
 import json
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 from alexnet_jax.commands import start_up
 from alexnet_jax.commands.command import TRAINED_NET, Command, Request
-from alexnet_jax.commands.flags import CHECKPOINT, CONFIG, JSON, VIEWS, WORKDIR, Flag
+from alexnet_jax.commands.flags import CHECKPOINT, CLASS_MAP, CONFIG, JSON, SOURCE, VIEWS, WORKDIR, Flag
 
 
 def run(request: Request) -> int:
     """Evaluate over a whole split and print the errors."""
-    views = start_up.views(request)
+    views, flags = start_up.views(request), request.flags
     start_up.before_jax(request.config)
     from alexnet_jax.inference import evaluate
     from alexnet_jax.workdir import trained
 
-    nets = trained.load_members(request.workdirs, request.config, request.flags.checkpoint)
-    answer = evaluate.evaluate(nets, request.flags.split, views)
-    print(json.dumps(answer) if request.flags.json else evaluate.as_text(answer))
+    predictions = Path(flags.predictions) if flags.predictions else None
+    if predictions:
+        evaluate.check_predictions(predictions)
+    nets = trained.load_members(request.workdirs, request.config, flags.checkpoint)
+    answer = evaluate.evaluate(
+        nets,
+        flags.split,
+        views,
+        source=flags.source,
+        class_map=flags.class_map,
+        predictions=predictions,
+    )
+    line = evaluate.save(answer, request.workdir)
+    print(json.dumps(answer) if flags.json else evaluate.as_text(answer))
+    if line:
+        print(line, file=sys.stderr if flags.json else sys.stdout)
     return 0
 
 
@@ -37,7 +54,24 @@ COMMAND = Command(
         replace(WORKDIR, help=f"{WORKDIR.help} Several: an ensemble.", repeated=True),
         CHECKPOINT,
         VIEWS,
-        Flag("split", "A TFDS split such as train[90%:]; default: the config's test split."),
+        replace(
+            SOURCE,
+            help="Labelled images in the place of the run's own data: whatever prepare takes, such as a "
+            "folder of class folders or an archive of one; nothing is prepared.",
+        ),
+        Flag(
+            "split",
+            "A TFDS split such as train[90%:]; default: the config's test split; of --source its test split, "
+            "else its validation split, else all of it.",
+        ),
+        CLASS_MAP,
+        Flag(
+            "predictions",
+            "A CSV file to write, a row for each image: its file, its class, the five likeliest classes and "
+            "their probabilities.",
+            "path",
+            "FILE",
+        ),
         JSON,
     ),
     needs=TRAINED_NET,

@@ -85,6 +85,13 @@ SOURCE = Flag(
     "path",
     "PATH",
 )
+CLASS_MAP = Flag(
+    "class_map",
+    "Which class of the data is which of the net's where their names differ: a text file, each line the "
+    "data's name, a tab (or a comma, or white space) and the net's name.",
+    "path",
+    "FILE",
+)
 STRICT = Flag("strict", "Stop at the first file that cannot be decoded.", "switch")
 PART = Flag("part", "Make part i of n of the shards alone, written i/n, from 0/n on.", value="i/n")
 MERGE = Flag("merge", "Check that all parts are there, and register them.", "switch")

@@ -14,7 +14,7 @@ from dataclasses import replace
 from alexnet_jax import drawing, extras
 from alexnet_jax.commands import start_up
 from alexnet_jax.commands.command import TRAINED_NET, Command, Request
-from alexnet_jax.commands.flags import CHECKPOINT, CONFIG, WORKDIR
+from alexnet_jax.commands.flags import CHECKPOINT, CLASS_MAP, CONFIG, WORKDIR
 
 
 def run(request: Request) -> int:
@@ -27,7 +27,8 @@ def run(request: Request) -> int:
     runs = page.check(request.workdirs)  # before JAX is loaded
     from alexnet_jax.inference import report_data
 
-    data = report_data.find(request.workdir, request.config, request.flags.checkpoint)
+    flags = request.flags
+    data = report_data.find(request.workdir, request.config, flags.checkpoint, class_map=flags.class_map)
     print("\n".join(page.write(runs, data)))
     return 0
 
@@ -39,6 +40,7 @@ COMMAND = Command(
         CONFIG,
         replace(WORKDIR, help=f"{WORKDIR.help} Several: their curves, overlaid.", repeated=True),
         CHECKPOINT,
+        CLASS_MAP,
     ),
     needs=TRAINED_NET,
 )

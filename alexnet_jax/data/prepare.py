@@ -254,7 +254,7 @@ class PrepareJob:
             nonlocal expected
             read = 0
             assert source.stream is not None
-            for number, (entries, fraction_read) in enumerate(_chunks(source.stream())):
+            for number, (entries, fraction_read) in enumerate(chunks(source.stream())):
                 read += len(entries)
                 expected = round(read / max(fraction_read, 1e-6))
                 if number == 0:  # room for all images twice: in the spool, and in the shards
@@ -382,7 +382,7 @@ def _remove_unfinished(folder: Path, prefix: str = ".") -> None:
         path.unlink()
 
 
-def _chunks(images: Iterator[tuple[Entry, float]]) -> Iterator[tuple[list[Entry], float]]:
+def chunks(images: Iterator[tuple[Entry, float]]) -> Iterator[tuple[list[Entry], float]]:
     """Yield images to encode in one task, and which fraction of the archive was read for them."""
     chunk: list[Entry] = []
     size, fraction_read = 0, 0.0

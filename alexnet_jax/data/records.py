@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ class Records:
       source: the records as they stand in the files.
       classes: number of the dataset's classes.
       record_format: size, channels and encoding of the images.
+      labels: what is read for each label that stands in a record; empty: that label itself.
     """
 
     folder: Path
@@ -38,6 +39,7 @@ class Records:
     source: Sequence[bytes]
     classes: int
     record_format: shards.RecordFormat
+    labels: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return len(self.source)
@@ -56,6 +58,7 @@ class Records:
             label = feature["label"].int64_list.value[0]
             if not 0 <= label < self.classes:
                 raise ValueError(f"it has the label {label}, and there are {self.classes} classes")
+            label = self.labels[label] if self.labels else label
             return feature["image"].bytes_list.value[0], label, name
         except Exception as error:  # array_record and protobuf raise whatever a damaged file leads them to
             raise RunFailure(
@@ -93,6 +96,7 @@ class Dataset:
       statistics: of its training split.
       record_format: what a record holds: size, channels, encoding.
       metadata: which records stand in which shards.
+      labels: what is read for each label that stands in a record (`relabelled`); empty: that label itself.
     """
 
     folder: Path
@@ -100,6 +104,12 @@ class Dataset:
     statistics: Statistics
     record_format: shards.RecordFormat
     metadata: TfdsMetadata
+    labels: tuple[int, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Return what it is called in messages and results."""
+        return self.folder.parent.name
 
     @property
     def splits(self) -> list[str]:
@@ -131,7 +141,17 @@ class Dataset:
             ) from None
         if not size:
             raise UsageError(f"split {split!r} of {self.folder} holds no records (there are: {available})")
-        return Records(self.folder, split, source, len(self.class_names), self.record_format)
+        classes = len(self.labels or self.class_names)
+        return Records(self.folder, split, source, classes, self.record_format, self.labels)
+
+    def relabelled(self, class_names: Sequence[str], labels: Sequence[int]) -> "Dataset":
+        """Return the dataset as one of other classes: whatever reads its labels reads those.
+
+        Args:
+          class_names: by the new labels.
+          labels: the new label of each of its own, of which a dataset keeps the numbers in its records.
+        """
+        return replace(self, class_names=tuple(class_names), labels=tuple(labels))
 
     def size(self, split: str) -> int:
         """Return the number of records of `split`; UsageError as `records`."""

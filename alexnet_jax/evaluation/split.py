@@ -5,10 +5,12 @@ from contextlib import closing
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from alexnet_jax.data import pipeline
+from alexnet_jax.data.batch import Batch
 from alexnet_jax.data.records import Dataset
 from alexnet_jax.errors import RunFailure
 from alexnet_jax.evaluation import metrics
@@ -27,6 +29,7 @@ def evaluate_split(
     predictors: Sequence[Predictor],
     stopped: Callable[[], bool] = lambda: False,
     shown: bool = True,
+    watch: Callable[[jax.Array, Batch[np.ndarray]], None] | None = None,
 ) -> list[metrics.Averages] | None:
     """Compute loss and errors of each predictor over a split, and last those of their mean.
 
@@ -38,6 +41,8 @@ def evaluate_split(
       predictors: the nets; with one, its averages alone are returned.
       stopped: asked at each batch; True gives the evaluation up.
       shown: whether progress is shown.
+      watch: called with each batch in turn, and before it its probabilities (B, classes), of several nets
+        their mean.
 
     Returns:
       The averages, or None when stopped.
@@ -60,6 +65,8 @@ def evaluate_split(
             each = [predict(batch["image"]) for predict in predictors]
             if len(each) > 1:
                 each.append(jnp.mean(jnp.stack(each), axis=0))
+            if watch is not None:
+                watch(each[-1], host)
             for scores, probabilities in zip(sums, each, strict=True):
                 scores.append(score(probabilities, batch["label"], batch["weight"]))
                 if len(scores) >= in_flight:

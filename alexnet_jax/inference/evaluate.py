@@ -1,16 +1,29 @@
-"""The verb `evaluate`: the errors of a run over a split, with the centre view or the paper's ten."""
+"""The verb `evaluate`: the errors of a run over a split or a source, with the centre view or ten."""
 
+import contextlib
+import csv
+import io
+import itertools
 import json
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
+import jax
+import numpy as np
+
 from alexnet_jax import files
+from alexnet_jax.data.batch import Batch
 from alexnet_jax.data.records import Dataset, open_dataset
-from alexnet_jax.data.splits import check_classes
+from alexnet_jax.data.unprepared import open_unprepared
 from alexnet_jax.errors import UsageError
 from alexnet_jax.evaluation import metrics
+from alexnet_jax.evaluation.classes import columns_in_order
 from alexnet_jax.evaluation.split import evaluate_split
+from alexnet_jax.evaluation.views import Predictor
+from alexnet_jax.inference import predict
 from alexnet_jax.progress import printable
 from alexnet_jax.workdir import layout
 from alexnet_jax.workdir.provenance import sealed
@@ -19,68 +32,169 @@ from alexnet_jax.workdir.trained import TrainedNet, read_config
 MAX_CLASSES_SHOWN = 10
 
 
-def evaluate(nets: Sequence[TrainedNet], split: str, views: int) -> dict[str, Any]:
+def evaluate(
+    nets: Sequence[TrainedNet],
+    split: str,
+    views: int,
+    *,
+    source: str = "",
+    class_map: str = "",
+    predictions: Path | None = None,
+) -> dict[str, Any]:
     """Evaluate a net, or several whose probabilities are averaged (the paper's 5 and 7 nets).
 
-    Writes `evaluation.json` into the workdir of the net, or `ensemble.json` into that of the first. An answer
-    for which the net, its input, the checkpoint, the split or the views were changed is not the run's own
-    result: it goes to `evaluation_other.json`, and `evaluation.json` stays as it is.
+    The classes of the images are the net's of the same names. How they were matched where they are not the
+    net's own, and how a source was understood, stderr is told.
 
     Args:
       nets: what `trained.load_members` gave.
-      split: a TFDS split, '' for the first config's test split.
+      split: a TFDS split, '' for the first config's test split, or for that of the source.
       views: 1 or 10.
+      source: what is evaluated in the place of the config's dataset: a path, or 'digits'; '': that dataset.
+      class_map: a file that says which class is which where the names differ; '': there is none.
+      predictions: a CSV file to write, with a row for each image; None: none.
 
     Returns:
-      What was written: `dataset`, `split`, `views`, `examples`, `loss`, `top1_error`, `top5_error`
-      (fractions), `mean_class_error` (the mean of the classes' own top-1 errors), `classes` {name:
-      {`examples`, `top1_error`}} of those that have images, `checkpoints`, `changed` {what was changed for
-      this answer: the value used}, `seconds`; of several nets also `members`, their own losses and errors;
-      and `sha256`, of all before it, by which the report sees that nobody changed the file.
+      `dataset`, `split`, `views`, `examples`, `loss`, `top1_error`, `top5_error` (fractions),
+      `mean_class_error` (the mean of the classes' own top-1 errors), `classes` {name: {`examples`,
+      `top1_error`}} of those that have images, `checkpoints`, `changed` {what was changed for this answer:
+      the value used}, `seconds`; of several nets also `members`, their own losses and errors; of a dataset
+      with other classes `class_map` {its name of each: the net's}; of a source with damaged images
+      `left_out`, how many; and `sha256`, of all before it, by which the report sees that nobody changed the
+      file.
+
+    Raises:
+      UsageError: data that is not there, or whose classes the net does not know; a net without classes.
+      RunFailure: an image cannot be read.
     """
     first = nets[0]
-    dataset = open_dataset(first.config.data)
-    for net in nets:
-        check_classes(len(dataset.class_names), net.config.model.classes, str(dataset.folder))
-        _check_order(net, dataset)
-    split = split or first.config.data.test_split
+    predictors = [_in_order_of(first, net, views) for net in nets]
+    dataset, split, left_out = _open(first, split, source, class_map)
+    matched = first.match_classes(dataset.class_names, dataset.name, class_map)
+    if matched.pairs:
+        dataset = dataset.relabelled(matched.names, matched.labels)
+        print(matched.notice, file=sys.stderr)
     started = time.monotonic()
-    averages = evaluate_split(
-        dataset, first.config, first.mesh, split, [net.predictor(views) for net in nets]
-    )
+    with _writing(predictions, dataset, split, first) as watch:
+        averages = evaluate_split(dataset, first.config, first.mesh, split, predictors, watch=watch)
     assert averages is not None
     checkpoints = [f"{net.workdir}/{layout.CHECKPOINTS}/{net.step}" for net in nets]
-    changed = _changed(first, split, views)
+    data = {"source": source, "classes": matched.short}
     answer = {
-        "dataset": dataset.folder.parent.name,
+        "dataset": dataset.name,
         "split": split,
         "views": views,
         "examples": averages[-1].count,
         **_errors(averages[-1]),
         **by_class(averages[-1], dataset.class_names),
         "checkpoints": checkpoints,
-        "changed": changed,
+        "changed": {key: value for key, value in data.items() if value} | _changed(first, split, views),
         "seconds": time.monotonic() - started,
     }
+    if matched.pairs:
+        answer["class_map"] = dict(matched.pairs)
+    if left_out:
+        answer["left_out"] = left_out
     if len(nets) > 1:
         answer["members"] = [
             {"checkpoint": checkpoint, **_errors(member)}
             for checkpoint, member in zip(checkpoints, averages, strict=False)
         ]
-    answer = sealed(answer)
-    files.write_text(first.workdir / _file_name(answer), json.dumps(answer, indent=1) + "\n")
-    return answer
+    return sealed(answer)
 
 
-def _check_order(net: TrainedNet, dataset: Dataset) -> None:
-    """Raise UsageError where a dataset has the names of a net's classes under other labels."""
-    names = dataset.class_names
-    if names != net.class_names and sorted(names) == sorted(net.class_names):
-        label = next(label for label, name in enumerate(names) if name != net.class_names[label])
-        raise UsageError(
-            f"{dataset.folder} has {printable(names[label])} as class {label}, and the net in {net.workdir} "
-            f"{printable(net.class_names[label])}: prepare the data again with the classes in the net's order"
+def _open(net: TrainedNet, split: str, source: str, class_map: str) -> tuple[Dataset, str, int]:
+    """Return what is evaluated, the split, and how many images are left out; stderr gets the lines on it."""
+    data = net.config.data
+    if not source:
+        return open_dataset(data), split or data.test_split, 0
+
+    def check(names: Sequence[str]) -> None:
+        net.match_classes(names, source, class_map)
+
+    opened = open_unprepared(source, data, split, net.statistics, check)
+    print(*map(printable, opened.lines), sep="\n", file=sys.stderr)
+    return opened.dataset, opened.split, opened.left_out
+
+
+def save(answer: dict[str, Any], workdir: Path) -> str:
+    """Write an answer into the workdir of the first net; return a line for the user, '' for nothing to say.
+
+    `evaluation.json` is the run's own result. An answer for which the net, its input, the data, the
+    checkpoint, the split or the views were changed is not: it goes to `evaluation_other.json`, and
+    `evaluation.json` stays as it is. That of several nets goes to `ensemble.json`. A workdir that cannot be
+    written is no error.
+    """
+    name = layout.OTHER_EVALUATION if answer["changed"] else layout.EVALUATION
+    name = layout.ENSEMBLE if "members" in answer else name
+    line = ""
+    if answer["changed"] and name != layout.ENSEMBLE:
+        changed = ", ".join(f"{key}={printable(str(value))}" for key, value in answer["changed"].items())
+        line = f"not the run's own result, since {changed}: written to {name}, and "
+        line += f"{layout.EVALUATION} stays as it is"
+    try:
+        files.write_text(workdir / name, json.dumps(answer, indent=1) + "\n")
+    except OSError as error:
+        return f"{workdir / name} cannot be written: {error.strerror or error}; the answer is printed alone"
+    return line
+
+
+def _in_order_of(first: TrainedNet, net: TrainedNet, views: int) -> Predictor:
+    """Return the predictor of a net, its probabilities in the order of the first net's classes."""
+    probabilities = net.predictor(views)
+    if net.output_names == first.output_names:
+        return probabilities
+    columns = np.asarray(columns_in_order(net.output_names, first.output_names))
+    print(
+        f"{net.workdir} has the classes of {first.workdir} in another order: matched by name", file=sys.stderr
+    )
+    return lambda image: probabilities(image)[:, columns]
+
+
+@contextlib.contextmanager
+def _writing(
+    path: Path | None, dataset: Dataset, split: str, net: TrainedNet
+) -> Iterator[Callable[[jax.Array, Batch[np.ndarray]], None] | None]:
+    """Yield what `evaluate_split` calls with each batch, so that the file `path` gets a row for each image.
+
+    The file is there when the block ends, and with all images, or not at all. Its columns: file, class, and
+    guess_1, probability_1 and so on for the five likeliest; in the order of the split.
+    """
+    if path is None:
+        yield None
+        return
+    records, names = dataset.records(split), net.output_names
+    numbers = itertools.count()
+    guessed = range(1, min(5, len(names)) + 1)
+    try:
+        stack = contextlib.ExitStack()
+        file = stack.enter_context(files.atomic_write(path))
+    except OSError as error:
+        raise UsageError(f"--predictions={path} cannot be written: {error.strerror or error}") from None
+    with stack:
+        text = io.TextIOWrapper(file, "utf-8", newline="", write_through=True)
+        rows = csv.writer(text, lineterminator="\n")
+        rows.writerow(
+            ["file", "class", *(f"{what}_{n}" for n in guessed for what in ("guess", "probability"))]
         )
+
+        def watch(probabilities: jax.Array, batch: Batch[np.ndarray]) -> None:
+            values = np.asarray(probabilities)
+            for row in np.flatnonzero(batch["weight"]):
+                five = predict.top5(values[row], names)
+                guesses = itertools.chain.from_iterable((g["name"], f"{g['probability']:.6g}") for g in five)
+                file_name = records.read(next(numbers))[2]
+                rows.writerow([file_name, dataset.class_names[batch["label"][row]], *guesses])
+
+        yield watch
+        text.detach()
+
+
+def check_predictions(path: Path) -> None:
+    """Raise UsageError where `--predictions` names a folder, or a file in a folder that is not there."""
+    files.check_parent(path, "predictions")
+    if path.is_dir():
+        raise UsageError(f"--predictions={path} is a folder: name a file")
 
 
 def _changed(net: TrainedNet, split: str, views: int) -> dict[str, Any]:
@@ -91,12 +205,6 @@ def _changed(net: TrainedNet, split: str, views: int) -> dict[str, Any]:
     if views != saved.evaluate.views:
         changed["views"] = views
     return changed
-
-
-def _file_name(answer: dict[str, Any]) -> str:
-    if "members" in answer:
-        return layout.ENSEMBLE
-    return layout.OTHER_EVALUATION if answer["changed"] else layout.EVALUATION
 
 
 def by_class(averages: metrics.Averages, class_names: Sequence[str]) -> dict[str, Any]:
@@ -130,12 +238,6 @@ def as_text(answer: dict[str, Any]) -> str:
         f"{answer['dataset']} {answer['split']}, {answer['examples']:,} images, {views}{nets}: "
         f"{_line(answer)}, mean over classes {answer['mean_class_error']:.2%}"
     )
-    if answer["changed"] and not members:
-        changed = ", ".join(f"{key}={printable(str(value))}" for key, value in answer["changed"].items())
-        lines.append(
-            f"not the run's own result, since {changed}: written to {layout.OTHER_EVALUATION}, and "
-            f"{layout.EVALUATION} stays as it is"
-        )
     return "\n".join(lines)
 
 

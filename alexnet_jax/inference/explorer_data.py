@@ -2,7 +2,6 @@
 
 import importlib.resources
 import io
-from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -18,7 +17,6 @@ from alexnet_jax.data.augment import views_of
 from alexnet_jax.data.records import open_dataset
 from alexnet_jax.data.sources.detect import open_source
 from alexnet_jax.errors import UnsafeFile, UsageError
-from alexnet_jax.inference import predict
 from alexnet_jax.model import architectures
 from alexnet_jax.model.shapes import layer_shapes
 from alexnet_jax.model.specs import Architecture, Conv, Dropout, Layer, Local, Weighted
@@ -85,7 +83,7 @@ def explorer_data(net: TrainedNet) -> ExplorerData:
         for part in ("kernel", "bias")
     }
     arrays["mean"] = np.asarray(net.mean, np.float32)
-    return ExplorerData(described, arrays, _images(net.config, net.class_names))
+    return ExplorerData(described, arrays, _images(net.config))
 
 
 def _row(layer: Layer) -> dict[str, Any]:
@@ -118,7 +116,7 @@ def convolutional_part(architecture: Architecture) -> Architecture:
     return replace(architecture, layers=rows[:cut])
 
 
-def _images(config: ConfigDict, class_names: Sequence[str]) -> list[tuple[str, bytes]]:
+def _images(config: ConfigDict) -> list[tuple[str, bytes]]:
     """Return a test image of each of some classes; without the run's data, scikit-learn's own images."""
     data = config.data
     try:
@@ -138,7 +136,7 @@ def _images(config: ConfigDict, class_names: Sequence[str]) -> list[tuple[str, b
         next(i for i in real if batch["label"][i] == label) for label in sorted({*batch["label"][real]})
     ]
     rows_shown = (firsts + [i for i in real if i not in firsts])[:MAX_IMAGES]
-    names = [predict.class_name(int(batch["label"][i]), class_names) for i in rows_shown]
+    names = [dataset.class_names[batch["label"][i]] for i in rows_shown]  # whatever the net calls them
     return [(name, _png(batch["image"][i])) for name, i in zip(names, rows_shown, strict=True)]
 
 

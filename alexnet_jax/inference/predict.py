@@ -33,7 +33,7 @@ def predict(net: TrainedNet, files: Sequence[Path], views: int) -> list[dict[str
     """
     rows = activations.rows_at_once(net, net.config.evaluate.batch_size, len(files))
     answers: list[dict[str, Any]] = []
-    probabilities_of = net.predictor(views)
+    probabilities_of, names = net.predictor(views), net.output_names
     with Progress("predict", len(files), "images", shown=len(files) > rows) as progress:
         for batch in image_files.decode_batches(files, net.config.data, rows):
             values = np.asarray(probabilities_of(activations.on_mesh(net, batch.images)))
@@ -41,28 +41,23 @@ def predict(net: TrainedNet, files: Sequence[Path], views: int) -> list[dict[str
                 answers.append(
                     {"file": str(path), "error": reason}
                     if reason is not None
-                    else {"file": str(path), "top5": top5(row, net.class_names)}
+                    else {"file": str(path), "top5": top5(row, names)}
                 )
             progress.update(len(batch.files))
     return answers
 
 
-def top5(probabilities: np.ndarray, class_names: Sequence[str]) -> list[dict[str, Any]]:
-    """Return the five likeliest classes of one image, or all where there are fewer."""
+def top5(probabilities: np.ndarray, names: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the five likeliest classes of one image, or all where there are fewer; `names` by output."""
     order = np.argsort(-probabilities, kind="stable")[:5]
     return [
         {
             "label": int(label),
-            "name": class_name(label, class_names),
+            "name": names[label],
             "probability": float(probabilities[label]),
         }
         for label in order
     ]
-
-
-def class_name(label: int, class_names: Sequence[str]) -> str:
-    """Return the name of a class; 'class <label>' for an output of the net that no class has."""
-    return class_names[label] if label < len(class_names) else f"class {label}"
 
 
 def as_text(answers: Sequence[dict[str, Any]]) -> str:

@@ -1,5 +1,6 @@
 """What `report` draws, computed: kernels, guesses, neighbours, confusions, and what excites each layer."""
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -28,10 +29,11 @@ GUESSED, QUERIES, NEAREST, MISTAKES, PATCHES, CHANNELS = 8, 5, 6, 12, 9, 4
 
 @dataclass(frozen=True)
 class LabelledImage:
-    """Hold an image as the net sees it, uint8 (crop, crop, C), and the name of its class."""
+    """Hold an image as the net sees it, uint8 (crop, crop, C), the name of its class, and its file's name."""
 
     pixels: np.ndarray
     label: str
+    file: str
 
 
 @dataclass(frozen=True)
@@ -131,7 +133,9 @@ class ReportData:
 PARTS = ("kernels", "guesses", "neighbours", "confusions", "channels")
 
 
-def find(workdir: Path, config: ConfigDict, which: str, most: int = MAX_IMAGES) -> ReportData:
+def find(
+    workdir: Path, config: ConfigDict, which: str, most: int = MAX_IMAGES, class_map: str = ""
+) -> ReportData:
     """Compute all parts that the workdir and the data allow.
 
     Args:
@@ -139,6 +143,7 @@ def find(workdir: Path, config: ConfigDict, which: str, most: int = MAX_IMAGES) 
       config: of the run, perhaps changed on the command line.
       which: the checkpoint.
       most: images of a split that are looked at.
+      class_map: a file that says which class of the data is which of the net's; '': their names say so.
     """
     report = ReportData()
     try:
@@ -150,13 +155,13 @@ def find(workdir: Path, config: ConfigDict, which: str, most: int = MAX_IMAGES) 
     report.parameters = sum(prod(leaf.shape) for layer in net.params.values() for leaf in layer.values())
     _kernels(net, report)
     try:
-        data = _Data(net, open_dataset(config.data), most)
+        data = _Data(net, open_dataset(config.data), most, class_map)
     except UnsafeFile:
         raise
     except (UsageError, RunFailure) as error:
         report.missing |= dict.fromkeys(PARTS[1:], str(error))
         return report
-    report.dataset = data.dataset.folder.parent.name
+    report.dataset, report.changed = data.dataset.name, report.changed | data.changed
     parts: tuple[tuple[str, Callable[[_Data, ReportData], None]], ...] = (
         ("guesses", _guesses),
         ("neighbours", _neighbours),
@@ -184,11 +189,21 @@ def _kernels(net: TrainedNet, report: ReportData) -> None:
 
 
 class _Data:
-    """Images of a run's splits."""
+    """Images of a run's splits, labelled as the net's classes where it knows them."""
 
-    def __init__(self, net: TrainedNet, dataset: Dataset, most: int):
+    def __init__(self, net: TrainedNet, dataset: Dataset, most: int, class_map: str):
         self.net, self.dataset, self.most = net, dataset, most
         self.data = net.config.data
+        self.unknown_classes, self.changed = "", {}
+        try:
+            found = net.match_classes(dataset.class_names, dataset.name, class_map)
+        except UsageError as error:
+            self.unknown_classes = str(error)
+            return
+        if found.pairs:
+            self.dataset = dataset.relabelled(found.names, found.labels)
+            print(found.notice, file=sys.stderr)
+            self.changed = {"classes": found.short}
 
     def indices(self, split: str, most: int) -> np.ndarray:
         """Return at most `most` record numbers, evenly spread over the split."""
@@ -218,16 +233,19 @@ class _Data:
             labels.append(label)
         whole, side = np.concatenate(images), self.data.crop
         edge = center_offset(self.data.size, side)
+        names, records = self.dataset.class_names, self.dataset.records(split)
         return whole, [
-            LabelledImage(image[edge : edge + side, edge : edge + side], self.dataset.class_names[label])
-            for image, label in zip(whole, np.concatenate(labels), strict=True)
+            LabelledImage(
+                image[edge : edge + side, edge : edge + side], names[label], records.read(int(index))[2]
+            )
+            for image, label, index in zip(whole, np.concatenate(labels), indices, strict=True)
         ]
 
     def probabilities(self, split: str, indices: np.ndarray, what: str) -> tuple[np.ndarray, np.ndarray]:
         """Return labels int (N,) and centre-view probabilities (N, classes)."""
         predictor = self.net.predictor(1)
-        if self.dataset.class_names != self.net.class_names:
-            raise UsageError(f"{self.dataset.folder.parent.name} has other classes than the net")
+        if self.unknown_classes:
+            raise UsageError(self.unknown_classes)
         labels, values = [], []
         for images, label in self.batches(split, indices, what):
             here = np.asarray(predictor(activations.on_mesh(self.net, images)))
@@ -254,7 +272,7 @@ def _guesses(data: _Data, report: ReportData) -> None:
 
 
 def _guess(data: _Data, image: LabelledImage, values: np.ndarray) -> Guess:
-    five = predict.top5(values, data.net.class_names)
+    five = predict.top5(values, data.net.output_names)
     return Guess(image, tuple((guess["name"], guess["probability"]) for guess in five))
 
 

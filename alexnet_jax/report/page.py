@@ -21,7 +21,7 @@ from alexnet_jax.report import figures, published, runs, template
 from alexnet_jax.workdir import layout
 
 if TYPE_CHECKING:
-    from alexnet_jax.inference.report_data import Confusions, ReportData
+    from alexnet_jax.inference.report_data import Confusions, Guess, ReportData
 
 MAX_PAGE_BYTES = 15_000_000
 MAX_PNG_BYTES = 300_000  # of a figure on the page
@@ -233,7 +233,7 @@ def _subtitle(run: runs.RunFiles, data: ReportData) -> str:
         return "no usable checkpoint yet: what the run's files say"
     words = f"checkpoint at step {data.step:,}" if run.metrics else "weights without a training log"
     changed = ", ".join(f"{key}={value}" for key, value in data.changed.items())
-    return f"{words}; not the run's own net, since {changed}" if changed else words
+    return f"{words}; not the run's own net and data, since {changed}" if changed else words
 
 
 def _sections(all_runs: Sequence[runs.RunFiles], names: Sequence[str], data: ReportData) -> list[Section]:
@@ -296,17 +296,26 @@ def _confusions(confusions: Confusions) -> Section:
         "were taken for."
     )
     shown = [PageFigure("confusion", figures.confusion(confusions), words, "Confusion matrix")]
+    tables = []
     if confusions.mistakes:
         words = "The wrong guesses of the highest probability; the right class is bold, its bar red."
         title = "Most confident mistakes"
         drawn = figures.guesses(confusions.mistakes)
         shown.append(PageFigure("mistakes", drawn, words, "Images with bars", title))
+        head = ["file", "class", "taken for", "probability"]
+        tables = [{"title": title, "head": head, "rows": [_mistake_row(one) for one in confusions.mistakes]}]
     rows = class_rows(confusions)
     head = ["class", "right", "images", "most often taken for"]
     count = min(MAX_ROWS_SHOWN, -(-len(rows) // 2))
     worst = {"title": "Worst classes", "head": head, "rows": rows[:count]}
     best = {"title": "Best classes", "head": head, "rows": rows[::-1][:count]}
-    return Section("Confusions", shown, [best, worst])
+    return Section("Confusions", shown, [best, worst, *tables])
+
+
+def _mistake_row(mistake: Guess) -> tuple[str, str, str, str]:
+    name, probability = mistake.guesses[0]
+    file, right, taken = (_text(text) for text in (mistake.image.file, mistake.image.label, name))
+    return file, right, taken, f"{probability:.1%}"
 
 
 def class_rows(confusions: Confusions) -> list[tuple[str, str, str, str]]:

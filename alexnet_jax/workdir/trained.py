@@ -14,7 +14,7 @@ from alexnet_jax.config import compatibility, resolve
 from alexnet_jax.config import io as config_io
 from alexnet_jax.data.statistics import Statistics
 from alexnet_jax.errors import RunFailure, UsageError
-from alexnet_jax.evaluation import views
+from alexnet_jax.evaluation import classes, views
 from alexnet_jax.model import architectures, inputs, network, sharding
 from alexnet_jax.model.specs import Architecture
 from alexnet_jax.workdir import layout, provenance
@@ -66,6 +66,25 @@ class TrainedNet(views.PlacedNet):
             return probabilities(self.params, image)
 
         return predict
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """Return a name for each output; 'class <label>' for one that no class has."""
+        return classes.output_names(self.class_names, self.config.model.classes)
+
+    def match_classes(self, names: Sequence[str], dataset: str, class_map: str = "") -> classes.ClassMatch:
+        """Return which of this net's classes each class of a dataset is, by name.
+
+        Args:
+          names: of the dataset's classes, by its labels.
+          dataset: what the messages call it.
+          class_map: a file that says which class is which where the names differ; '': there is none.
+
+        Raises:
+          UsageError: as `evaluation.classes.match`.
+        """
+        net, outputs = f"the net in {self.workdir}", self.config.model.classes
+        return classes.match(names, dataset, self.class_names, outputs, net, class_map)
 
     def changed(self) -> dict[str, Any]:
         """Return what makes an answer of this net another than the run's own, {} where nothing does.
@@ -171,7 +190,8 @@ def load_members(workdirs: Sequence[Path], config: ConfigDict, which: str) -> li
       which: the checkpoint of each: 'best', 'last' or a step.
 
     Raises:
-      UsageError: as `load` does, or the nets do not read the same images or know the same classes.
+      UsageError: as `load` does, or the nets do not read the same images or know the same classes, whose
+        order may differ.
     """
     configs = [config]
     for workdir in workdirs[1:]:
@@ -189,6 +209,10 @@ def load_members(workdirs: Sequence[Path], config: ConfigDict, which: str) -> li
         configs = [resolve.replace(each, {"mesh.model": 1}) for each in configs]
     nets = [load(workdir, each, which) for workdir, each in zip(workdirs, configs, strict=True)]
     for net in nets[1:]:
-        if net.class_names != nets[0].class_names:
-            raise UsageError(f"{net.workdir} knows other classes than {nets[0].workdir}")
+        if sorted(net.output_names) != sorted(nets[0].output_names):
+            ours, first = set(net.output_names), set(nets[0].output_names)
+            raise UsageError(
+                f"{net.workdir} knows other classes than {nets[0].workdir}: only the former has "
+                f"{classes.some(sorted(ours - first))}, only the latter {classes.some(sorted(first - ours))}"
+            )
     return nets

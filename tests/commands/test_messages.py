@@ -20,7 +20,7 @@ TRAIN = "train --config=configs/digits.py --config.data.dir={data} --config.mesh
 WRONG: list[tuple[str, int, str]] = [
     ("", 2, "type a verb, such as: python -m alexnet_jax.main train --config=configs/digits.py --source=digits; python -m alexnet_jax.main --help lists them all"),
     ("--debug=false", 2, "train needs --config=configs/X.py"),
-    ("evaluate --workdir={run} --source={tmp}", 2, "evaluate does not read --source, which is for train, prepare, similar, benchmark input, benchmark features, benchmark similar"),
+    ("predict --workdir={run} --source={tmp}", 2, "predict does not read --source, which is for train, prepare, evaluate, similar, benchmark input, benchmark features, benchmark similar"),
     ("fly --config=configs/digits.py", 2, "'fly' is not a verb; there are train, prepare, evaluate, predict, features, similar, compare, convert, export, doctor, report, benchmark"),
     ("train --config=configs/nothing.py", 2, "--config=configs/nothing.py is not a config file, nor the name of one that comes along: {configs}"),
     ("train --config=README.md", 2, "--config=README.md is not a config file, nor the name of one that comes along: {configs}"),

@@ -218,7 +218,7 @@ def test_a_bare_call_says_what_to_type() -> None:
         assert errors.count("\n") == 1
 
 
-@pytest.mark.parametrize("line", ["--help", "train --nonsense", f"evaluate --split={CONFIG} --source=x"])
+@pytest.mark.parametrize("line", ["--help", "train --nonsense", f"evaluate --split={CONFIG} --part=x"])
 def test_what_is_wrong_is_reported_before_anything_heavy_is_loaded(line: str) -> None:
     code = f"""
 import sys

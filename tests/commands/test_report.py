@@ -83,7 +83,7 @@ def test_another_checkpoint_is_said_and_not_recorded(workdir, tmp_path):
     succeed("report", f"--workdir={workdir}", "--checkpoint=last")
     assert json.loads((workdir / "report" / "report.json").read_text())["changed"] == {"checkpoint": 20}
     text = Path(workdir / "report" / "index.html").read_text()
-    assert "checkpoint at step 20; not the run&#39;s own net, since checkpoint=20" in text
+    assert "checkpoint at step 20; not the run&#39;s own net and data, since checkpoint=20" in text
     row, _ = recorded(workdir, tmp_path)
     assert row["values"]["top1_error"] == json.loads(own)["top1_error"]
     assert row["evaluation"] == {"split": "test", "views": 10, "examples": 297}

@@ -9,6 +9,7 @@ from PIL import Image
 from alexnet_jax.data import image_files
 from alexnet_jax.data.images import Preprocessing, resize_center_crop
 from alexnet_jax.errors import UsageError
+from alexnet_jax.evaluation.classes import output_names
 from alexnet_jax.inference import predict
 from alexnet_jax.workdir import trained
 from tests.inference.helpers import axes_of_figures, by_hand, random_run, write_images
@@ -58,7 +59,8 @@ def test_ten_views_are_the_predictor_s(net, tmp_path):
 
 
 def test_fewer_classes_equal_values_and_outputs_without_a_name():
-    five = predict.top5(np.asarray([0.1, 0.1, 0.2, 0.1, 0.1, 0.2, 0.2]), ("a", "b", "c"))
+    names = output_names(("a", "b", "c"), 7)
+    five = predict.top5(np.asarray([0.1, 0.1, 0.2, 0.1, 0.1, 0.2, 0.2]), names)
     assert [guess["label"] for guess in five] == [2, 5, 6, 0, 1]  # of equals the first class first
     assert [guess["name"] for guess in five] == ["c", "class 5", "class 6", "a", "b"]
     assert [guess["probability"] for guess in predict.top5(np.asarray([0.25, 0.75]), ("a", "b"))] == [

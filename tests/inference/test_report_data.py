@@ -119,8 +119,12 @@ def test_the_confusions_are_counted(report, trained, data):
     assert len(surest) == len(report.confusions.mistakes)
     given = [mistake.guesses[0][1] for mistake in report.confusions.mistakes]
     np.testing.assert_allclose(given, [values[row].max() for row in surest], rtol=1e-4)
+    records = open_dataset(trained.config.data).records("test")
+    whole = {name: image for image, _, name in map(records.read, range(len(records)))}
     for mistake in report.confusions.mistakes:
         assert mistake.guesses[0][0] != mistake.image.label
+        pixels = np.frombuffer(whole[mistake.image.file], np.uint8).reshape(1, 72, 72, 1)
+        np.testing.assert_array_equal(mistake.image.pixels, centre(pixels)[0])
 
 
 def test_all_images_give_what_evaluate_gives(workdir, trained):
@@ -130,6 +134,48 @@ def test_all_images_give_what_evaluate_gives(workdir, trained):
     assert 1 - np.trace(whole.matrix) / whole.matrix.sum() == pytest.approx(answer["top1_error"])
     assert whole.top5_error == pytest.approx(answer["top5_error"])
     assert not (workdir / "evaluation.json").exists()  # one view is not this run's own result
+
+
+@pytest.fixture
+def renamed(workdir, tmp_path):
+    """A run whose net gives its classes the names in reverse."""
+    copy = shutil.copytree(workdir, tmp_path / "renamed")
+    forget_provenance(copy)
+    tree = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps(tree | {"class_names": list("9876543210")}))
+    return copy
+
+
+def test_classes_in_another_order_are_matched_by_name(renamed, report, capsys):
+    """An image of a four is one of the class that the net calls so, its output 5."""
+    found = report_data.find(renamed, runs.read_config(renamed), "best", MOST)
+    assert found.changed == {"classes": "10 of 10, matched by name"}  # not the run's own data
+    assert found.missing == {}
+    matrix = report.confusions.matrix
+    np.testing.assert_array_equal(found.confusions.matrix, matrix[::-1])
+    assert found.confusions.names == tuple("9876543210")
+    assert [guess.image.label for guess in found.guesses] == [guess.image.label for guess in report.guesses]
+    for one, other in zip(found.guesses, report.guesses, strict=True):
+        assert [name for name, _ in one.guesses] == [str(9 - int(name)) for name, _ in other.guesses]
+    assert "digits_72 has all 10 classes of the net in " in capsys.readouterr().err
+
+
+def test_classes_that_the_net_does_not_know(renamed, tmp_path):
+    """They have no confusions, unless a file says which they are."""
+    tree = json.loads((renamed / "config.json").read_text())
+    (renamed / "config.json").write_text(json.dumps(tree | {"class_names": list("abcdefghij")}))
+    config = runs.read_config(renamed)
+    found = report_data.find(renamed, config, "best", 50)
+    assert set(found.missing) == {"guesses", "confusions"}
+    assert (
+        " does not know, 0, 1, 2, 3, 4 and 5 more; it knows a, b, c, d, e and 5 more: "
+        in found.missing["guesses"]
+    )
+    assert {image.label for row in found.neighbours for image, _ in row.nearest} <= set("0123456789")
+    (tmp_path / "map").write_text("".join(f"{n} {'abcdefghij'[n]}\n" for n in range(10)))
+    mapped = report_data.find(renamed, config, "best", 50, class_map=str(tmp_path / "map"))
+    assert mapped.missing == {}
+    assert mapped.confusions.names == tuple("abcdefghij")
 
 
 def test_the_patches_are_the_strongest(report, trained, data):

@@ -102,7 +102,9 @@ def report_data(
     draw = np.random.default_rng(0)
 
     def image(number: int) -> f.LabelledImage:
-        return f.LabelledImage(draw.integers(0, 256, (32, 32, 3), dtype=np.uint8), names[number % len(names)])
+        name = names[number % len(names)]
+        pixels = draw.integers(0, 256, (32, 32, 3), dtype=np.uint8)
+        return f.LabelledImage(pixels, name, f"{name}/{number}.png")
 
     def guess(number: int) -> f.Guess:
         values = np.sort(draw.dirichlet(np.ones(5)))[::-1]

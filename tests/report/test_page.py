@@ -121,11 +121,25 @@ def test_a_page_of_another_net_says_so(tmp_path):
     written = json.loads((tmp_path / "run" / "report" / "report.json").read_text())
     assert written["changed"] == data.changed
     text = (tmp_path / "run" / "report" / "index.html").read_text()
-    assert "checkpoint at step 1,000; not the run&#39;s own net, since config.data.mean=&lt;none&gt;" in text
+    assert (
+        "checkpoint at step 1,000; not the run&#39;s own net and data, since config.data.mean=&lt;none&gt;"
+        in text
+    )
     rows = {what: here for what, here, _ in page.at_a_glance(run, data)}
     assert "error, ten views" not in rows
     matrix = data.confusions.matrix
     assert rows["error, centre view"].startswith(f"top-1 {1 - np.trace(matrix) / matrix.sum():.2%}, top-5 10")
+
+
+def test_mistakes_carry_the_names_of_their_files(tmp_path):
+    run = runs.read(made_up.write_run(tmp_path / "run", tuple("abcdefghij"), hostile=False))
+    data = replace(made_up.report_data(tuple("abc")), neighbours=(), channels=())
+    page.write([run], data)
+    text = (tmp_path / "run" / "report" / "index.html").read_text()
+    for mistake in data.confusions.mistakes:
+        name, probability = mistake.guesses[0]
+        cells = (mistake.image.file, mistake.image.label, name, f"{probability:.1%}")
+        assert "".join(f"<td><bdi>{cell}</bdi></td>" for cell in cells) in text
 
 
 def test_rows_of_classes():

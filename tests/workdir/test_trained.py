@@ -188,7 +188,10 @@ def test_the_first_member_says_how_all_are_evaluated(small_run, workdir):
 def test_members_must_read_the_same_images_and_know_the_same_classes(small_run, workdir):
     config = trained.read_config(small_run)
     rewrite(workdir, lambda tree: tree["class_names"].reverse())
-    with pytest.raises(UsageError, match=f"{workdir} knows other classes than {small_run}"):
+    assert trained.load_members([small_run, workdir], config, "best")[1].class_names[0] == "9"  # their order
+    rewrite(workdir, lambda tree: tree["class_names"].__setitem__(0, "nine"))
+    words = f"^{workdir} knows other classes than {small_run}: only the former has nine, only the latter 9$"
+    with pytest.raises(UsageError, match=words):
         trained.load_members([small_run, workdir], config, "best")
     for key, value in {"size": 80, "name": "others", "channels": 3, "format": "jpeg"}.items():
         kept = (workdir / "config.json").read_text()
