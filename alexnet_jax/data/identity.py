@@ -88,6 +88,6 @@ def check(folder: Path, made_from: Any, name: str) -> str:
         return f"{folder} is prepared already, from {before}"
     raise UsageError(
         f"{folder} was made from {before} (files: {made_from.get('files')}), and {now['source']} holds "
-        f"others (files: {now['files']}): --config.data.name=NAME makes another dataset of it, prepare --replace this "
-        "one anew"
+        f"others (files: {now['files']}): --config.data.name=NAME makes another dataset of it, "
+        "prepare --replace this one anew"
     )

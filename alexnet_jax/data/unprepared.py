@@ -157,7 +157,7 @@ def open_unprepared(
       RunFailure: too many images cannot be decoded, or the disk is full.
     """
     source = open_source(name)
-    record_format = RecordFormat(*(data[key] for key in shards.RECORD_FORMAT_KEYS))
+    record_format = RecordFormat.of(data)
     made = _Records()
     try:
         names, wanted = _make(name, source, record_format, made, split, check)

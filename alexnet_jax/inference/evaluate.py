@@ -79,7 +79,8 @@ def evaluate(
         averages = evaluate_split(dataset, first.config, first.mesh, split, predictors, watch=watch)
     assert averages is not None
     checkpoints = [f"{net.workdir}/{layout.CHECKPOINTS}/{net.step}" for net in nets]
-    data = {"source": source, "classes": matched.short}
+    another = not source and first.dataset_digest not in ("", dataset.digest)
+    data = {"source": source, "dataset": dataset.name if another else "", "classes": matched.short}
     answer = {
         "dataset": dataset.name,
         "split": split,

@@ -14,7 +14,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from alexnet_jax.config import resolve
-from alexnet_jax.data import pipeline, prepare, records
+from alexnet_jax.data import pipeline, prepare, records, tfds_layout
 from alexnet_jax.errors import RunFailure, UsageError
 from alexnet_jax.inference import evaluate, predict
 from alexnet_jax.model import architectures, sharding
@@ -159,6 +159,23 @@ def test_another_answer_leaves_the_run_s_own_as_it_is(what, evaluated):
     assert "written to evaluation_other.json, and evaluation.json stays as it is" in line
     for key, value in changed.items():  # type: ignore[attr-defined]
         assert f"{key}={value}" in line
+
+
+def test_another_dataset_of_the_same_name_is_said(evaluated, tmp_path):
+    """A run keeps the digest of its dataset; one of an earlier version has none."""
+    workdir, own = evaluated
+    saved = trained.read_config(workdir)
+    folder = tfds_layout.dataset_folder(saved.data)
+    other = shutil.copytree(folder, tmp_path / "data" / folder.relative_to(folder.parents[1]))
+    answer, line = ask(workdir, {"data.dir": str(tmp_path / "data")})
+    assert (answer["changed"], line) == ({}, "")  # a copy
+    info = json.loads((other / "dataset_info.json").read_text())
+    info["splits"][0]["numBytes"] = str(int(info["splits"][0]["numBytes"]) + 1)
+    (other / "dataset_info.json").write_text(json.dumps(info))
+    answer, line = ask(workdir, {"data.dir": str(tmp_path / "data")})
+    assert answer["changed"] == {"dataset": "digits_72"}
+    assert "not the run's own result, since dataset=digits_72" in line
+    assert answer["loss"] == own["loss"]
 
 
 def test_how_it_is_computed_changes_nothing(evaluated, tmp_path):
