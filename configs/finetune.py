@@ -20,7 +20,7 @@ from alexnet_jax.config import find
 
 def get_config() -> ConfigDict:
     config = find.base(__file__, "imagenet_torchvision")
-    config.data.name = "photos"
+    config.data.name = ""  # that of the source's folder
     config.data.test_split = "test"
     config.data.batch_size = 128
     config.data.exif_rotation = True

@@ -188,7 +188,20 @@ def _request(command: Command, rest: list[str], workdirs: list[Path]) -> Request
     config = FLAGS.config if "config" in FLAGS else ConfigDict()
     if command.needs:
         config = resolve.freeze(config)
+        if not config.data.name:
+            config = resolve.replace(config, {"data.name": _dataset_name(workdirs)})
     return Request(command, arguments, FLAGS, config, workdirs)
+
+
+def _dataset_name(workdirs: list[Path]) -> str:
+    """Return the name of the source, or of the dataset of the run that is resumed."""
+    if FLAGS.source:
+        return resolve.dataset_name(FLAGS.source)
+    if workdirs and (saved := workdirs[0] / layout.CONFIG).exists():
+        return str(io.load(saved)[0].data.name)
+    raise UsageError(
+        "the dataset has no name: --source=FOLDER gives it the folder's, --config.data.name=NAME any other"
+    )
 
 
 def _one_line(error: Exception) -> str:

@@ -6,6 +6,7 @@ What depends on the data is filled in when the dataset is known, by `resolve`.
 
 import math
 import os
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -33,6 +34,17 @@ def absolute_paths(config: ConfigDict) -> ConfigDict:
         {key: os.path.abspath(os.path.expanduser(path)) for key, path in paths.items() if path}
     )
     return copy
+
+
+def dataset_name(source: str) -> str:
+    """Return the name of the dataset that is made from a source: that of its folder or archive.
+
+    >>> dataset_name("~/My Photos/"), dataset_name("/data/2024.tar.gz")
+    ('my_photos', 'data_2024')
+    """
+    last = os.path.basename(os.path.abspath(os.path.expanduser(source)))
+    plain = re.sub(r"[^a-z0-9_]+", "_", last.partition(".")[0].lower()).strip("_")[:90]
+    return plain if plain.isidentifier() and plain.islower() else f"data_{plain}"
 
 
 def replace(config: ConfigDict, changes: Mapping[str, Any]) -> FrozenConfigDict:

@@ -60,8 +60,8 @@ def _whole(least: int, most: int) -> Key:
 _PATH = Key(str, lambda v: len(v) <= MAX_TEXT, f"a path of at most {MAX_TEXT} letters")
 _NAME = Key(
     str,
-    lambda v: v.isidentifier() and v.islower() and len(v) <= 100,
-    "a name of lower-case letters, digits and _, of at most 100",
+    lambda v: not v or (v.isidentifier() and v.islower() and len(v) <= 100),
+    "a name of lower-case letters, digits and _, of at most 100, or '' for the source's",
 )
 _SPLIT = Key(str, lambda v: 0 < len(v) <= MAX_TEXT, "a TFDS split such as 'train[:90%]'")
 _FLAG = Key(bool, lambda v: True, "True or False")

@@ -34,7 +34,7 @@ WRONG: list[tuple[str, int, str]] = [
     ("train --config.data.crop=100 --config configs/digits.py", 2, "config.data.crop=100 is larger than the prepared images, config.data.size=72"),
     ("train --config=configs/digits.py --config.data.batch_size=0", 2, "config.data.batch_size=0: it must be a whole number from 1 to 131072"),
     ("train --config=configs/digits.py --config.data.mean=median", 2, "config.data.mean='median': it must be one of 'centre', 'crop', 'rgb', 'none'"),
-    ("train --config=configs/digits.py --config.data.channels=3 --config.data.lighting=0.1 --config.data.name=No-Name", 2, "config.data.name='No-Name': it must be a name of lower-case letters, digits and _, of at most 100"),
+    ("train --config=configs/digits.py --config.data.channels=3 --config.data.lighting=0.1 --config.data.name=No-Name", 2, "config.data.name='No-Name': it must be a name of lower-case letters, digits and _, of at most 100, or '' for the source's"),
     ("train --config=configs/digits.py --config.data.lighting=0.1", 2, "config.data.lighting needs three channels: set config.data.lighting=0.0"),
     ("train --config=configs/digits.py --config.data.crop_sharing=7", 2, "config.data.batch_size=64 is not a multiple of config.data.crop_sharing=7"),
     ("train --config=configs/digits.py --config.schedule.kind=constant", 2, "config.schedule.kind='constant' with config.schedule.steps=((50, 0.001),): 'steps' needs some, and no other kind has any"),

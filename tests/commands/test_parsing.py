@@ -159,9 +159,22 @@ def test_the_config_of_a_run_is_used_where_none_is_given() -> None:
     assert parse(["evaluate", "--workdir=runs/there", CONFIG]).config.seed == 2012
 
 
+def test_a_dataset_without_a_name_takes_it_from_the_source_or_the_run() -> None:
+    finetune = "--config=configs/finetune.py"
+    for line, name in (
+        (f"train {finetune} --source=/data/Photos.tar.gz", "photos"),
+        (f"prepare {finetune} --source=digits", "digits"),
+        (f"prepare {finetune} --source=photos --config.data.name=mine", "mine"),
+        (f"train {finetune} --workdir=runs/there", "digits"),
+        (f"prepare {CONFIG} --source=photos", "digits"),
+    ):
+        assert parse(line.split()).config.data.name == name, line
+
+
 @pytest.mark.parametrize(
     ("line", "words"),
     [
+        ("prepare --config=configs/finetune.py", "the dataset has no name: --source=FOLDER gives it"),
         ("doctor --workdir=runs/there --workdir=b", "doctor takes one --workdir, not 2"),
         (f"train {CONFIG} --config=configs/mnist.py", "train takes one --config, not 2"),
         (f"prepare {CONFIG} --workdir=runs/there", "prepare takes --config or --workdir, not both"),
@@ -191,7 +204,12 @@ def test_paths_take_a_tilde(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert request.arguments == [f"{tmp_path}/b.jpg"]
     assert parse(["train", "--config=~/configs/digits.py"]).workdirs == [Path("runs/digits")]
     paths = {flag.name for flag in FLAGS.values() if flag.kind in ("path", "paths", "config")}
-    assert paths == {"config", "workdir", "source", "output", "class_names", "mean"}
+    assert paths == {
+        *("config", "workdir", "source", "output", "class_names", "mean", "class_map", "predictions"),
+    }
+    line = ["evaluate", "--workdir=~/runs/there", "--class_map=~/map.tsv", "--predictions=~/p.csv"]
+    flags = parse(line).flags
+    assert (flags.class_map, flags.predictions) == (f"{tmp_path}/map.tsv", f"{tmp_path}/p.csv")
     request = parse(["convert", "--class_names=~/names", "--mean=~/mean", "--output=~/x", "~/a.pth"])
     assert request.flags.class_names == f"{tmp_path}/names"
     assert request.flags.mean == f"{tmp_path}/mean"

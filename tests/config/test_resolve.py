@@ -2,7 +2,7 @@
 
 import pytest
 
-from alexnet_jax.config import compatibility, resolve
+from alexnet_jax.config import compatibility, resolve, schema
 from alexnet_jax.errors import UsageError
 from configs import finetune, imagenet
 
@@ -50,6 +50,26 @@ def test_paths_mean_the_same_everywhere(tmp_path, monkeypatch):
     moved = resolve.replace(frozen, {"data.dir": "~/data", "train.init_from": ""})
     assert (moved.data.dir, moved.train.init_from) == (f"{tmp_path}/home/data", "")
     assert resolve.replace(frozen, {"data.dir": "../data"}).data.dir == f"{tmp_path.parent}/data"
+
+
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [
+        ("photos", "photos"),
+        ("photos/", "photos"),
+        ("/a/b/My Photos (2).tar.gz", "my_photos_2"),
+        ("./2024", "data_2024"),
+        ("~/a.b/Käfer", "k_fer"),
+        ("/a/象", "data_"),
+        ("digits", "digits"),
+        ("/", "data_"),
+        ("x" * 300, "x" * 90),
+        ("class", "class"),
+    ],
+)
+def test_a_dataset_has_the_name_of_its_source(source, name):
+    assert resolve.dataset_name(source) == name
+    assert schema.SCHEMA["data"]["name"].allowed(name)
 
 
 def test_only_what_is_right_is_frozen():

@@ -45,8 +45,8 @@ KEYS = {
     "seed": (("a whole number from 0 to 4294967295",), (0, 2**32 - 1), (-1, 2**32, 1.0, True)),
     "data.name": (
         ("a name of lower-case letters",),
-        ("cifar10", "a_b"),
-        ("", "No-Name", "Name", "1a", 1, "a" * 101),
+        ("cifar10", "a_b", ""),
+        ("No-Name", "Name", "1a", 1, "a" * 101),
     ),
     "data.dir": TEXT,
     "data.size": SIDE,
