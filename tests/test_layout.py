@@ -219,6 +219,7 @@ OF_MANY = {
     "commands/test_messages.py",
     "test_configs.py",
     "test_docs_library.py",
+    "test_docs_notebook.py",
     "test_layout.py",
     "test_old_run.py",
     "test_package.py",
