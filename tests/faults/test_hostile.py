@@ -102,7 +102,8 @@ def test_structured_files(tmp_path: Path) -> None:
     found = check("structured", sorted(STRUCTURES), files, tmp_path)
     for told in found:  # the generators reach what lies behind the first check
         assert told["read"] >= files // 20, told
-        assert told["refused"] >= files // 50, told  # and are wrong often enough
+        if told["reader"] != "metrics.jsonl":  # read as far as its lines are whole, for a run may be killed
+            assert told["refused"] >= files // 50, told  # and are wrong often enough
     record_groups(
         "structured",
         found,
