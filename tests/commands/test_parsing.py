@@ -191,7 +191,16 @@ def test_paths_take_a_tilde(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert request.arguments == [f"{tmp_path}/b.jpg"]
     assert parse(["train", "--config=~/configs/digits.py"]).workdirs == [Path("runs/digits")]
     paths = {flag.name for flag in FLAGS.values() if flag.kind in ("path", "paths", "config")}
-    assert paths == {"config", "workdir", "source", "output", "class_names", "mean"}
+    assert paths == {
+        "config",
+        "workdir",
+        "source",
+        "output",
+        "class_names",
+        "mean",
+        "class_map",
+        "predictions",
+    }
     request = parse(["convert", "--class_names=~/names", "--mean=~/mean", "--output=~/x", "~/a.pth"])
     assert request.flags.class_names == f"{tmp_path}/names"
     assert request.flags.mean == f"{tmp_path}/mean"
