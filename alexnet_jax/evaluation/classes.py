@@ -186,7 +186,10 @@ def _columns(line: str) -> list[str]:
     if "\t" in line:
         found = line.rstrip("\t").split("\t")
     elif "," in line:
-        found = next(csv.reader([line], skipinitialspace=True))
+        try:
+            found = next(csv.reader([line], skipinitialspace=True))
+        except csv.Error:  # a field without an end
+            return []
     else:
         found = line.split()
     return [column.strip() for column in found]

@@ -5,6 +5,7 @@ import csv
 import io
 import itertools
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -128,16 +129,16 @@ def save(answer: dict[str, Any], workdir: Path) -> str:
     """
     name = layout.OTHER_EVALUATION if answer["changed"] else layout.EVALUATION
     name = layout.ENSEMBLE if "members" in answer else name
-    line = ""
+    own = ""
     if answer["changed"] and name != layout.ENSEMBLE:
         changed = ", ".join(f"{key}={printable(str(value))}" for key, value in answer["changed"].items())
-        line = f"not the run's own result, since {changed}: written to {name}, and "
-        line += f"{layout.EVALUATION} stays as it is"
+        own = f"not the run's own result, since {changed}: "
     try:
         files.write_text(workdir / name, json.dumps(answer, indent=1) + "\n")
     except OSError as error:
-        return f"{workdir / name} cannot be written: {error.strerror or error}; the answer is printed alone"
-    return line
+        reason = error.strerror or error
+        return f"{own}{workdir / name} cannot be written: {reason}; the answer is printed alone"
+    return own and f"{own}written to {name}, and {layout.EVALUATION} stays as it is"
 
 
 def _in_order_of(first: TrainedNet, net: TrainedNet, views: int) -> Predictor:
@@ -192,10 +193,12 @@ def _writing(
 
 
 def check_predictions(path: Path) -> None:
-    """Raise UsageError where `--predictions` names a folder, or a file in a folder that is not there."""
+    """Raise UsageError where `--predictions` names a folder, or a file where none can be written."""
     files.check_parent(path, "predictions")
     if path.is_dir():
         raise UsageError(f"--predictions={path} is a folder: name a file")
+    if not os.access(path.absolute().parent, os.W_OK):
+        raise UsageError(f"--predictions={path} cannot be written: the folder {path.parent} is read-only")
 
 
 def _changed(net: TrainedNet, split: str, views: int) -> dict[str, Any]:

@@ -160,3 +160,15 @@ def test_a_jpeg_of_very_many_scans_is_refused(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(records.simplejpeg, "decode_jpeg", lambda *_, **__: pytest.fail("it is decoded"))
     with pytest.raises(RunFailure, match=r"the record of 9\.jpg cannot be decoded: it has very many scans"):
         records.decode(data[:-2] + 25_000 * scan, "jpeg", np.empty((256, 256, 3), np.uint8), "9.jpg")
+
+
+def test_other_labels_are_read_where_others_are_given(raw: ConfigDict) -> None:
+    """Labels 0 to 4 become 9, 7, 5, 3, 1; a label in a record is still checked against the dataset's own."""
+    dataset = records.open_dataset(raw.data)
+    other = dataset.relabelled([f"name{number}" for number in range(10)], (9, 7, 5, 3, 1))
+    assert other.class_names[9] == "name9"
+    for index in range(TEST):
+        image, label, name = dataset.records("test").read(index)
+        assert other.records("test").read(index) == (image, (9, 7, 5, 3, 1)[label], name)
+        assert other.records("test").image(index)[1] == 9 - 2 * (index % CLASSES)
+    assert other.records("test").classes == CLASSES

@@ -157,6 +157,7 @@ BAD_ROWS = {
         "hound fox",
         "line 1: the net in runs/x has no class fox; it has ant, bee, Cat Flap, d",
     ),
+    "a quote without an end": (f'hound dog\nfox,"{"x" * 200_000}', 'line 2: fox,"xxx.* is not two columns'),
     "a head": ("name,class\nhound,dog", "line 1: the dataset has no class name;"),
     "empty": ("\n \n", "holds no line"),
 }

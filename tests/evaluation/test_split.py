@@ -55,6 +55,25 @@ def test_every_image_counts_once(batch_size, data, model, digits_config):
     assert list(averages.by_class) == by_class
 
 
+def test_who_watches_gets_every_image_in_its_order(digits_config):
+    """Of two nets the mean of their probabilities; the last batch is filled with images of weight 0."""
+    config, rows = resolve.replace(digits_config, {"evaluate.batch_size": 100}), []
+
+    def watch(probabilities, batch):
+        real = batch["weight"] > 0
+        rows.append((np.asarray(probabilities)[real], batch["label"][real], batch["image"][real]))
+
+    evaluated(config, sharding.make_mesh(2, 1, 2, 4), [brightness, darkness], watch=watch)
+    probabilities, labels, images = (np.concatenate(part) for part in zip(*rows, strict=True))
+    records = open_dataset(config.data).records("test")
+    for number in range(IMAGES):
+        image, label = records.image(number)
+        np.testing.assert_array_equal(images[number], image)
+        assert labels[number] == label
+    mean = (np.asarray(brightness(images)) + np.asarray(darkness(images))) / 2
+    np.testing.assert_allclose(probabilities, mean, rtol=1e-5)
+
+
 def test_of_several_nets_each_and_their_mean(digits_config):
     mesh = sharding.make_mesh(2, 1, 2, 4)
     predictors = [brightness, darkness]

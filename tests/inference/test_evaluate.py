@@ -388,6 +388,20 @@ def test_a_prepared_dataset_in_another_order(evaluated, tmp_path, capsys):
     assert f"digits_72 has classes that the net in {workdir} does not know, 9; it knows nine, 8, 7" in err
 
 
+def test_a_dataset_without_a_train_split(evaluated, tmp_path):
+    """As ImageNet's validation set alone: the net has statistics of its own."""
+    workdir, own = evaluated
+    data = shutil.copytree(trained.read_config(workdir).data.dir, tmp_path / "data")
+    folder = data / "digits_72" / "1.0.0"
+    for path in folder.glob("*-train.*"):
+        path.unlink()
+    info = json.loads((folder / "dataset_info.json").read_text())
+    info["splits"] = [split for split in info["splits"] if split["name"] == "test"]
+    (folder / "dataset_info.json").write_text(json.dumps(info))
+    answer, _ = ask(workdir, {"data.dir": str(data)})
+    assert (answer["loss"], answer["classes"]) == (own["loss"], own["classes"])
+
+
 def test_members_may_have_their_classes_in_another_order(workdirs, tmp_path, capsys):
     """A member whose outputs, and names, stand in reverse changes nothing."""
     turned = shutil.copytree(workdirs[1], tmp_path / "turned")
