@@ -53,12 +53,17 @@ def atomic_directory(path: str | os.PathLike[str]) -> Iterator[Path]:
     synchronise_folder(path.parent)
 
 
-def check_local(path: str) -> None:
-    """Raise UsageError for the address of something that is not a file of this machine, as gs://bucket is."""
+def check_local(path: str, what: str = "") -> None:
+    """Raise UsageError for the address of something that is not a file of this machine, as gs://bucket is.
+
+    Args:
+      path: that may be one.
+      what: the flag or key that holds it, with its =.
+    """
     scheme, separator, _ = path.partition("://")
     if separator and scheme.isalnum():
         raise UsageError(
-            f"{path} is no path: mount the bucket (gcsfuse, mount-s3, rclone mount) or copy it here (gcloud "
+            f"{what}{path} is no path: mount the bucket (gcsfuse, mount-s3, rclone mount) or copy it here (gcloud "
             "storage cp -r, aws s3 cp --recursive), and name that folder"
         )
 

@@ -353,7 +353,8 @@ class PrepareJob:
         lines += summary.duplicate_lines(understood["duplicates"], len(totals.counts()))
         lines += [f"cannot be decoded: {line}" for line in totals.rejects[:MAX_REJECTS_SHOWN]]
         if totals.rejects:
-            lines.append(f"{len(totals.rejects)} could not be decoded and are left out: see {REJECTS}")
+            share = f"config.data.max_rejected_share={self.data.max_rejected_share:g}"
+            lines.append(f"left out: {len(totals.rejects)} that cannot be decoded ({share}), see {REJECTS}")
         return "\n".join(lines)
 
     def _sum_up(self, plan: Plan) -> Totals:

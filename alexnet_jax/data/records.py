@@ -117,12 +117,21 @@ class Dataset:
         except UsageError:
             raise
         except Exception as error:  # TFDS raises whatever a name or a missing file leads it to
-            raise UsageError(
-                f"split {split!r} of {self.folder}: {first_line(error)} (there are: {available})"
-            ) from None
+            if "can not be of 0 length" not in str(error):
+                raise UsageError(
+                    f"split {split!r} of {self.folder}: {first_line(error)} (there are: {available})"
+                ) from None
+            size = 0
         if not size:
-            raise UsageError(f"split {split!r} of {self.folder} holds no records (there are: {available})")
+            counts = ", ".join(f"{n:,} {name}" for name, n in self._counts().items())
+            raise UsageError(
+                f"split {split!r} of {self.folder} holds no images (there are: {counts}); with few images say "
+                "--config.data.train_split='train[:50%]' --config.data.validation_split='train[50%:]'"
+            )
         return Records(self.folder, split, source, len(self.class_names), self.record_format)
+
+    def _counts(self) -> dict[str, int]:
+        return {name: self.metadata.splits[name].num_examples for name in self.splits}
 
     def size(self, split: str) -> int:
         """Return the number of records of `split`; UsageError as `records`."""

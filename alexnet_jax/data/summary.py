@@ -14,7 +14,6 @@ from alexnet_jax.progress import printable
 MAX_CLASSES_SHOWN = 20
 UNKNOWN = "which images cannot be decoded, or are in two splits, is known when they are prepared"
 _MAX_KEPT = 1000  # kinds of files left out that are kept as JSON
-_FEW = 10  # training images of a class below which a tenth of it is hardly one
 
 
 def understand(source: Source, entries: Entries) -> dict[str, Any]:
@@ -67,6 +66,10 @@ def as_lines(summary: dict[str, Any]) -> list[str]:
     classes = summary["classes"]
     if classes:
         counted = "train" if "train" in classes else next(iter(classes))
+        if "train" in classes and "validation" not in classes:
+            lines.append(
+                "a tenth of train, of each class, will be held out where the config names no other split"
+            )
         lines += _class_lines(classes[counted], {"train": "training"}.get(counted, counted))
     lines += [f"note: {remark}" for remark in summary["remarks"]]
     counts = Counter({(row["ending"], row["reason"]): row["files"] for row in summary["left_out"]})
@@ -78,8 +81,7 @@ def _class_lines(counts: dict[str, int], what: str) -> list[str]:
     more = len(counts) - MAX_CLASSES_SHOWN
     lines = [f"{len(counts):,} classes: {', '.join(shown)}{f' and {more:,} more' if more > 0 else ''}"]
     smallest = min(counts, key=lambda name: (counts[name], name))
-    few = " (few to learn from, or to hold a tenth out of)" if counts[smallest] < _FEW else ""
-    return [*lines, f"smallest class: {printable(smallest)}, {counts[smallest]:,} {what} images{few}"]
+    return [*lines, f"smallest class: {printable(smallest)}, {counts[smallest]:,} {what} images"]
 
 
 def duplicates(digests: dict[str, np.ndarray]) -> list[dict[str, Any]]:

@@ -41,7 +41,7 @@ def open_source(name: str, class_level: int = 0) -> Source:
     if name == "digits":
         digits, beside = open_digits(), "a folder digits is here too: --source=./digits reads it"
         return replace(digits, remarks=(beside,)) if Path(name).exists() else digits
-    files.check_local(name)
+    files.check_local(name, "--source=")
     path = Path(name)
     if not path.exists():
         raise UsageError(f"--source={name} does not exist")
@@ -68,7 +68,10 @@ def _detect(path: Path, class_level: int) -> Source:
         return found
     sieve = Sieve()
     if path.is_dir():
-        return tfds.open_folder(path) or idx.open_folder(path) or _open_folder(path, class_level)
+        return tfds.open_folder(path) or idx.open_files(path) or _open_folder(path, class_level)
+    found = idx.open_files(path)
+    if found is not None:
+        return found
     ending = path.name.lower()
     if ending.endswith(".zip"):
         kind, listed = "a zip archive of class folders", list_zip(path, sieve)

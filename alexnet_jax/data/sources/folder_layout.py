@@ -128,7 +128,7 @@ class Layout:
             return {split: f"{name}/" for name, split in sorted(self._splits.items())}
         if self._split != "train":
             return dict.fromkeys([self._split], "the names of ImageNet's images")
-        return {"train": "all of it: no folders name splits"}
+        return {"train": "the whole: no folders name splits"}
 
     # Finding out
 
