@@ -63,8 +63,8 @@ def check_local(path: str, what: str = "") -> None:
     scheme, separator, _ = path.partition("://")
     if separator and scheme.isalnum():
         raise UsageError(
-            f"{what}{path} is no path: mount the bucket (gcsfuse, mount-s3, rclone mount) or copy it here (gcloud "
-            "storage cp -r, aws s3 cp --recursive), and name that folder"
+            f"{what}{path} is no path: mount the bucket (gcsfuse, mount-s3, rclone mount) or copy it here "
+            "(gcloud storage cp -r, aws s3 cp --recursive), and name that folder"
         )
 
 

@@ -125,8 +125,8 @@ class Dataset:
         if not size:
             counts = ", ".join(f"{n:,} {name}" for name, n in self._counts().items())
             raise UsageError(
-                f"split {split!r} of {self.folder} holds no images (there are: {counts}); with few images say "
-                "--config.data.train_split='train[:50%]' --config.data.validation_split='train[50%:]'"
+                f"split {split!r} of {self.folder} holds no images (there are: {counts}); with few images "
+                "say --config.data.train_split='train[:50%]' --config.data.validation_split='train[50%:]'"
             )
         return Records(self.folder, split, source, len(self.class_names), self.record_format)
 

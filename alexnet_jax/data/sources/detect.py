@@ -12,13 +12,15 @@ from alexnet_jax.data.sources.digits import open_digits
 from alexnet_jax.data.sources.entries import Entry, Source
 from alexnet_jax.data.sources.folder import Walk
 from alexnet_jax.data.sources.sieve import Sieve, as_lines
+from alexnet_jax.data.sources.table import open_table
 from alexnet_jax.data.sources.tar import COMPRESSED, list_tar, stream_tar
 from alexnet_jax.data.sources.zip import list_zip, read_zipped
 from alexnet_jax.errors import UsageError
 
 SUPPORTED_SOURCES = (
     "a folder of class folders, an archive of one (.tar, .tar.gz, .tar.xz, .zip), a folder with ImageNet's "
-    "tars, a dataset that TFDS prepared, a folder with IDX files, or the word digits"
+    "tars, a table of files and labels (.csv, .tsv), a dataset that TFDS prepared, a folder with IDX files, "
+    "or the word digits"
 )
 
 
@@ -68,8 +70,9 @@ def _detect(path: Path, class_level: int) -> Source:
         return found
     sieve = Sieve()
     if path.is_dir():
-        return tfds.open_folder(path) or idx.open_files(path) or _open_folder(path, class_level)
-    found = idx.open_files(path)
+        found = tfds.open_folder(path) or idx.open_files(path) or open_table(path)
+        return found or _open_folder(path, class_level)
+    found = idx.open_files(path) or open_table(path)
     if found is not None:
         return found
     ending = path.name.lower()

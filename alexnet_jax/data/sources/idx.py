@@ -37,9 +37,9 @@ def open_files(path: Path) -> Source | None:
     if chosen is None:
         return None
     sets: dict[str, dict[str, tuple[Path, Path]]] = {}
-    for below in (".", "raw", "gzip", "*/raw", "*/gzip"):
-        for inside in sorted(found for found in folder.glob(below) if found.is_dir()):
-            sets = sets or _find_sets(inside)
+    patterns = ("raw", "gzip", "*/raw", "*/gzip")
+    for inside in (folder, *(found for pattern in patterns for found in sorted(folder.glob(pattern)))):
+        sets = sets or _find_sets(inside)
     if not sets:
         return None
     name = chosen or min(sets)
@@ -47,19 +47,15 @@ def open_files(path: Path) -> Source | None:
         raise UsageError(f"{path} has no file of labels")
     remarks = []
     if len(sets) > 1:
-        others = ", ".join(
-            printable(other or "the one without a name") for other in sorted(sets.keys() - {name})
-        )
-        first = sets[min(sets.keys() - {name})]
-        example = next(iter(first.values()))[0]
+        others = sorted(sets.keys() - {name})
+        example = next(iter(sets[others[0]].values()))[0]
+        names = ", ".join(printable(other) or "one without a name" for other in others)
         remarks.append(
-            f"of several sets {printable(name) or 'the one without a name'} is read, not {others}: name one by "
-            f"--source=FILE, such as {example}"
+            f"of several sets {printable(name) or 'the one without a name'} is read, not {names}: another "
+            f"one by --source=FILE, such as {example}"
         )
     if "emnist" in name.lower():
-        remarks.append(
-            "EMNIST's images are stored mirrored on their diagonal, and are read as they are stored"
-        )
+        remarks.append("EMNIST's images are stored mirrored on their diagonal, and read so")
     entries = Entries()
     for split, (images_path, labels_path) in sets[name].items():
         _add(entries, split, images_path, labels_path)
@@ -90,10 +86,8 @@ def _find_sets(folder: Path) -> dict[str, dict[str, tuple[Path, Path]]]:
     Kaggle has each file once more, in a folder of its name.
     """
     found: dict[tuple[str, str], dict[str, Path]] = {}
-    for path in [
-        *sorted(folder.glob("*idx[13]*/*idx[13]*"), reverse=True),
-        *sorted(folder.glob("*idx[13]*")),
-    ]:
+    twice, once = sorted(folder.glob("*idx[13]*/*idx[13]*")), sorted(folder.glob("*idx[13]*"))
+    for path in (*twice, *once):
         for what, pattern in (("images", _IMAGES), ("labels", _LABELS)):
             match = pattern.fullmatch(path.name)
             if match is not None and path.is_file():
