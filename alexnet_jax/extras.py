@@ -13,6 +13,7 @@ EXTRAS = {
     "pages": ("matplotlib", "jinja2", "scipy"),
     "tensorboard": ("tensorboardX",),
     "digits": ("sklearn",),
+    "heic": ("pillow_heif",),
 }
 _CHECKOUT = Path(__file__).parents[1]
 

@@ -53,6 +53,21 @@ def atomic_directory(path: str | os.PathLike[str]) -> Iterator[Path]:
     synchronise_folder(path.parent)
 
 
+def check_local(path: str, what: str = "") -> None:
+    """Raise UsageError for the address of something that is not a file of this machine, as gs://bucket is.
+
+    Args:
+      path: that may be one.
+      what: the flag or key that holds it, with its =.
+    """
+    scheme, separator, _ = path.partition("://")
+    if separator and scheme.isalnum():
+        raise UsageError(
+            f"{what}{path} is no path: mount the bucket (gcsfuse, mount-s3, rclone mount) or copy it here "
+            "(gcloud storage cp -r, aws s3 cp --recursive), and name that folder"
+        )
+
+
 def check_parent(output: Path, flag: str = "output") -> None:
     """Raise UsageError when the folder in which the file of a flag would lie does not exist."""
     if not output.absolute().parent.is_dir():

@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 
 from absl import flags
 
+from alexnet_jax import files
+
 FLAGS = flags.FLAGS
 
 
@@ -12,6 +14,7 @@ class _PathParser(flags.ArgumentParser[str]):
     """Expand `~`, which a shell leaves as it stands in --name=~/file."""
 
     def parse(self, argument: str) -> str:
+        files.check_local(argument)
         return os.path.expanduser(argument)
 
     def flag_type(self) -> str:
@@ -93,6 +96,16 @@ CLASS_MAP = Flag(
     "FILE",
 )
 STRICT = Flag("strict", "Stop at the first file that cannot be decoded.", "switch")
+CLASS_LEVEL = Flag(
+    "class_level",
+    "Which folder below the source or a split names the class, from 1; default: the first, and a doubtful "
+    "reading is refused.",
+    "integer",
+    "N",
+    0,
+    minimum=0,
+)
+DRY_RUN = Flag("dry_run", "Tell how the source is understood, and write nothing.", "switch")
 PART = Flag("part", "Make part i of n of the shards alone, written i/n, from 0/n on.", value="i/n")
 MERGE = Flag("merge", "Check that all parts are there, and register them.", "switch")
 LAYERS = Flag("layers", "Names of layers, such as conv1,relu5,fc6.", "names", "A,B")

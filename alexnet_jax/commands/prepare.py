@@ -1,16 +1,26 @@
 """`prepare`: make the dataset that the config names from --source.
 
 Every image is decoded, its short side resized and its centre kept; records, statistics.npz and
-rejects.txt appear in the folder that config.data names. What was stopped resumes. Several machines make a
---part each, and --merge registers them.
+rejects.txt appear in the folder that config.data names. How the source was understood is printed and kept in
+preparation.json; --dry_run prints it and writes nothing. What was stopped resumes. Several machines make
+a --part each, and --merge registers them.
 
 Examples:
-  prepare --config=configs/imagenet.py --source=ILSVRC2012
+  prepare --config=configs/imagenet.py --source=ILSVRC2012 --dry_run
   prepare --config=configs/imagenet.py --source=ILSVRC2012 --part=0/4
 """
 
 from alexnet_jax.commands.command import CONFIG_FILE, Command, Request
-from alexnet_jax.commands.flags import CONFIG, CONFIG_OF_RUN, MERGE, PART, SOURCE, STRICT
+from alexnet_jax.commands.flags import (
+    CLASS_LEVEL,
+    CONFIG,
+    CONFIG_OF_RUN,
+    DRY_RUN,
+    MERGE,
+    PART,
+    SOURCE,
+    STRICT,
+)
 
 
 def run(request: Request) -> int:
@@ -18,13 +28,23 @@ def run(request: Request) -> int:
     from alexnet_jax.data import prepare
 
     flags = request.flags
-    prepare.prepare(request.config, flags.source, strict=flags.strict, part=flags.part, merge=flags.merge)
+    if flags.dry_run:
+        print("\n".join(prepare.dry_run(request.config, flags.source, flags.class_level)))
+        return 0
+    prepare.prepare(
+        request.config,
+        flags.source,
+        strict=flags.strict,
+        part=flags.part,
+        merge=flags.merge,
+        class_level=flags.class_level,
+    )
     return 0
 
 
 COMMAND = Command(
     __doc__,
     run,
-    reads=(CONFIG, CONFIG_OF_RUN, SOURCE, STRICT, PART, MERGE),
+    reads=(CONFIG, CONFIG_OF_RUN, SOURCE, CLASS_LEVEL, DRY_RUN, STRICT, PART, MERGE),
     needs=CONFIG_FILE,
 )

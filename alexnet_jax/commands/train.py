@@ -15,7 +15,7 @@ import sys
 from alexnet_jax import distributed, program
 from alexnet_jax.commands import start_up
 from alexnet_jax.commands.command import CONFIG_FILE, Command, Request
-from alexnet_jax.commands.flags import CONFIG, MERGE, PART, SOURCE, STRICT, WORKDIR, Flag
+from alexnet_jax.commands.flags import CLASS_LEVEL, CONFIG, MERGE, PART, SOURCE, STRICT, WORKDIR, Flag
 from alexnet_jax.errors import UsageError
 
 
@@ -23,7 +23,7 @@ def run(request: Request) -> int:
     """Train, in one process or with others; with a source prepare the data first where it is not there."""
     flags, config = request.flags, request.config
     if not flags.source:
-        for name in ("strict", "part", "merge"):
+        for name in ("class_level", "strict", "part", "merge"):
             if flags[name].present:
                 raise UsageError(f"train reads --{name} only with --source")
     start_up.before_jax(config)
@@ -57,7 +57,14 @@ def _prepare(request: Request, several: bool) -> None:
     checked, architecture, _ = setup.check_run(config)  # preparing may take hours
     if checked.train.init_from:
         warm_start.open_initial(checked, architecture)
-    prepare.prepare(config, flags.source, strict=flags.strict, part=flags.part, merge=flags.merge)
+    prepare.prepare(
+        config,
+        flags.source,
+        strict=flags.strict,
+        part=flags.part,
+        merge=flags.merge,
+        class_level=flags.class_level,
+    )
 
 
 COMMAND = Command(
@@ -67,6 +74,7 @@ COMMAND = Command(
         CONFIG,
         WORKDIR,
         SOURCE,
+        CLASS_LEVEL,
         STRICT,
         PART,
         MERGE,

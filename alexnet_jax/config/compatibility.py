@@ -10,6 +10,7 @@ from alexnet_jax.errors import UsageError
 # What may change when a run is resumed: a workdir is one run.
 MAY_CHANGE = (
     "data.dir",
+    "data.max_rejected_share",
     "data.threads",
     "data.workers",
     "train.epochs",

@@ -15,7 +15,7 @@ MAX_BYTES = 4 * 2**20  # of a config.json; one with 21,841 class names has a qua
 MAX_KEYS_BYTES = 2**18  # of the keys in it, as JSON; a config has 4,000, and ConfigDict takes 20 us for ten
 # Keys that runs saved by the first versions do not have, with what those did.
 _ADDED = {
-    "data": {"white_level": 0.0},
+    "data": {"max_rejected_share": 0.01, "white_level": 0.0},
     "optimizer": {"trust_coefficient": 0.001},
     "schedule": {"power": 2.0, "warmup_epochs": 0.0, "batch_scaling": "none", "base_batch_size": 128},
     "train": {"accumulate_steps": 1},

@@ -12,6 +12,7 @@ from typing import Any
 
 from ml_collections import ConfigDict, FrozenConfigDict
 
+from alexnet_jax import files
 from alexnet_jax.config import compatibility, schema
 from alexnet_jax.errors import UsageError
 
@@ -27,9 +28,15 @@ def freeze(config: ConfigDict) -> FrozenConfigDict:
 
 
 def absolute_paths(config: ConfigDict) -> ConfigDict:
-    """Return a copy of a config with each path in it absolute, `~` expanded: it means the same everywhere."""
+    """Return a copy of a config with each path in it absolute, `~` expanded: it means the same everywhere.
+
+    Raises:
+      UsageError: one is an address such as gs://bucket.
+    """
     copy = ConfigDict(config.to_dict())
     paths = {key: value for key, value in compatibility.flatten(config).items() if key in schema.PATHS}
+    for key, path in paths.items():
+        files.check_local(path, f"config.{key}=")
     copy.update_from_flattened_dict(
         {key: os.path.abspath(os.path.expanduser(path)) for key, path in paths.items() if path}
     )

@@ -1,6 +1,7 @@
 """The user's own image files: finding them, and decoding them ahead of the device."""
 
 import glob
+import os
 import sys
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -13,8 +14,10 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from alexnet_jax import runtime
-from alexnet_jax.data.images import SUFFIXES, BadImage, Preprocessing, read_file, resize_center_crop
+from alexnet_jax.data.images import BadImage, Preprocessing, read_file, resize_center_crop
 from alexnet_jax.data.notes import Notes
+from alexnet_jax.data.sources import sieve
+from alexnet_jax.data.sources.folder import Walk
 from alexnet_jax.errors import UsageError
 
 PREFETCH_BATCHES = 2  # that are decoded while the device computes one
@@ -38,12 +41,13 @@ def find_images(arguments: list[str], verb: str) -> list[Path]:
         if path.is_dir():
             inside = list_folder(path)
             if not inside:
-                raise UsageError(f"the folder {argument} holds no images ({', '.join(sorted(SUFFIXES))})")
+                raise UsageError(f"the folder {argument} holds no images")
             files += inside
         elif path.is_file():
             files.append(path)
         else:
-            matches = [p for p in map(Path, sorted(glob.glob(argument, recursive=True))) if p.is_file()]
+            found = [match for match in sorted(glob.glob(argument, recursive=True)) if os.path.isfile(match)]
+            matches = [Path(match) for match in found if not sieve.is_hidden(match)]
             if not matches:
                 raise UsageError(f"{argument} does not exist, or matches no image")
             files += matches
@@ -51,8 +55,15 @@ def find_images(arguments: list[str], verb: str) -> list[Path]:
 
 
 def list_folder(folder: Path) -> list[Path]:
-    """Return all files below `folder` whose suffix is an image's, sorted."""
-    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+    """Return the images below `folder` that `prepare` would take, sorted; print what is left out.
+
+    Links to folders are followed, each folder once; hidden copies are passed over.
+    """
+    chosen = sieve.Sieve()
+    found = sorted(folder / entry.key for entry in Walk(folder, chosen, tars=False))
+    for line in sieve.as_lines(chosen.left_out):
+        print(line, file=sys.stderr)
+    return found
 
 
 @dataclass(frozen=True)

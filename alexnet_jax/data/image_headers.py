@@ -69,7 +69,7 @@ def decoding_bytes(image: Image.Image, data: bytes, mode: str) -> int:
         loaded += _coefficient_bytes(image, data)
     elif isinstance(image, TiffImagePlugin.TiffImageFile):
         loaded += _tiff_bytes(image, stored)
-    elif image.format == "WEBP":
+    elif image.format in ("WEBP", "AVIF", "HEIF"):
         loaded += 16 * pixels  # the decoder's frame, two canvases, and the pixels that Pillow copies
     elif any(tile[0] in _SLOW for tile in getattr(image, "tile", ())):
         _check_pixels(image.size, MAX_SLOW_PIXELS)

@@ -13,14 +13,14 @@ import numpy as np
 from ml_collections import ConfigDict
 from PIL import Image, UnidentifiedImageError
 
-from alexnet_jax.data import memory
+from alexnet_jax import extras
+from alexnet_jax.data import file_kinds, memory
 from alexnet_jax.data.augment import center_offset
 from alexnet_jax.data.image_headers import TooLarge, check_encoded, decoding_bytes, turned_bytes
 from alexnet_jax.errors import OneLine, UsageError, WrongTypeError
 
 # Pillow knows more: some start other programs (EPS), and nobody's images are in them.
-FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
-SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # and HEIC, see `_open`
 MAX_IMAGE_BYTES = 256 * 2**20  # of one encoded image
 _PART = 2**18  # pixels that are converted at once
 _ORIENTATION, _BITS = 274, 258  # EXIF 2.3, TIFF 6.0
@@ -183,7 +183,7 @@ def decode(data: bytes, how: Preprocessing) -> Image.Image:
 
 def read_size(data: bytes) -> tuple[int, int]:
     """Return width and height of an encoded image, of which nothing is decoded; BadImage as `decode`."""
-    with _told():
+    with _told(data):
         return _open(data).size
 
 
@@ -191,7 +191,7 @@ def read_size(data: bytes) -> tuple[int, int]:
 def _decoded(data: bytes, how: Preprocessing, notes: list[str] | None) -> Iterator[Image.Image]:
     """Decode an image at its own size, RGB or grey; reserve its memory while the block runs."""
     mode = "RGB" if how.channels == 3 else "L"
-    with _told():
+    with _told(data):
         image = _open(data)
         needed = decoding_bytes(image, data, mode)
         _check_memory(image, needed)
@@ -212,12 +212,13 @@ def _decoded(data: bytes, how: Preprocessing, notes: list[str] | None) -> Iterat
 
 
 @contextlib.contextmanager
-def _told() -> Iterator[None]:
-    """Turn whatever Pillow raises into a BadImage."""
+def _told(data: bytes) -> Iterator[None]:
+    """Turn whatever Pillow raises while it decodes `data` into a BadImage."""
     try:
         yield
     except UnidentifiedImageError:
-        raise BadImage(f"not an image in one of the formats {', '.join(FORMATS)}") from None
+        known = file_kinds.describe(data)
+        raise BadImage(known or f"not an image in one of the formats {', '.join(FORMATS)}") from None
     except (MemoryError, BadImage):
         raise
     except Exception as error:  # Pillow's decoders raise whatever a damaged file leads them to
@@ -226,7 +227,20 @@ def _told() -> Iterator[None]:
 
 def _open(data: bytes) -> Image.Image:
     check_encoded(data)
-    return Image.open(io.BytesIO(data), formats=FORMATS)
+    formats: tuple[str, ...] = FORMATS
+    if file_kinds.kind_of(data[: file_kinds.HEAD_BYTES]) == "HEIC":
+        if extras.missing("heic"):
+            raise BadImage(heic_is_missing())
+        from pillow_heif import register_heif_opener
+
+        register_heif_opener()
+        formats = ("HEIF",)
+    return Image.open(io.BytesIO(data), formats=formats)
+
+
+def heic_is_missing() -> str:
+    """Return the words for an image that a package would decode which is not installed."""
+    return f"a HEIC image, which needs {extras.EXTRAS['heic'][0]}: {extras.install('heic')}"
 
 
 def _check_memory(image: Image.Image, needed: int) -> None:

@@ -16,10 +16,11 @@ import errno
 import fcntl
 import hashlib
 import json
+import math
 import os
 import shutil
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import PIL
@@ -27,18 +28,18 @@ import simplejpeg
 from ml_collections import ConfigDict
 
 from alexnet_jax import files, runtime
-from alexnet_jax.data import shards, tfds_layout
-from alexnet_jax.data.shards import Chunk, RecordFormat, ShardStats, ShardTask
+from alexnet_jax.data import shards, summary, tfds_layout
+from alexnet_jax.data.shards import RecordFormat, ShardStats, ShardTask
 from alexnet_jax.data.sources.detect import open_source
-from alexnet_jax.data.sources.entries import Entries, Entry, Source
+from alexnet_jax.data.sources.entries import Entries, Source
+from alexnet_jax.data.spool import CHUNK_BYTES, CHUNK_IMAGES, Spool
 from alexnet_jax.data.statistics import Accumulator
 from alexnet_jax.data.tfds_layout import REJECTS, VERSION, Plan, Shard, Totals, dataset_folder
 from alexnet_jax.data.worker_pool import run_in_processes
 from alexnet_jax.errors import RunFailure, UnsafeFile, UsageError
 from alexnet_jax.progress import Progress, printable
 
-MAX_REJECTED_SHARE = 0.01  # of images that cannot be decoded
-CHUNK_IMAGES, CHUNK_BYTES = 256, 32 * 2**20  # of a compressed tar, handed to a process at once
+MAX_REJECTS_SHOWN = 3
 
 
 def prepare(
@@ -48,6 +49,7 @@ def prepare(
     strict: bool = False,
     part: str = "",
     merge: bool = False,
+    class_level: int = 0,
 ) -> Path:
     """Make the dataset that `config.data` names, or resume where an earlier call was stopped.
 
@@ -57,6 +59,7 @@ def prepare(
       strict: stop at the first image that cannot be decoded and at a source that is not complete.
       part: 'i/n': make every n-th shard from the i-th on, counted from 0, and leave the rest to others.
       merge: make nothing; check that all shards are there and register them.
+      class_level: which folder names the class, as `open_source`.
 
     Returns:
       The dataset's folder; what is there already is left as it is, with a message.
@@ -80,7 +83,7 @@ def prepare(
         if merge:
             plan = job.read_plan()
         else:
-            plan = job.make(_open(source, strict, part), parsed_part)
+            plan = job.make(_open(source, strict, part, class_level), parsed_part)
             if parsed_part:
                 print(f"part {part} is made; when those from 0/{parsed_part[1]} on all are: prepare --merge")
                 return folder
@@ -114,14 +117,38 @@ def parse_part(part: str) -> tuple[int, int] | None:
     return int(index), int(count)
 
 
-def _open(name: str, strict: bool, part: str) -> Source:
+def dry_run(config: ConfigDict, name: str, class_level: int = 0) -> list[str]:
+    """Return how a source would be understood and prepared, as lines for the user; nothing is written.
+
+    Args:
+      config: checked.
+      name: of the source.
+      class_level: as `open_source`.
+
+    Raises:
+      UsageError: it cannot be prepared.
+    """
+    source = open_source(name, class_level).listed()
+    record_format = RecordFormat.of(config.data)
+    plan = tfds_layout.make_plan("", source, source.entries or Entries(), config.data, record_format)
+    folder = dataset_folder(config.data)
+    there = "which is there already" if folder.is_dir() else "which is still to make"
+    return [
+        f"{name}: {source.kind}",
+        *summary.as_lines(plan.summary),
+        f"nothing is written; the dataset would be {folder}, {there}",
+        summary.UNKNOWN,
+    ]
+
+
+def _open(name: str, strict: bool, part: str, class_level: int) -> Source:
     """Open a source and print how it was understood."""
-    source = open_source(name)
+    source = open_source(name, class_level)
     count = f", {len(source.entries):,} images" if source.entries else ""
     print(f"{name}: {source.kind}{count}")
-    for note in source.notes:
-        if strict:
-            raise UsageError(f"--strict: {note}")
+    if strict and source.notes:
+        raise UsageError(f"--strict: {source.notes[0]}")
+    for note in (*source.remarks, *source.notes):
         print(f"note: {note}")
     if part and source.is_stream:
         raise UsageError(
@@ -144,7 +171,7 @@ class PrepareJob:
         self.processes = data.threads or runtime.cores()
         self.record_format = RecordFormat.of(data)
         self.work, self.shards = folder / "work", folder / VERSION
-        self.spool = self.work / "spool"
+        self.spool = Spool(self.work / "spool", self.record_format, strict)
 
     @contextlib.contextmanager
     def lock(self, name: str = "lock") -> Iterator[None]:
@@ -164,11 +191,19 @@ class PrepareJob:
         with self.lock(f"lock-{part[0]}-of-{part[1]}" if part else "lock"):
             identity = self._identity(source)
             self._begin(identity, parted=part is not None)
-            entries = source.entries
-            if entries is None:
-                self._fill_spool(source)
-                entries = self._spooled()
+            split_of_group, rejects = {}, []
+            if source.is_stream:
+                name, processes = self.data.name, self.processes
+                self.spool.fill(source, name, processes, self._check_disk, self._check_rejects)
+                arranged = self.spool.arrange(source)
+                source, split_of_group, rejects = (
+                    arranged.source,
+                    arranged.split_of_group,
+                    arranged.rejects,
+                )
+            entries = source.entries or Entries()
             plan = tfds_layout.make_plan(identity, source, entries, self.data, self.record_format)
+            plan = replace(plan, split_of_group=split_of_group, rejects=rejects)
             left = sum(len(shard) for shard in plan.shards if not self._is_made(shard))
             sums = len(plan.shards) * 4 * self.record_format.size**2 * self.record_format.channels
             self._check_disk(left * self.record_format.expected_bytes() + sums)
@@ -180,7 +215,7 @@ class PrepareJob:
     def _identity(self, source: Source) -> str:
         """Return a digest of all that the outcome depends on."""
         layout = [VERSION, shards.WRITER, tfds_layout.SHARD_BYTES, tfds_layout.MAX_SHARDS]
-        layout += [CHUNK_IMAGES, CHUNK_BYTES]
+        layout += [CHUNK_IMAGES, CHUNK_BYTES, "the same share of each class in every slice"]
         versions = [PIL.__version__, simplejpeg.__version__]
         inputs = [layout, versions, self.data.name, asdict(self.record_format), source.identity()]
         return hashlib.sha256(json.dumps(inputs).encode()).hexdigest()
@@ -216,6 +251,8 @@ class PrepareJob:
             plan = Plan.load(self.work / "plan.json")
         except FileNotFoundError:
             raise UsageError(f"{self.folder} holds no parts: make them with prepare --part=i/n") from None
+        except (KeyError, TypeError):
+            raise UsageError(f"{self.folder} was begun by another version: remove it") from None
         for key, value in asdict(plan.record_format).items():
             if self.data[key] != value:
                 raise UsageError(
@@ -238,56 +275,12 @@ class PrepareJob:
     def _is_made(self, shard: Shard) -> bool:
         return self._stats_path(shard).exists() and (self.shards / shard.file).exists()
 
-    # The spool of a compressed tar
-
-    def _fill_spool(self, source: Source) -> None:
-        """Encode the images of a compressed tar in its order, each chunk of them into a file."""
-        if (self.spool / "whole").exists():
-            return
-        self.spool.mkdir(exist_ok=True)
-        _remove_unfinished(self.spool)
-        spooled_bytes = sum(path.stat().st_size for path in self.spool.iterdir())
-        rejects: list[str] = []
-        expected = 0
-
-        def tasks() -> Iterator[Chunk]:
-            nonlocal expected
-            read = 0
-            assert source.stream is not None
-            for number, (entries, fraction_read) in enumerate(chunks(source.stream())):
-                read += len(entries)
-                expected = round(read / max(fraction_read, 1e-6))
-                if number == 0:  # room for all images twice: in the spool, and in the shards
-                    self._check_disk(2 * expected * self.record_format.expected_bytes() - spooled_bytes)
-                progress.expect(expected)
-                path = self.spool / f"{number:06d}"
-                stats_path = path.with_suffix(".npz")
-                if stats_path.exists():
-                    progress.update(len(entries))
-                else:
-                    yield Chunk(entries, path, stats_path, self.record_format, self.strict)
-
-        with Progress(f"prepare {self.data.name}", None, "images") as progress:
-            for rejected in run_in_processes(tasks(), shards.encode_chunk, self.processes, progress):
-                rejects += rejected
-                self._check_rejects(rejects, expected, allowed=CHUNK_IMAGES)
-            progress.expect(progress.done)
-        files.write_text(self.spool / "whole", "")
-
-    def _spooled(self) -> Entries:
-        entries = Entries()
-        for path in sorted(self.spool.glob("*.npz")):
-            _, metadata = ShardStats.load(path, self.record_format)
-            for split, label, key, start, size in metadata["entries"]:
-                entries.append(Entry(split, label, key, str(path.with_suffix("")), start, size))
-        return entries
-
     # Shards
 
     def _write_shards(self, plan: Plan, source: Source, entries: Entries, part: tuple[int, int]) -> None:
         index, count = part
         prefix = f".{index}-{count}-"
-        _remove_unfinished(self.work, prefix)
+        shards.remove_unfinished(self.work, prefix)
         mine = plan.shards[index::count]
         left = [shard for shard in mine if not self._is_made(shard)]
         labels = {name: label for label, name in enumerate(plan.class_names)}
@@ -303,6 +296,7 @@ class PrepareJob:
                 self.strict,
                 source.read,
                 encoded,
+                counted_split=plan.counted_split,
                 labels={entry.label: labels[entry.label] for entry in of_shard},
                 unfinished=self.work / f"{prefix}{shard.file}",
                 identity=plan.identity,
@@ -317,14 +311,17 @@ class PrepareJob:
                 rejects += rejected
                 self._check_rejects(rejects, images)
 
-    def _check_rejects(self, rejects: list[str], total: int, allowed: int = 0) -> None:
-        """Raise RunFailure when more rejects than `MAX_REJECTED_SHARE` of `total`, and than `allowed`."""
-        if len(rejects) <= max(MAX_REJECTED_SHARE * total, allowed):
+    def _check_rejects(self, rejects: list[str], total: int, allowed: int = 1) -> None:
+        """Raise RunFailure for more rejects than the config's share of `total`, and than `allowed`."""
+        share = self.data.max_rejected_share
+        if len(rejects) <= max(share * total, allowed if share else 0):
             return
         files.write_text(self.work / REJECTS, "".join(f"{line}\n" for line in sorted(rejects)))
+        needed = math.ceil(1000 * len(rejects) / total) / 1000
         raise RunFailure(
-            f"{len(rejects)} of {total} images cannot be decoded, more than {MAX_REJECTED_SHARE:.0%}, the "
-            f"first: {printable(rejects[0])}; all: {self.work / REJECTS}"
+            f"{len(rejects)} of {total} images cannot be decoded, more than {100 * share:g}%, the first: "
+            f"{printable(rejects[0])}; all: {self.work / REJECTS}; to leave them out: "
+            f"--config.data.max_rejected_share={min(needed, 1.0)}"
         )
 
     # The finished dataset
@@ -344,18 +341,22 @@ class PrepareJob:
             if self.strict and totals.rejects:
                 raise RunFailure(f"--strict: {totals.rejects[0]}")
             self._check_rejects(totals.rejects, images)
-            tfds_layout.write_metadata(self.shards, self.data, plan, totals)
+            understood = tfds_layout.write_metadata(self.shards, self.data, plan, totals)
             for path in self.shards.iterdir():
                 files.synchronise(path)
             files.synchronise_folder(self.shards)
             os.replace(self.shards, folder)
             files.synchronise_folder(folder.parent)
             shutil.rmtree(self.folder, ignore_errors=True)
-        for line in totals.notes.lines():
-            print(line)
         splits = ", ".join(f"{count:,} {split}" for split, count in totals.counts().items())
-        rejected = f"; {len(totals.rejects)} could not be decoded, see {REJECTS}" if totals.rejects else ""
-        return f"{splits} images of {len(plan.class_names)} classes{rejected}"
+        lines = [f"{splits} images of {len(plan.class_names)} classes", *summary.as_lines(understood)]
+        lines += totals.notes.lines()
+        lines += summary.duplicate_lines(understood["duplicates"], len(totals.counts()))
+        lines += [f"cannot be decoded: {line}" for line in totals.rejects[:MAX_REJECTS_SHOWN]]
+        if totals.rejects:
+            share = f"config.data.max_rejected_share={self.data.max_rejected_share:g}"
+            lines.append(f"left out: {len(totals.rejects)} that cannot be decoded ({share}), see {REJECTS}")
+        return "\n".join(lines)
 
     def _sum_up(self, plan: Plan) -> Totals:
         missing = [shard for shard in plan.shards if not self._is_made(shard)]
@@ -371,26 +372,9 @@ class PrepareJob:
             if path.stat().st_size != stats.file_size or metadata["identity"] != plan.identity:
                 raise RunFailure(f"{path} was changed after it was made: remove it and prepare again")
             totals.add(stats, shard.split)
-        for path in sorted(self.spool.glob("*.npz")):
-            totals.add(ShardStats.load(path, self.record_format)[0])
-        totals.rejects.sort()
+        totals.notes.merge(self.spool.notes())
+        for group, stats in self.spool.sums():
+            if plan.split_of_group.get(group) == plan.counted_split:
+                totals.statistics.merge(stats.statistics)
+        totals.rejects = sorted(totals.rejects + plan.rejects)
         return totals
-
-
-def _remove_unfinished(folder: Path, prefix: str = ".") -> None:
-    for path in folder.glob(f"{prefix}*"):
-        path.unlink()
-
-
-def chunks(images: Iterator[tuple[Entry, float]]) -> Iterator[tuple[list[Entry], float]]:
-    """Yield images to encode in one task, and which fraction of the archive was read for them."""
-    chunk: list[Entry] = []
-    size, fraction_read = 0, 0.0
-    for entry, fraction_read in images:
-        chunk.append(entry)
-        size += entry.size
-        if len(chunk) == CHUNK_IMAGES or size > CHUNK_BYTES:
-            yield chunk, fraction_read
-            chunk, size = [], 0
-    if chunk:
-        yield chunk, fraction_read

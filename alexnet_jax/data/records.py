@@ -136,11 +136,17 @@ class Dataset:
         except UsageError:
             raise
         except Exception as error:  # TFDS raises whatever a name or a missing file leads it to
-            raise UsageError(
-                f"split {split!r} of {self.folder}: {first_line(error)} (there are: {available})"
-            ) from None
+            if "can not be of 0 length" not in str(error):
+                raise UsageError(
+                    f"split {split!r} of {self.folder}: {first_line(error)} (there are: {available})"
+                ) from None
+            size = 0
         if not size:
-            raise UsageError(f"split {split!r} of {self.folder} holds no records (there are: {available})")
+            counts = ", ".join(f"{n:,} {name}" for name, n in self._counts().items())
+            raise UsageError(
+                f"split {split!r} of {self.folder} holds no images (there are: {counts}); with few images "
+                "say --config.data.train_split='train[:50%]' --config.data.validation_split='train[50%:]'"
+            )
         classes = len(self.labels or self.class_names)
         return Records(self.folder, split, source, classes, self.record_format, self.labels)
 
@@ -152,6 +158,9 @@ class Dataset:
           labels: the new label of each of its own, of which a dataset keeps the numbers in its records.
         """
         return replace(self, class_names=tuple(class_names), labels=tuple(labels))
+
+    def _counts(self) -> dict[str, int]:
+        return {name: self.metadata.splits[name].num_examples for name in self.splits}
 
     def size(self, split: str) -> int:
         """Return the number of records of `split`; UsageError as `records`."""

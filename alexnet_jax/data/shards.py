@@ -4,6 +4,7 @@ TFDS is not imported: it would cost each process more time than reading a thousa
 """
 
 import errno
+import hashlib
 import json
 import os
 import secrets
@@ -87,6 +88,7 @@ class ShardStats:
     notes: Notes = field(default_factory=Notes)
     bytes: int = 0  # of the records' images
     file_size: int = 0
+    digests: list[int] = field(default_factory=list)  # of the records' images, in their order
 
     def save(self, path: Path, **more: Any) -> None:
         """Write it whole or not at all: the task is done when this file is there."""
@@ -102,7 +104,8 @@ class ShardStats:
         with files.atomic_write(path) as file:
             # A shard's sums fit 32 bits: 255 times fewer than 16 million images.
             narrow = sums.sum.astype(np.uint32)[: None if sums.count else 0]  # nothing was counted: nothing
-            np.savez(file, words=words, count=sums.count, sum=narrow, products=sums.products)
+            digests = np.asarray(self.digests, np.uint64)
+            np.savez(file, words=words, count=sums.count, sum=narrow, products=sums.products, digests=digests)
 
     @classmethod
     def load(cls, path: Path, record_format: RecordFormat) -> tuple["ShardStats", dict[str, Any]]:
@@ -120,8 +123,8 @@ class ShardStats:
             metadata = json.loads(found["words"].tobytes())
             classes, notes = Counter(metadata["classes"]), Notes()
             notes.merge(metadata["notes"])
-            sizes = (metadata["bytes"], metadata["file_size"])
-            return cls(statistics, classes, metadata["rejects"], notes, *sizes), metadata
+            sizes, digests = (metadata["bytes"], metadata["file_size"]), found["digests"].tolist()
+            return cls(statistics, classes, metadata["rejects"], notes, *sizes, digests), metadata
         except Exception as error:  # damage leads zipfile, zlib and the parser of JSON anywhere
             words = printable((str(error) or type(error).__name__)[:200])
             raise RunFailure(f"{path} cannot be read: {words}; remove it and prepare again") from error
@@ -137,6 +140,16 @@ def example(image: bytes, label: int, file_name: str) -> bytes:
     values["label"] = _field(3, _field(1, _varint(label)))  # bytes_list is 1, int64_list 3
     entries = (_field(1, key.encode()) + _field(2, value) for key, value in values.items())
     return _field(1, b"".join(_field(1, entry) for entry in entries))
+
+
+def digest(image: bytes) -> int:
+    """Return 64 bits of a hash of a record's image, by which the same one is found in another split.
+
+    Of a large one, which raw pixels are, some tens of thousands of bytes that lie evenly apart decide.
+    """
+    apart = len(image) >> 15
+    sample = image if apart < 2 else image[:: apart | 1]  # odd: all channels are met
+    return int.from_bytes(hashlib.sha256(sample).digest()[:8], "little")
 
 
 def _field(number: int, content: bytes) -> bytes:
@@ -170,6 +183,7 @@ class Chunk:
 class ShardTask(Chunk):
     """A shard to be written."""
 
+    counted_split: str  # whose images join the dataset's statistics
     labels: dict[str, int]  # of the classes among its entries
     unfinished: Path  # where it lies until it is whole
     identity: str
@@ -195,11 +209,16 @@ def write_shard(task: ShardTask, report_progress: Callable[[int], None]) -> list
     try:
         writer = array_record_module.ArrayRecordWriter(str(unfinished), WRITER)
         for number, entry in enumerate(task.entries, 1):
-            encoded = _encode(entry, task, stats)
-            if encoded is not None:
+            try:
+                counted = stats.statistics if entry.split == task.counted_split else None
+                encoded = _encode(entry, task, counted, stats.notes)
+            except (BadImage, Unreadable) as error:
+                _reject(stats.rejects, f"{entry.split}/{entry.key}: {error}", task.strict)
+            else:
                 writer.write(example(encoded, task.labels[entry.label], entry.key))
                 stats.classes[entry.label] += 1
                 stats.bytes += len(encoded)
+                stats.digests.append(digest(encoded))
             if number % PROGRESS_INTERVAL == 0 or number == len(task.entries):
                 report_progress((number - 1) % PROGRESS_INTERVAL + 1)
         writer.close()
@@ -215,31 +234,31 @@ def write_shard(task: ShardTask, report_progress: Callable[[int], None]) -> list
     return stats.rejects
 
 
-def _encode(entry: Entry, task: Chunk, stats: ShardStats) -> bytes | None:
-    """Return what stands in the record; None for an image that cannot be used, which joins the rejects."""
+def _encode(entry: Entry, task: Chunk, statistics: Accumulator | None, notes: Notes) -> bytes:
+    """Return what stands in the record, and count it; BadImage or Unreadable where there is nothing."""
+    data = task.read(entry)
+    if task.encoded:
+        return data
     noted: list[str] = []
-    try:
-        data = task.read(entry)
-        if task.encoded:
-            return data
-        pixels, encoded = task.record_format.encode(data, noted)
-    except (BadImage, Unreadable) as error:
-        line = printable(f"{entry.split}/{entry.key}: {error}")
-        if task.strict:
-            raise RunFailure(f"--strict: {line}") from None
-        stats.rejects.append(line)
-        return None
-    stats.notes.add(f"{entry.split}/{entry.key}", noted)
-    if entry.split == "train":
-        stats.statistics.add(pixels)
+    pixels, encoded = task.record_format.encode(data, noted)
+    notes.add(f"{entry.split}/{entry.key}" if entry.label else entry.key, noted)
+    if statistics is not None:
+        statistics.add(pixels)
     return encoded
+
+
+def _reject(rejects: list[str], line: str, strict: bool) -> None:
+    line = printable(line)
+    if strict:
+        raise RunFailure(f"--strict: {line}") from None
+    rejects.append(line)
 
 
 def encode_chunk(chunk: Chunk, report_progress: Callable[[int], None]) -> list[str]:
     """Encode a chunk of a compressed tar into its file, one image after the other, and write its stats.
 
     Args:
-      chunk: the images.
+      chunk: the images, the split of each what of its path may decide it.
       report_progress: called with their number when they are done.
 
     Returns:
@@ -248,14 +267,34 @@ def encode_chunk(chunk: Chunk, report_progress: Callable[[int], None]) -> list[s
     Raises:
       RunFailure: an image is rejected and the chunk strict.
     """
-    stats = ShardStats(Accumulator(chunk.record_format.size, chunk.record_format.channels))
-    entries = []
+    size, channels = chunk.record_format.size, chunk.record_format.channels
+    sums: dict[str, Accumulator] = {}
+    groups: dict[str, str] = {}  # an image of each
+    entries, rejected = [], []
+    lines: list[str] = []
+    told = ShardStats(Accumulator(size, channels))
     with files.atomic_write(chunk.path) as file:
         for entry in chunk.entries:
-            encoded = _encode(entry, chunk, stats)
-            if encoded is not None:
-                entries.append((entry.split, entry.label, entry.key, file.tell(), len(encoded)))
+            if entry.split not in sums:
+                sums[entry.split], groups[entry.split] = Accumulator(size, channels), entry.key
+            try:
+                encoded = _encode(entry, chunk, sums[entry.split], told.notes)
+            except (BadImage, Unreadable) as error:
+                _reject(lines, f"{entry.key}: {error}", chunk.strict)
+                rejected.append((entry.key, str(error)))
+            else:
+                entries.append((entry.key, file.tell(), len(encoded)))
                 file.write(encoded)
-    stats.save(chunk.stats_path, entries=entries)
+    for number, (group, statistics) in enumerate(sums.items()):
+        path = chunk.stats_path.with_name(f"{chunk.stats_path.stem}-{number}.npz")
+        ShardStats(statistics).save(path, group=group)
+    # The last: the chunk is done when this is there.
+    told.save(chunk.stats_path, entries=entries, rejected=rejected, groups=groups)
     report_progress(len(chunk.entries))
-    return stats.rejects
+    return lines
+
+
+def remove_unfinished(folder: Path, prefix: str = ".") -> None:
+    """Remove what a process that was killed had begun."""
+    for path in folder.glob(f"{prefix}*"):
+        path.unlink()

@@ -10,12 +10,14 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
 from ml_collections import ConfigDict
 
 from alexnet_jax import files
+from alexnet_jax.data import summary
 from alexnet_jax.data.notes import Notes
 from alexnet_jax.data.shards import RecordFormat, ShardStats
 from alexnet_jax.data.sources.entries import Entries, Source
@@ -30,8 +32,13 @@ REJECTS = "rejects.txt"
 
 
 def dataset_folder(data: ConfigDict) -> Path:
-    """Return where the dataset of `config.data` lies: <data_dir>/<name>_<size>/<version>."""
+    """Return where the dataset of `config.data` lies: <data_dir>/<name>_<size>/<version>.
+
+    Raises:
+      UsageError: the folder is an address such as gs://bucket.
+    """
     root = data.dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
+    files.check_local(root)
     return Path(root).expanduser().absolute() / f"{data.name}_{data.size}" / VERSION
 
 
@@ -63,6 +70,9 @@ class Plan:
       class_names: by label.
       shards: in the order of their splits' names.
       record_format: what a record holds.
+      summary: how the source was understood, as `summary.understand` gives it.
+      split_of_group: in a compressed tar, the split of images whose folders name the same splits.
+      rejects: of a compressed tar, a line for each image that cannot be used.
     """
 
     identity: str
@@ -70,6 +80,15 @@ class Plan:
     class_names: list[str]
     shards: list[Shard]
     record_format: RecordFormat
+    summary: dict[str, Any]
+    split_of_group: dict[str, str] = field(default_factory=dict)
+    rejects: list[str] = field(default_factory=list)
+
+    @property
+    def counted_split(self) -> str:
+        """Return the split whose images the statistics are of: train; where there is none, the first."""
+        splits = {shard.split for shard in self.shards}
+        return "train" if "train" in splits else max(splits)
 
     def save(self, path: Path) -> None:
         """Write it as JSON, whole or not at all."""
@@ -82,8 +101,9 @@ class Plan:
         """Read what `save` wrote; FileNotFoundError when it is missing."""
         tree = json.loads(path.read_text())
         shards = [Shard(**shard) for shard in tree["shards"]]
-        record_format = RecordFormat(**tree["record_format"])
-        return cls(tree["identity"], tree["kind"], tree["class_names"], shards, record_format)
+        record_format = RecordFormat(**tree.pop("record_format"))
+        tree.pop("shards")
+        return cls(**tree, shards=shards, record_format=record_format)
 
 
 def make_plan(
@@ -99,21 +119,20 @@ def make_plan(
       record_format: what a record holds.
 
     Raises:
-      UsageError: no training images, fewer than two classes, a class without training images or whose name
-        cannot be written down.
+      UsageError: no images, fewer than two classes, a class whose name cannot be written down, or, where
+        there are training images, a class without.
     """
     counts = {split: len(found) for split, found in entries.order.items()}
     if not entries:
         raise UsageError("the source holds no images that can be decoded")
-    if "train" not in counts:
-        raise UsageError(f"the source has no training images, only {', '.join(sorted(counts))}")
     names = list(source.class_names) or sorted(set().union(*map(entries.classes, counts)))
     if len(names) < 2:
         raise UsageError(f"the source has one class, {names[0]!r}: a net needs two or more")
     for name in names:
         if not name.isprintable() or name != name.strip():  # TFDS writes them one a line
             raise UsageError(f"class {printable(name)!r} cannot be written down: rename its folder")
-    _check_trained(names, entries.classes("train"))
+    if "train" in counts:
+        _check_trained(names, entries.classes("train"))
     shards = []
     for split, count in sorted(counts.items()):
         number = min(-(-count * record_format.expected_bytes() // SHARD_BYTES), MAX_SHARDS, count)
@@ -121,7 +140,8 @@ def make_plan(
         for index in range(number):
             name = template.sharded_filepath(shard_index=index, num_shards=number).name
             shards.append(Shard(split, name, index * count // number, (index + 1) * count // number))
-    return Plan(identity, source.kind, names, shards, record_format)
+    understood = summary.understand(source, entries)
+    return Plan(identity, source.kind, names, shards, record_format, understood)
 
 
 def _check_trained(class_names: list[str], trained: Iterable[str]) -> None:
@@ -156,6 +176,7 @@ class Totals:
       shard_lengths: by split, the records of each of its shards.
       bytes: by split, of the records' images.
       trained: training images of each class.
+      digests: by split, of its records.
     """
 
     statistics: Accumulator
@@ -164,15 +185,16 @@ class Totals:
     shard_lengths: dict[str, list[int]] = field(default_factory=dict)
     bytes: Counter[str] = field(default_factory=Counter)
     trained: Counter[str] = field(default_factory=Counter)
+    digests: dict[str, list[int]] = field(default_factory=dict)
 
-    def add(self, stats: ShardStats, split: str = "") -> None:
-        """Count the next shard of a split, or, without one, a chunk of the spool."""
+    def add(self, stats: ShardStats, split: str) -> None:
+        """Count the next shard of a split."""
         self.statistics.merge(stats.statistics)
         self.rejects += stats.rejects
         self.notes.merge(stats.notes)
-        if split:
-            self.shard_lengths.setdefault(split, []).append(stats.classes.total())
-            self.bytes[split] += stats.bytes
+        self.shard_lengths.setdefault(split, []).append(stats.classes.total())
+        self.bytes[split] += stats.bytes
+        self.digests.setdefault(split, []).extend(stats.digests)
         if split == "train":
             self.trained += stats.classes
 
@@ -181,8 +203,8 @@ class Totals:
         return {split: sum(lengths) for split, lengths in sorted(self.shard_lengths.items())}
 
 
-def write_metadata(folder: Path, data: ConfigDict, plan: Plan, totals: Totals) -> None:
-    """Write all that a dataset has beside its shards.
+def write_metadata(folder: Path, data: ConfigDict, plan: Plan, totals: Totals) -> dict[str, Any]:
+    """Write all that a dataset has beside its shards; return what was understood of its source, as written.
 
     Args:
       folder: where the shards lie.
@@ -193,8 +215,9 @@ def write_metadata(folder: Path, data: ConfigDict, plan: Plan, totals: Totals) -
     Raises:
       UsageError: a class has no training images.
     """
-    _check_trained(plan.class_names, totals.trained)
     counts = totals.counts()
+    if "train" in counts:
+        _check_trained(plan.class_names, totals.trained)
     infos = [
         tfds.core.SplitInfo(
             name=split,
@@ -210,9 +233,17 @@ def write_metadata(folder: Path, data: ConfigDict, plan: Plan, totals: Totals) -
     )
     totals.statistics.finish().save(folder / "statistics.npz")
     files.write_text(folder / REJECTS, "".join(f"{line}\n" for line in totals.rejects))
-    made_with = {"source": plan.kind, "counts": counts, "notes": totals.notes.lines()}
-    made_with |= asdict(plan.record_format)
+    digests = {split: np.asarray(found, np.uint64) for split, found in totals.digests.items()}
+    understood = plan.summary | {
+        "notes": totals.notes.lines(),
+        "rejected": len(totals.rejects),
+        "duplicates": summary.duplicates(digests),
+        "statistics_of": plan.counted_split,
+    }
+    made_with = {"source": plan.kind, "counts": counts, **asdict(plan.record_format)}
+    made_with["understood"] = understood
     files.write_text(folder / "preparation.json", json.dumps(made_with, indent=1) + "\n")
+    return understood
 
 
 def _features(record_format: RecordFormat, class_names: list[str]) -> tfds.features.FeaturesDict:

@@ -20,12 +20,14 @@ from tensorflow_datasets.core.naming import ShardedFileTemplate
 from tensorflow_datasets.core.splits import SplitDict, SplitInfo
 
 from alexnet_jax import runtime
-from alexnet_jax.data import prepare, shards
+from alexnet_jax.data import shards
 from alexnet_jax.data.images import BadImage
+from alexnet_jax.data.notes import Notes
 from alexnet_jax.data.records import Dataset
 from alexnet_jax.data.shards import RecordFormat
 from alexnet_jax.data.sources.detect import open_source
 from alexnet_jax.data.sources.entries import Entries, Entry, Source, Unreadable
+from alexnet_jax.data.spool import chunks
 from alexnet_jax.data.statistics import Statistics
 from alexnet_jax.data.tfds_metadata import TfdsMetadata
 from alexnet_jax.errors import RunFailure, UsageError
@@ -68,27 +70,31 @@ class _Records:
       entries: one for each, `start` and `size` of its bytes in `file`.
       labels: {the name of a class: its label}.
       rejects: by split, a line for each image that could not be used.
+      notes: what the user should know of those that could.
     """
 
     file: IO[bytes] = field(default_factory=tempfile.TemporaryFile)
     entries: Entries = field(default_factory=Entries)
     labels: dict[str, int] = field(default_factory=dict)
     rejects: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    notes: Notes = field(default_factory=Notes)
 
     def make(
         self, source: Source, record_format: RecordFormat, images: Iterator[tuple[Entry, float]]
     ) -> None:
         """Encode images, on threads, in their order."""
 
-        def encode(entry: Entry) -> bytes | str:
+        def encode(entry: Entry) -> tuple[bytes | str, list[str]]:
+            noted: list[str] = []
             try:
-                return record_format.encode(source.read(entry))[1]
+                return record_format.encode(source.read(entry), noted)[1], noted
             except (BadImage, Unreadable) as error:
-                return printable(f"{entry.key}: {error}")
+                return printable(f"{entry.key}: {error}"), []
 
         with ThreadPoolExecutor(runtime.cores()) as pool:
-            for chunk, _ in prepare.chunks(images):
-                for entry, encoded in zip(chunk, pool.map(encode, chunk), strict=True):
+            for chunk, _ in chunks(images):
+                for entry, (encoded, noted) in zip(chunk, pool.map(encode, chunk), strict=True):
+                    self.notes.add(entry.key, noted)
                     if isinstance(encoded, str):
                         self.rejects[entry.split].append(encoded)
                         continue
@@ -170,10 +176,10 @@ def open_unprepared(
     parts = _parts(wanted)
     count = sum(len(order.get(part, ())) for part in parts)
     rejects = [reject for part in sorted(parts) for reject in made.rejects[part]]
-    if len(rejects) > prepare.MAX_REJECTED_SHARE * (count + len(rejects)):
+    if len(rejects) > data.max_rejected_share * (count + len(rejects)):
         raise RunFailure(
             f"{len(rejects)} of {count + len(rejects)} images of {name} cannot be decoded, more than "
-            f"{prepare.MAX_REJECTED_SHARE:.0%}, the first: {rejects[0]}"
+            f"config.data.max_rejected_share={data.max_rejected_share:g}, the first: {rejects[0]}"
         )
     made.labels = {label: number for number, label in enumerate(names)}
     folder = Path(name)
@@ -183,7 +189,8 @@ def open_unprepared(
     dataset = UnpreparedDataset(folder, names, statistics, record_format, metadata)
     size = dataset.size(wanted)
     lines = [f"{name}: {source.kind}; {_which(wanted, split)} is evaluated, {size:,} images"]
-    lines += [f"note: {note}" for note in source.notes]
+    lines += [f"note: {note}" for note in (*source.remarks, *source.notes)]
+    lines += made.notes.lines()
     if rejects:
         lines.append(f"{len(rejects)} cannot be decoded and are left out, the first: {rejects[0]}")
     return Opened(dataset, wanted, len(rejects), lines)
@@ -198,26 +205,19 @@ def _make(
     check: Callable[[tuple[str, ...]], object],
 ) -> tuple[tuple[str, ...], str]:
     """Make the records; return the names of the source's classes, and the split that is evaluated."""
-    splits: set[str] = set()
-    classes: set[str] = set()
-    count: int | None = None
-    found: Iterator[tuple[Entry, float]]
-    if source.entries is not None:
-        splits = set(source.entries.order)
-        classes = classes.union(*map(source.entries.classes, splits))
-        check(source.class_names or tuple(sorted(classes)))
-        chosen = _check_split(name, split or _choose(splits), splits)
-        count = sum(len(source.entries.order[part]) for part in chosen)
-        _check_room(count * record_format.expected_bytes())
-        found = ((entry, 0.0) for entry in source.entries if entry.split in chosen)
-    else:
-        found = _of_stream(source, split, splits, classes)
+    entries = source.listed().entries or Entries()
+    splits = set(entries.order)
+    names = source.class_names or tuple(sorted(set().union(*map(entries.classes, splits))))
+    check(names)
+    wanted = split or _choose(splits)
+    chosen = _check_split(name, wanted, splits)
+    count = sum(len(entries.order[part]) for part in chosen)
+    _check_room(count * record_format.expected_bytes())
+    # Of a compressed tar the images come again, in its order; of anything else they are read by the threads.
+    every = (entry for entry, _ in source.images()) if source.is_stream else iter(entries)
     with Progress(f"read {printable(name)}", count, "images") as progress:
+        found = (entry for entry in every if entry.split in chosen)
         made.make(source, record_format, _counted(found, progress))
-    names, wanted = source.class_names or tuple(sorted(classes)), split or _choose(splits)
-    if source.entries is None:
-        check(names)
-        _check_split(name, wanted, splits)
     return names, wanted
 
 
@@ -234,21 +234,9 @@ def _check_split(name: str, split: str, available: set[str]) -> set[str]:
     return _parts(split)
 
 
-def _of_stream(
-    source: Source, split: str, available: set[str], classes: set[str]
-) -> Iterator[tuple[Entry, float]]:
-    """Yield the images of a compressed tar that may be asked for, and note its splits and classes."""
-    assert source.stream is not None
-    for entry, fraction in source.stream():
-        available.add(entry.split)
-        classes.add(entry.label)
-        if entry.split in _parts(split or _choose(available)):
-            yield entry, fraction
-
-
-def _counted(found: Iterable[tuple[Entry, float]], progress: Progress) -> Iterator[tuple[Entry, float]]:
-    for item in found:
-        yield item
+def _counted(found: Iterable[Entry], progress: Progress) -> Iterator[tuple[Entry, float]]:
+    for entry in found:
+        yield entry, 0.0
         progress.update(1)
 
 

@@ -17,6 +17,7 @@ FREE = {
     "train.log_every_steps": 7,
     "train.evaluate_every_epochs": 0.5,
     "train.flat_loss_steps": 0,
+    "data.max_rejected_share": 0.5,
     "evaluate.batch_size": 9,
     "evaluate.views": 1,
     "mesh.data": 4,

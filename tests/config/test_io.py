@@ -60,7 +60,9 @@ def test_the_file_is_readable_and_whole(tmp_path):
     config = ConfigDict({"seed": 3, "data": {"input_std": (1.0,), "flip": True, "white_level": 0.0}})
     io.save(path, config, class_names=["Æsch", "鳥"])
     assert path.read_text(encoding="utf-8") == TEXT
+    config.data.max_rejected_share = 0.01  # earlier versions did not have the key
     assert io.load(path) == (config, {"class_names": ["Æsch", "鳥"]})
+    del config.data.max_rejected_share
     with pytest.raises(TypeError):
         io.save(path, config, class_names=object())
     assert path.read_text(encoding="utf-8") == TEXT

@@ -36,7 +36,7 @@ def test_what_leads_to_no_image(photos: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(UsageError, match="predict needs images: files, folders or patterns"):
         image_files.find_images([], "predict")
-    with pytest.raises(UsageError, match=r"the folder .*empty holds no images \(\.bmp, \.gif, \.jpeg"):
+    with pytest.raises(UsageError, match=r"the folder .*empty holds no images"):
         image_files.find_images([str(photos), str(tmp_path / "empty")], "predict")
     for name in ("nothing.jpg", "*.gif", "g.*"):  # the last one leads to a folder
         with pytest.raises(UsageError, match="does not exist, or matches no image"):

@@ -266,7 +266,7 @@ def test_rejects(tmp_path: Path, packed: bool) -> None:
     assert all(line.split(": ", 1)[1] for line in lines)
     assert json.loads((folder / "preparation.json").read_text())["counts"] == {"train": 500}
     assert Statistics.load(folder / "statistics.npz").count == 500
-    with pytest.raises(RunFailure, match=r"--strict: train/b/") as error:
+    with pytest.raises(RunFailure, match=r"--strict: (train/)?b/") as error:
         prepare.prepare(config_for(tmp_path / "strict", 8), name, strict=True)
     assert "\n" not in str(error.value)
 
@@ -317,7 +317,6 @@ def test_wrong_sources(tmp_path: Path) -> None:
             {"train/a/1.jpg": image, "train/b/1.jpg": image, "val/c/1.jpg": image},
             "class 'c' has no training",
         ),
-        ({"test/a/1.jpg": image, "test/b/1.jpg": image}, "no training images, only test"),
     ):
         shutil.rmtree(tmp_path / "source", ignore_errors=True)
         made_up.write_folder(tmp_path / "source", files)

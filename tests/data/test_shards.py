@@ -78,9 +78,9 @@ def test_raw() -> None:
 
 
 def test_stats_saved_and_loaded(tmp_path: Path) -> None:
-    stats = ShardStats(
-        Accumulator(8, 3), Counter(b=2, a=1), ["train/a/1.jpg: bad"], Notes({"dark": (2, "b")}), 12, 345
-    )
+    notes, digests = Notes({"dark": (2, "b")}), [2**64 - 1, 0]
+    counts = Counter(b=2, a=1)
+    stats = ShardStats(Accumulator(8, 3), counts, ["train/a/1.jpg: bad"], notes, 12, 345, digests)
     images = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 3)).astype(np.uint8)
     for image in images:
         stats.statistics.add(image)
@@ -95,10 +95,11 @@ def test_stats_saved_and_loaded(tmp_path: Path) -> None:
         "identity": "x",
     }
     assert (loaded.classes, loaded.rejects) == (stats.classes, stats.rejects)
+    assert loaded.digests == [2**64 - 1, 0]
     assert (loaded.bytes, loaded.file_size, loaded.statistics.count) == (12, 345, 5)
     np.testing.assert_array_equal(loaded.statistics.sum, images.sum(axis=0, dtype=np.int64))
     with np.load(tmp_path / "a.npz") as arrays:
-        assert set(arrays) == {"words", "count", "sum", "products"}
+        assert set(arrays) == {"words", "count", "sum", "products", "digests"}
 
 
 def entries_held(*images: tuple[str, str, bytes]) -> list[Entry]:
@@ -116,14 +117,19 @@ def test_a_shard_from_images_and_from_the_spool(tmp_path: Path) -> None:
     reported: list[int] = []
     chunk = Chunk(given, tmp_path / "000000", tmp_path / "000000.npz", RAW, False)
     rejects = shards.encode_chunk(chunk, reported.append)
-    assert [line.split(": ")[0] for line in rejects] == ["train/b/7.png"]
+    assert [line.split(": ")[0] for line in rejects] == ["b/7.png"]
     assert reported == [20]
-    spooled, metadata = ShardStats.load(tmp_path / "000000.npz", RAW)
-    assert spooled.rejects == rejects
-    assert spooled.statistics.count == 14
+    _, metadata = ShardStats.load(tmp_path / "000000.npz", RAW)
+    assert [key for key, _ in metadata["rejected"]] == ["b/7.png"]
+    sums = {}
+    for path in tmp_path.glob("000000-*.npz"):  # of the images of each split apart
+        stats, group = ShardStats.load(path, RAW)
+        sums[group["group"]] = stats.statistics
+    assert {name: found.count for name, found in sums.items()} == {"train": 14, "test": 5}
+    by_key = {entry.key: entry for entry in given}
     entries = [
-        Entry(split, label, key, str(tmp_path / "000000"), start, size)
-        for split, label, key, start, size in metadata["entries"]
+        by_key[key]._replace(container=str(tmp_path / "000000"), start=start, size=size, held=b"")
+        for key, start, size in metadata["entries"]
     ]
 
     def write(name: str, entries: list[Entry], encoded: bool) -> ShardStats:
@@ -134,6 +140,7 @@ def test_a_shard_from_images_and_from_the_spool(tmp_path: Path) -> None:
             RAW,
             False,
             encoded=encoded,
+            counted_split="train",
             labels={"a": 0, "b": 1},
             unfinished=tmp_path / f".{name}",
             identity="x",
@@ -145,7 +152,11 @@ def test_a_shard_from_images_and_from_the_spool(tmp_path: Path) -> None:
     assert (tmp_path / "alone").read_bytes() == (tmp_path / "spooled").read_bytes()
     assert sum(reported) == 20 + 20 + 19
     assert alone.classes == from_spool.classes == {"a": 10, "b": 9}
-    assert alone.rejects == rejects
+    assert alone.rejects == [f"train/{line}" for line in rejects]
+    assert alone.digests == from_spool.digests
+    assert len(set(alone.digests)) == 19
+    np.testing.assert_array_equal(alone.statistics.sum, sums["train"].sum)
+    np.testing.assert_array_equal(alone.statistics.products, sums["train"].products)
     assert from_spool.rejects == []
     assert (alone.statistics.count, from_spool.statistics.count) == (14, 0)
     assert alone.file_size == (tmp_path / "alone").stat().st_size
@@ -159,6 +170,6 @@ def test_a_shard_from_images_and_from_the_spool(tmp_path: Path) -> None:
 
 def test_strict(tmp_path: Path) -> None:
     chunk = Chunk(entries_held(("train", "a", b"x")), tmp_path / "0", tmp_path / "0.npz", RAW, True)
-    with pytest.raises(RunFailure, match=r"--strict: train/a/0\.png: not an image"):
+    with pytest.raises(RunFailure, match=r"--strict: a/0\.png: not an image"):
         shards.encode_chunk(chunk, lambda count: None)
     assert not list(tmp_path.iterdir())

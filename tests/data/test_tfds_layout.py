@@ -66,7 +66,6 @@ def test_names_of_classes() -> None:
     ("counts", "words"),
     [
         ({}, "the source holds no images that can be decoded"),
-        ({("test", "a"): 1, ("test", "b"): 1}, "no training images, only test"),
         ({("train", "a"): 9}, "one class, 'a': a net needs two or more"),
         ({("train", "a"): 1, ("train", "b"): 1, ("test", "c"): 1}, "class 'c' has no training images"),
         ({("train", "a"): 1, ("train", "b\n"): 1}, r"class 'b\\\\n' cannot be written down"),
@@ -79,9 +78,10 @@ def test_what_is_refused(counts: dict[tuple[str, str], int], words: str) -> None
 
 
 def test_saved_and_loaded(tmp_path: Path) -> None:
-    """The keys are those that work begun by an earlier version has."""
     shards = [Shard("train", "toy_10-train.array_record-00000-of-00001", 0, 5)]
-    plan = Plan("identity", "a test", ["a", "b"], shards, RAW)
+    plan = Plan(
+        "identity", "a test", ["a", "b"], shards, RAW, {"remarks": ["odd"]}, {"train": "train"}, ["x"]
+    )
     plan.save(tmp_path / "plan.json")
     assert json.loads((tmp_path / "plan.json").read_text()) == {
         "identity": "identity",
@@ -98,6 +98,9 @@ def test_saved_and_loaded(tmp_path: Path) -> None:
             "format": "raw",
             "quality": 95,
         },
+        "summary": {"remarks": ["odd"]},
+        "split_of_group": {"train": "train"},
+        "rejects": ["x"],
     }
     assert Plan.load(tmp_path / "plan.json") == plan
 

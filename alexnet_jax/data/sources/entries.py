@@ -5,15 +5,15 @@ import json
 import os
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from alexnet_jax.data.images import MAX_IMAGE_BYTES, SUFFIXES
+from alexnet_jax.data.images import MAX_IMAGE_BYTES
 from alexnet_jax.errors import UsageError
 from alexnet_jax.progress import printable
 
@@ -31,7 +31,7 @@ class Entry(NamedTuple):
     """One encoded image and where it lies.
 
     Attributes:
-      split: the split's name; '' as long as it is not known.
+      split: the split's name; '' as long as it is not known, and in a compressed tar what may decide it.
       label: the class's name; '' as long as it is not known.
       key: unique in its split; the path in the folder or archive as long as that is not known.
       container: the file or folder that holds it; empty: `held` is the image.
@@ -99,8 +99,9 @@ class Entries:
 
     @cached_property
     def order(self) -> dict[str, np.ndarray]:
-        """Of each split the positions of its entries, int64, in the order of the SHA-256 of their keys.
+        """Of each split the positions of its entries, int64: any slice has the same share of each class.
 
+        Those of a class stand in the order of the SHA-256 of their keys, evenly spread over the split.
         Sixteen bytes of the hash decide: that two keys of 14 million share them has odds of 1 in 10**24.
 
         Raises:
@@ -113,7 +114,7 @@ class Entries:
             digests[16 * i : 16 * i + 16] = hashlib.sha256(key).digest()[:16]
         keys.release()
         hashes = np.frombuffer(digests, ">u8").reshape(-1, 2).astype(np.uint64)
-        splits = np.asarray(self._numbers["split"])
+        splits, labels = np.asarray(self._numbers["split"]), np.asarray(self._numbers["label"])
         ordered = {}
         for split, number in self._names["split"].items():
             found = np.flatnonzero(splits == number)
@@ -121,7 +122,7 @@ class Entries:
             twice = (hashes[found[1:]] == hashes[found[:-1]]).all(axis=1)
             if twice.any():
                 raise UsageError(f"{printable(self[int(found[twice.argmax()])].key)} stands twice in {split}")
-            ordered[split] = found
+            ordered[split] = found[_spread(labels[found])]
         return ordered
 
     def classes(self, split: str) -> Counter[str]:
@@ -139,6 +140,16 @@ class Entries:
         for column in (split, label, self._size, self._ends, self._keys, self._held):
             digest.update(hashlib.sha256(column).digest())
         return digest.hexdigest()
+
+
+def _spread(labels: np.ndarray) -> np.ndarray:
+    """Return an order in which each class is spread evenly, its own order kept: (rank + 1/2) / its size."""
+    by_class = np.argsort(labels, kind="stable")
+    sizes = np.bincount(labels)
+    starts = np.cumsum(sizes) - sizes
+    place = np.empty(len(labels))
+    place[by_class] = (np.arange(len(labels)) - starts[labels[by_class]] + 0.5) / sizes[labels[by_class]]
+    return np.argsort(place, kind="stable")
 
 
 def read_range(entry: Entry) -> bytes:
@@ -171,8 +182,15 @@ class Source:
       stream: iterates over a compressed tar in its order: entries that hold their images, and how much of the
         tar was read when each came, 0 to 1.
       class_names: by label; empty: the names of the classes found, sorted.
-      notes: what the user should know about it.
+      notes: what is missing in it, which `--strict` takes for an error.
       stamp: what tells another compressed tar from this one.
+      splits: where each split came from, such as {'validation': 'valid/'}, as far as names say it.
+      remarks: how it was read where another reading is possible, each a line.
+      left_out: how many files of an ending were not read for a reason.
+      arrange: returns a compressed tar with its entries located, of which those given have paths for keys;
+        given is also what was left out.
+      locate: returns split, class and key of a path in a compressed tar that `arrange` returned; None for
+        an image that has no label.
     """
 
     kind: str
@@ -182,6 +200,11 @@ class Source:
     class_names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     stamp: str = ""
+    splits: Mapping[str, str] = field(default_factory=dict)
+    remarks: tuple[str, ...] = ()
+    left_out: Counter[tuple[str, str]] = field(default_factory=Counter)
+    arrange: Callable[[Iterable[Entry], Counter[tuple[str, str]]], "Source"] | None = None
+    locate: Callable[[str], tuple[str, str, str] | None] | None = None
 
     @property
     def is_stream(self) -> bool:
@@ -190,11 +213,23 @@ class Source:
 
     def images(self) -> Iterator[tuple[Entry, bytes]]:
         """Iterate over all entries and their encoded images; Unreadable for one that is damaged."""
-        entries: Iterable[Entry] = self.entries or ()
-        if self.stream is not None:
-            entries = (entry for entry, _ in self.stream())
-        for entry in entries:
-            yield entry, self.read(entry)
+        if self.stream is None or self.arrange is None:
+            for entry in self.entries or ():
+                yield entry, self.read(entry)
+            return
+        # Where its images belong is known at the end of the archive alone.
+        arranged = self.listed()
+        for entry, _ in self.stream():
+            located = arranged.locate(entry.key) if arranged.locate else None
+            if located is not None:
+                split, label, key = located
+                yield entry._replace(split=split, label=label, key=key), entry.held
+
+    def listed(self) -> "Source":
+        """Return it with its entries: of a compressed tar, which is read for that, without the images."""
+        if self.stream is None or self.arrange is None:
+            return self
+        return self.arrange((entry._replace(held=b"") for entry, _ in self.stream()), self.left_out)
 
     def identity(self) -> str:
         """Return a digest of what the source holds, the same on every machine that has it."""
@@ -205,13 +240,6 @@ class Source:
 def split_path(path: str) -> list[str]:
     """Return the names in a path with slashes, without empty ones and '.'."""
     return [part for part in path.split("/") if part not in ("", ".")]
-
-
-def is_image(path: str) -> bool:
-    """Return whether a path has an image's suffix and is not hidden, nor macOS's metadata."""
-    if not path.lower().endswith(SUFFIXES):
-        return False
-    return not any(part.startswith((".", "__MACOSX")) and part not in (".", "..") for part in path.split("/"))
 
 
 def member_path(name: str, archive: Path) -> str:

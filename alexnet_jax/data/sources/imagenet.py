@@ -2,7 +2,7 @@
 
 import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,6 +10,8 @@ import tensorflow_datasets as tfds
 
 from alexnet_jax.data.sources import matlab, tar
 from alexnet_jax.data.sources.entries import Entries, Entry, Source, split_path
+from alexnet_jax.data.sources.sieve import Sieve
+from alexnet_jax.data.sources.split_names import doubtful_split, exact_split
 from alexnet_jax.errors import UsageError
 from alexnet_jax.files import read_bounded
 from alexnet_jax.progress import Progress, printable
@@ -18,6 +20,7 @@ CLASS_TAR = re.compile(r"n\d{8}\.tar")
 SYNSET = re.compile(r"n\d{8}")
 # Images of the validation and test sets: year, 'val' or 'test', number from 1.
 NUMBERED_IMAGE = re.compile(r"ILSVRC(2010|2012)_(val|test)_(\d{8})\.JPEG")
+UNLABELLED = "of ILSVRC-2012's test set, whose labels nobody outside has"
 _MAX_KIT_BYTES = 2**24  # of a file of the development kit, packed and inflated; the largest has 0.5 MB
 _PATCHES = "patch_images.tar"  # images that replace some of 2010's, handed out with its tars
 
@@ -54,10 +57,11 @@ def open_tars(path: Path) -> Source | None:
     """Index the tars of a year: a tar of a tar a class, flat ones for the other splits.
 
     Args:
-      path: the folder that holds them, or the training set's tar.
+      path: the folder that holds them, the training set's tar, or the validation set's, which is enough
+        to evaluate on.
 
     Returns:
-      The source; None when `path` is neither.
+      The source; None when `path` is none of these.
 
     Raises:
       UsageError: a tar is missing or damaged, or holds what is not the year's.
@@ -67,24 +71,27 @@ def open_tars(path: Path) -> Source | None:
             return _index(path.parent, year)
         if (path / tars.train).is_file():
             return _index(path, year)
+        if path.name == tars.validation or (path / tars.validation).is_file():
+            return _index(path if path.is_dir() else path.parent, year, trained=False)
     return None
 
 
-def _index(folder: Path, year: str) -> Source:
-    tars = _CHALLENGES[year]
-    if not (folder / tars.validation).is_file():
+def _index(folder: Path, year: str, trained: bool = True) -> Source:
+    tars, sieve = _CHALLENGES[year], Sieve()
+    if trained and not (folder / tars.validation).is_file():
         raise UsageError(f"{folder / tars.validation} is missing: it belongs beside {tars.train}")
-    kind, patches = f"ILSVRC-{year}, its tars", {}
+    kind, patches = f"ILSVRC-{year}, its tars" if trained else f"ILSVRC-{year}'s validation set, its tar", {}
     if year == "2010" and (folder / _PATCHES).is_file():
         kind += f" with {_PATCHES}"
-        patches = {split_path(member.key)[-1]: member for member in tar.list_tar(folder / _PATCHES)}
+        listed = tar.list_tar(folder / _PATCHES, "", sieve)
+        patches = {split_path(member.key)[-1]: member for member in listed}
     parts = [("validation", "val", tars.validation)]
-    if tars.test and (folder / tars.test).is_file():
+    if trained and tars.test and (folder / tars.test).is_file():
         parts.append(("test", "test", tars.test))
     labels = [read_labels(folder, year, part) for _, part, _ in parts]  # may be missing: before all else
-    listings = [_training_images(folder / tars.train)]
+    listings = [_training_images(folder / tars.train, sieve)] if trained else []
     for (split, part, name), of_split in zip(parts, labels, strict=True):
-        listings.append(_numbered_images(folder / name, year, split, part, of_split))
+        listings.append(_numbered_images(folder / name, year, split, part, of_split, sieve))
     entries = Entries()
     with Progress("index", None, "images") as progress:
         for listing in listings:
@@ -98,11 +105,13 @@ def _index(folder: Path, year: str) -> Source:
         raise UsageError(
             f"{folder / tars.train} holds class {printable(unknown[0])}, which ILSVRC-2012 does not have"
         )
-    return Source(kind, entries, notes=compare_counts(year, entries))
+    names = tuple(sorted(set(labels[0]))) if not trained else ()
+    notes = compare_counts(year, entries) if trained else ()
+    return Source(kind, entries, class_names=names, notes=notes, left_out=sieve.left_out)
 
 
-def _training_images(path: Path) -> Iterator[tuple[str, str, Entry]]:
-    for member in tar.list_tar(path):
+def _training_images(path: Path, sieve: Sieve) -> Iterator[tuple[str, str, Entry]]:
+    for member in tar.list_tar(path, "", sieve):
         *folders, name = split_path(member.key)
         if not folders or not name.startswith(f"{folders[-1]}_"):
             raise UsageError(f"{printable(member.key)} in {path} is not of the class it lies in")
@@ -110,9 +119,9 @@ def _training_images(path: Path) -> Iterator[tuple[str, str, Entry]]:
 
 
 def _numbered_images(
-    path: Path, year: str, split: str, part: str, labels: list[str]
+    path: Path, year: str, split: str, part: str, labels: list[str], sieve: Sieve
 ) -> Iterator[tuple[str, str, Entry]]:
-    for member in tar.list_tar(path):
+    for member in tar.list_tar(path, "", sieve):
         name = split_path(member.key)[-1]
         numbered = NUMBERED_IMAGE.fullmatch(name)
         if numbered is None or numbered.groups()[:2] != (year, part):
@@ -140,6 +149,15 @@ def compare_counts(year: str, entries: Entries) -> tuple[str, ...]:
                 f"{counts[wrong[0]]:,}, {len(wrong) - 1:,} more differ"
             )
     return tuple(notes)
+
+
+def is_unlabelled(path: str) -> bool:
+    """Return whether an image is of ILSVRC-2012's test set, of which nobody outside has the labels."""
+    folder, _, file = path.rpartition("/")
+    if not file.startswith("ILSVRC2012_test_") or NUMBERED_IMAGE.fullmatch(file) is None:
+        return False
+    name = folder.rpartition("/")[2]
+    return not name or "test" in (exact_split(name), doubtful_split(name))
 
 
 def has_classes_of_2012(entries: Entries) -> bool:
@@ -190,6 +208,17 @@ def read_labels(folder: Path, year: str, part: str) -> list[str]:
         ) from None
 
 
+class _Named(Sieve):
+    """Takes the files of one name."""
+
+    def __init__(self, name: str):
+        super().__init__()
+        self._name = name
+
+    def take(self, path: str, read_head: Callable[[], bytes]) -> bool:
+        return path.rpartition("/")[2] == self._name
+
+
 def _read_kit(folder: Path, year: str, name: str) -> bytes:
     """Read a file of the development kit, unpacked or in its .tar.gz, beside the tars or one folder up."""
     for above in (folder, folder.parent):
@@ -198,7 +227,7 @@ def _read_kit(folder: Path, year: str, name: str) -> bytes:
                 with contextlib.suppress(ValueError):
                     return read_bounded(path, _MAX_KIT_BYTES)
         for path in sorted(p for p in above.glob(f"ILSVRC{year}_devkit*.tar.gz") if p.is_file()):
-            for _, data, _ in tar.stream_tar(path, lambda member: member.rpartition("/")[2] == name):
+            for _, data, _ in tar.stream_tar(path, _Named(name)):
                 return data
     raise UsageError(
         f"{name} is missing: put ILSVRC-{year}'s development kit (ILSVRC{year}_devkit*.tar.gz) into {folder}"

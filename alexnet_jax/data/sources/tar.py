@@ -14,7 +14,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from alexnet_jax.data.sources.entries import Entry, check_size, is_image, member_path, most_inflated
+from alexnet_jax.data.file_kinds import HEAD_BYTES
+from alexnet_jax.data.sources.entries import Entry, check_size, member_path, most_inflated
+from alexnet_jax.data.sources.sieve import Sieve
 from alexnet_jax.errors import UsageError
 
 COMPRESSED: dict[str, Callable[[Any], Any]] = {
@@ -24,19 +26,21 @@ COMPRESSED: dict[str, Callable[[Any], Any]] = {
     ".tar.bz2": bz2.open,
 }
 _BLOCK = 512
-_PLAIN, _NO_DATA = (b"0", b"\0", b"7"), b"123456"  # kinds of members; no data: links, devices, folders, pipes
+# Kinds of members; no data: links, devices, folders, pipes.
+_PLAIN, _LINKS, _NO_DATA = (b"0", b"\0", b"7"), (b"1", b"2"), b"123456"
 _LONG_NAME, _EXTENDED, _IGNORED = b"L", (b"x", b"X"), (b"K", b"g")
 _SPARSE = "it holds a sparse file: pack it again without --sparse"
 _MAX_EXTENSION, _MAX_RECORDS = 2**16, 64  # bytes of a header's extension, and what it may say
 _MAX_DIGITS = 20  # of a number in it
 
 
-def list_tar(path: Path, prefix: str = "") -> Iterator[Entry]:
+def list_tar(path: Path, prefix: str = "", sieve: Sieve | None = None) -> Iterator[Entry]:
     """Iterate over the images of a plain tar and of tars in it; n01440764.tar/a.JPEG is n01440764/a.JPEG.
 
     Args:
       path: the tar.
       prefix: stands before the path of each image.
+      sieve: chooses the images, and counts the rest; None: one that nobody asks.
 
     Raises:
       UsageError: it is damaged or cut off.
@@ -46,16 +50,16 @@ def list_tar(path: Path, prefix: str = "") -> Iterator[Entry]:
         # Headers lie far apart: reading ahead would read the whole archive.
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_RANDOM)
         stream = _Stream(file, path.stat().st_size)
-        for name, size in _wanted(stream, path, is_image):
-            yield Entry("", "", prefix + name, container, stream.position, size)
+        for name, size, start, _ in _wanted(stream, path, sieve or Sieve()):
+            yield Entry("", "", prefix + name, container, start, size)
 
 
-def stream_tar(path: Path, wanted: Callable[[str], bool] = is_image) -> Iterator[tuple[str, bytes, float]]:
-    """Iterate over the files of a compressed tar whose paths are wanted, in its order.
+def stream_tar(path: Path, sieve: Sieve) -> Iterator[tuple[str, bytes, float]]:
+    """Iterate over the files of a compressed tar that a sieve takes, in its order.
 
     Args:
       path: the tar.
-      wanted: whether a path is.
+      sieve: chooses them, and counts the rest.
 
     Returns:
       An iterator over the path of each, its bytes, and how much of the archive was read when it came, 0 to 1.
@@ -67,8 +71,8 @@ def stream_tar(path: Path, wanted: Callable[[str], bool] = is_image) -> Iterator
     with path.open("rb") as file, _tar_errors(path):
         opener = next(opener for suffix, opener in COMPRESSED.items() if path.name.lower().endswith(suffix))
         stream = _Stream(opener(file), most=most_inflated(total))
-        for name, size in _wanted(stream, path, wanted):
-            yield name, stream.read(size), file.tell() / total
+        for name, size, _, held in _wanted(stream, path, sieve):
+            yield name, held + stream.read(size - len(held)), file.tell() / total
 
 
 @contextlib.contextmanager
@@ -114,22 +118,44 @@ class _Stream:
             self.position = self.file.seek(position)
 
 
-def _wanted(stream: _Stream, path: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, int]]:
-    """(name, size) of each wanted file in a tar or in a tar in it; the stream stands at its bytes."""
-    for name, size in _files(stream):
-        if name.lower().endswith(".tar") and not name.rpartition("/")[2].startswith("."):
-            for inner, inner_size in _files(stream, stream.position + size):
-                if wanted(inner):
+def _wanted(stream: _Stream, path: Path, sieve: Sieve) -> Iterator[tuple[str, int, int, bytes]]:
+    """Of each file that is taken, in a tar or in a tar in it: name, size, start, and what of it was read."""
+    for name, size, is_link in _files(stream):
+        if not is_link and name.lower().endswith(".tar") and not name.rpartition("/")[2].startswith("."):
+            for inner, inner_size, inner_link in _files(stream, stream.position + size):
+                start, held = stream.position, _Head(stream, inner_size)
+                if _take(inner, inner_link, sieve, held):
                     check_size(inner_size, inner, path)
                     inner = member_path(inner, path)
-                    yield member_path(f"{name[:-4]}/{inner}", path), inner_size
-        elif wanted(name):
-            check_size(size, name, path)
-            yield member_path(name, path), size
+                    yield member_path(f"{name[:-4]}/{inner}", path), inner_size, start, held.data
+        else:
+            start, held = stream.position, _Head(stream, size)
+            if _take(name, is_link, sieve, held):
+                check_size(size, name, path)
+                yield member_path(name, path), size, start, held.data
 
 
-def _files(stream: _Stream, end: int | None = None) -> Iterator[tuple[str, int]]:
-    """(name, size) of each plain file of a tar; the stream stands at its bytes. Links are passed over.
+class _Head:
+    """The first bytes of a member, read when they are asked for."""
+
+    def __init__(self, stream: _Stream, size: int):
+        self._stream, self._size = stream, size
+        self.data = b""
+
+    def read(self) -> bytes:
+        self.data = self._stream.read(min(self._size, HEAD_BYTES))
+        return self.data
+
+
+def _take(name: str, is_link: bool, sieve: Sieve, head: _Head) -> bool:
+    if is_link:
+        sieve.skip(name, "a link in an archive")
+        return False
+    return sieve.take(name, head.read)
+
+
+def _files(stream: _Stream, end: int | None = None) -> Iterator[tuple[str, int, bool]]:
+    """(name, size, whether it is a link) of each file of a tar; the stream stands at its bytes.
 
     Args:
       stream: at the first header.
@@ -155,8 +181,9 @@ def _files(stream: _Stream, end: int | None = None) -> Iterator[tuple[str, int]]
         elif kind == b"S":
             raise EOFError(_SPARSE)
         elif kind not in _IGNORED:
-            if kind in _PLAIN:
-                yield (extension.get(b"path") or _name(header)).decode("utf-8", "surrogateescape"), size
+            if kind in _PLAIN or kind in _LINKS:
+                name = (extension.get(b"path") or _name(header)).decode("utf-8", "surrogateescape")
+                yield name, size, kind in _LINKS
             extension = {}
         stream.skip_to(after)
 

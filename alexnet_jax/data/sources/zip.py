@@ -11,22 +11,25 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
+from alexnet_jax.data.file_kinds import HEAD_BYTES
 from alexnet_jax.data.sources.entries import (
     Entry,
     Unreadable,
     check_size,
-    is_image,
     member_path,
     most_inflated,
 )
+from alexnet_jax.data.sources.sieve import Sieve
 from alexnet_jax.errors import UsageError
 from alexnet_jax.progress import printable
 
 _STORED, _DEFLATED = 0, 8
 
 
-def list_zip(path: Path) -> Iterator[Entry]:
-    """Iterate over the images of a zip archive; links are passed over.
+def list_zip(path: Path, sieve: Sieve) -> Iterator[Entry]:
+    """Iterate over the images of a zip archive, which a sieve chooses; links are passed over.
+
+    Some programs of Windows write backslashes where the format has slashes: they are read as such.
 
     Raises:
       UsageError: it is damaged, cut off, encrypted, or packed by a method other than deflate; members
@@ -45,10 +48,15 @@ def list_zip(path: Path) -> Iterator[Entry]:
                 struct.unpack("<8xHH4xLLLHHH4xLL", fixed)
             )
             name = file.read(names).decode("utf-8" if flags & 0x800 else "cp437", "replace")
+            name = name.replace("\\", "/")
             size, packed, header = _widened((size, packed, header), file.read(extras))
             file.seek(comments, os.SEEK_CUR)
-            is_link = (attributes >> 16) & 0o170000 == 0o120000
-            if is_link or not is_image(name):
+            if name.endswith("/"):
+                continue
+            if (attributes >> 16) & 0o170000 == 0o120000:
+                sieve.skip(name, "a link in an archive")
+                continue
+            if not sieve.take(name, lambda: b"" if flags & 1 else _head(file, min(header, end), size)):  # noqa: B023
                 continue
             if flags & 1:
                 raise UsageError(f"{printable(name)} in {path} is encrypted")
@@ -64,6 +72,18 @@ def list_zip(path: Path) -> Iterator[Entry]:
             yield Entry("", "", name, container, header, size, checksum, packed)
 
 
+def _head(file: IO[bytes], header: int, size: int) -> bytes:
+    """Return the first bytes of the member whose header stands there; the file then stands where it did."""
+    before = file.tell()
+    member = Entry("", "", "", "", header, min(size, HEAD_BYTES), packed=2**10)
+    try:
+        return _content(file, member)
+    except Unreadable:
+        return b""
+    finally:
+        file.seek(before)
+
+
 def read_zipped(entry: Entry) -> bytes:
     """Return the bytes of an entry that lies in a zip archive.
 
@@ -71,16 +91,21 @@ def read_zipped(entry: Entry) -> bytes:
       Unreadable: its header or its bytes are damaged.
     """
     with open(entry.container, "rb") as file:
-        file.seek(entry.start)
-        header = file.read(30)
-        if len(header) < 30 or header[:4] != b"PK\3\4":
-            raise Unreadable("its header in the archive is damaged")
-        method, name, extra = struct.unpack("<8xH16xHH", header)
-        file.seek(name + extra, os.SEEK_CUR)
-        data = file.read(entry.size) if method == _STORED else _inflate(file, entry)
+        data = _content(file, entry)
     if len(data) != entry.size or zlib.crc32(data) != entry.checksum:
         raise Unreadable("its bytes in the archive are damaged")
     return data
+
+
+def _content(file: IO[bytes], entry: Entry) -> bytes:
+    """Return the bytes of an entry, at most as many as it has; Unreadable where its header is damaged."""
+    file.seek(entry.start)
+    header = file.read(30)
+    if len(header) < 30 or header[:4] != b"PK\3\4":
+        raise Unreadable("its header in the archive is damaged")
+    method, name, extra = struct.unpack("<8xH16xHH", header)
+    file.seek(name + extra, os.SEEK_CUR)
+    return file.read(entry.size) if method == _STORED else _inflate(file, entry)
 
 
 def _inflate(file: IO[bytes], entry: Entry) -> bytes:

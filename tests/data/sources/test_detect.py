@@ -48,10 +48,16 @@ def test_twice_the_same_name(tmp_path: Path) -> None:
         open_source(str(tmp_path / "a.tar"))
 
 
-@pytest.mark.parametrize("files", [{}, {"notes.txt": b"x"}])
-def test_a_folder_without_images(tmp_path: Path, files: made_up.Files) -> None:
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        ({}, "holds no images; it may be a folder of class folders"),
+        ({"notes.txt": b"x"}, r"holds no images that can be used \(left out: 1 .txt \(no image\)\); it"),
+    ],
+)
+def test_a_folder_without_images(tmp_path: Path, files: made_up.Files, words: str) -> None:
     made_up.write_folder(tmp_path, files)
-    with pytest.raises(UsageError, match="holds no images; it may be a folder of class folders"):
+    with pytest.raises(UsageError, match=words):
         open_source(str(tmp_path))
 
 

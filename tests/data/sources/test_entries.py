@@ -2,11 +2,14 @@
 
 import hashlib
 import tracemalloc
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from alexnet_jax.data.sources.entries import Entries, Entry, Source, Unreadable, is_image, read_range
+from alexnet_jax.data.sources.entries import Entries, Entry, Source, Unreadable, read_range
 from alexnet_jax.errors import UsageError
 
 
@@ -68,25 +71,18 @@ def test_reading(tmp_path: Path) -> None:
 
 
 def test_images_of_a_stream() -> None:
-    held = Entry("train", "ant", "ant/2.jpg", "", 0, 2, held=b"de")
-    source = Source("a test", None, stream=lambda: iter([(held, 0.5)]))
-    assert list(source.images()) == [(held, b"de")]
+    """They are located when all are known."""
+    held = Entry("", "", "top/ant/2.jpg", "", 0, 2, held=b"de")
+    known = []
 
+    def arrange(listed: Iterable[Entry], left_out: Counter[tuple[str, str]]) -> Source:
+        known.extend(listed)
+        return Source("a test", None, locate=lambda path: ("train", "ant", path.removeprefix("top/")))
 
-@pytest.mark.parametrize(
-    ("path", "expected"),
-    [
-        ("a/b.jpg", True),
-        ("./a/b.JPEG", True),
-        ("../b.webp", True),
-        ("a/b.txt", False),
-        ("a/.b.jpg", False),
-        (".a/b.jpg", False),
-        ("__MACOSX/a/b.jpg", False),
-    ],
-)
-def test_what_is_an_image(path: str, expected: bool) -> None:
-    assert is_image(path) == expected
+    source = Source("a test", None, stream=lambda: iter([(held, 0.5)]), arrange=arrange)
+    located = held._replace(split="train", label="ant", key="ant/2.jpg")
+    assert list(source.images()) == [(located, b"de")]
+    assert known == [held._replace(held=b"")]
 
 
 def test_the_index_is_small() -> None:
@@ -102,5 +98,18 @@ def test_the_index_is_small() -> None:
     assert entries[19_999] == Entry(
         "train", "n00000039", "n00000039_19999.JPEG", "/a.tar", 19_999 * 10**6, 10**5
     )
-    keys = sorted((entry.key for entry in entries), key=lambda key: hashlib.sha256(key.encode()).digest())
-    assert [entries[int(position)].key for position in entries.order["train"]] == keys
+
+
+@pytest.mark.parametrize("sizes", [(500, 500), (30, 7, 200), (1, 1, 40)])
+def test_every_slice_has_the_same_share_of_each_class(sizes: tuple[int, ...]) -> None:
+    """And the images of a class stand in the order of the SHA-256 of their keys."""
+    given = [Entry("train", f"c{c}", f"c{c}/{i}", "/a", 0, 1) for c, n in enumerate(sizes) for i in range(n)]
+    given = [given[i] for i in np.random.default_rng(0).permutation(len(given))]
+    entries = index(*given)
+    ordered = [entries[int(position)] for position in entries.order["train"]]
+    for label, size in enumerate(sizes):
+        keys = [entry.key for entry in ordered if entry.label == f"c{label}"]
+        assert keys == sorted(keys, key=lambda key: hashlib.sha256(key.encode()).digest())
+        for share in (0.1, 0.5, 0.9):
+            first = ordered[: round(share * len(ordered))]
+            assert abs(sum(e.label == f"c{label}" for e in first) - share * size) <= 1
