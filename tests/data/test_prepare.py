@@ -219,7 +219,7 @@ def test_what_the_user_should_know_of_images(tmp_path: Path, capsys: pytest.Capt
         f"note: 3 images are {images.DARK} (the first: test/b/5.png)",
         f"note: 3 images are {images.TURNED} (the first: test/a/4.png)",
     ]
-    assert json.loads((folder / "preparation.json").read_text())["notes"] == told
+    assert json.loads((folder / "preparation.json").read_text())["understood"]["notes"] == told
 
 
 def many(count: int) -> made_up.Files:

@@ -131,7 +131,9 @@ def test_damaged_images_are_counted_or_too_many(form: str, tmp_path: Path) -> No
     assert (found.left_out, found.dataset.size("test")) == (1, 150)
     assert found.lines[1].startswith("1 cannot be decoded and are left out, the first: ant/bad.png: ")
     files["test/bee/bad.png"] = b"not an image"
-    with pytest.raises(RunFailure, match=r"^2 of 152 images of .* cannot be decoded, more than 1%, "):
+    with pytest.raises(
+        RunFailure, match=r"^2 of 152 images of .* cannot be decoded, more than config.data.max_"
+    ):
         opened(write(tmp_path, form, files))
 
 
