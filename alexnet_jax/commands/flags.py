@@ -106,6 +106,7 @@ CLASS_LEVEL = Flag(
     minimum=0,
 )
 DRY_RUN = Flag("dry_run", "Tell how the source is understood, and write nothing.", "switch")
+REPLACE = Flag("replace", "Make a dataset anew that is there; it stays until the new one is whole.", "switch")
 PART = Flag("part", "Make part i of n of the shards alone, written i/n, from 0/n on.", value="i/n")
 MERGE = Flag("merge", "Check that all parts are there, and register them.", "switch")
 LAYERS = Flag("layers", "Names of layers, such as conv1,relu5,fc6.", "names", "A,B")

@@ -18,6 +18,7 @@ from alexnet_jax.commands.flags import (
     DRY_RUN,
     MERGE,
     PART,
+    REPLACE,
     SOURCE,
     STRICT,
 )
@@ -38,6 +39,7 @@ def run(request: Request) -> int:
         part=flags.part,
         merge=flags.merge,
         class_level=flags.class_level,
+        replace=flags.replace,
     )
     return 0
 
@@ -45,6 +47,6 @@ def run(request: Request) -> int:
 COMMAND = Command(
     __doc__,
     run,
-    reads=(CONFIG, CONFIG_OF_RUN, SOURCE, CLASS_LEVEL, DRY_RUN, STRICT, PART, MERGE),
+    reads=(CONFIG, CONFIG_OF_RUN, SOURCE, CLASS_LEVEL, DRY_RUN, STRICT, REPLACE, PART, MERGE),
     needs=CONFIG_FILE,
 )

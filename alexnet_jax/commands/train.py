@@ -44,11 +44,11 @@ def run(request: Request) -> int:
 
 
 def _prepare(request: Request, several: bool) -> None:
-    from alexnet_jax.data import prepare, tfds_layout
+    from alexnet_jax.data import origin, prepare, tfds_layout
 
     flags, config = request.flags, request.config
     if tfds_layout.is_prepared(config.data):
-        print(f"{tfds_layout.dataset_folder(config.data)} is prepared: --source is not read", file=sys.stderr)
+        print(origin.check(tfds_layout.dataset_folder(config.data), flags.source), file=sys.stderr)
         return
     if several:
         raise UsageError("several processes do not prepare: type prepare with this --source first")

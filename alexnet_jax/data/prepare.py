@@ -12,6 +12,7 @@ While it is made, a dataset <data_dir>/<name>/1.0.0 lies in `.1.0.0.partial` bes
 """
 
 import contextlib
+import dataclasses
 import errno
 import fcntl
 import hashlib
@@ -20,15 +21,16 @@ import math
 import os
 import shutil
 from collections.abc import Iterator
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import PIL
 import simplejpeg
 from ml_collections import ConfigDict
 
 from alexnet_jax import files, runtime
-from alexnet_jax.data import shards, summary, tfds_layout
+from alexnet_jax.data import origin, shards, summary, tfds_layout
 from alexnet_jax.data.shards import RecordFormat, ShardStats, ShardTask
 from alexnet_jax.data.sources.detect import open_source
 from alexnet_jax.data.sources.entries import Entries, Source
@@ -50,6 +52,7 @@ def prepare(
     part: str = "",
     merge: bool = False,
     class_level: int = 0,
+    replace: bool = False,
 ) -> Path:
     """Make the dataset that `config.data` names, or resume where an earlier call was stopped.
 
@@ -60,21 +63,23 @@ def prepare(
       part: 'i/n': make every n-th shard from the i-th on, counted from 0, and leave the rest to others.
       merge: make nothing; check that all shards are there and register them.
       class_level: which folder names the class, as `open_source`.
+      replace: make a dataset anew that is there already; it stays until the new one is whole.
 
     Returns:
-      The dataset's folder; what is there already is left as it is, with a message.
+      The dataset's folder; one that was made from this source already is left as it is, with a message.
 
     Raises:
-      UsageError: the source, or its parts, cannot be used. RunFailure: too many rejects, a full disk, or a
-        process that died; what is done stays, and the same call resumes from there.
+      UsageError: the source, or its parts, cannot be used, or the dataset is there, made from another one.
+      RunFailure: too many rejects, a full disk, or a process that died; what is done stays, and the same call
+        resumes from there.
     """
     parsed_part = parse_part(part)
     if merge and part:
         raise UsageError("--part makes shards and --merge registers them: give one of the two")
     folder = dataset_folder(config.data)
     partial = folder.with_name(f".{VERSION}.partial")
-    if folder.is_dir():
-        print(f"{folder} is prepared already; remove it to prepare it again")
+    if folder.is_dir() and not replace:
+        print(origin.check(folder, source) if source else f"{folder} is prepared already")
         shutil.rmtree(partial, ignore_errors=True)
         return folder
     _check_own(partial)
@@ -83,7 +88,8 @@ def prepare(
         if merge:
             plan = job.read_plan()
         else:
-            plan = job.make(_open(source, strict, part, class_level), parsed_part)
+            opened = _open(source, strict, part, class_level)
+            plan = job.make(opened, parsed_part, origin.of_source(source))
             if parsed_part:
                 print(f"part {part} is made; when those from 0/{parsed_part[1]} on all are: prepare --merge")
                 return folder
@@ -186,11 +192,11 @@ class PrepareJob:
                 pass
             yield
 
-    def make(self, source: Source, part: tuple[int, int] | None) -> Plan:
+    def make(self, source: Source, part: tuple[int, int] | None, made_from: dict[str, Any]) -> Plan:
         """Write the shards that are missing: all, or those of part (i, n), every n-th from the i-th on."""
         with self.lock(f"lock-{part[0]}-of-{part[1]}" if part else "lock"):
-            identity = self._identity(source)
-            self._begin(identity, parted=part is not None)
+            digest = self._identity(source)
+            self._begin(digest, parted=part is not None)
             split_of_group, rejects = {}, []
             if source.is_stream:
                 name, processes = self.data.name, self.processes
@@ -202,8 +208,10 @@ class PrepareJob:
                     arranged.rejects,
                 )
             entries = source.entries or Entries()
-            plan = tfds_layout.make_plan(identity, source, entries, self.data, self.record_format)
-            plan = replace(plan, split_of_group=split_of_group, rejects=rejects)
+            plan = tfds_layout.make_plan(digest, source, entries, self.data, self.record_format)
+            plan = dataclasses.replace(
+                plan, split_of_group=split_of_group, rejects=rejects, made_from=made_from
+            )
             left = sum(len(shard) for shard in plan.shards if not self._is_made(shard))
             sums = len(plan.shards) * 4 * self.record_format.size**2 * self.record_format.channels
             self._check_disk(left * self.record_format.expected_bytes() + sums)
@@ -345,9 +353,13 @@ class PrepareJob:
             for path in self.shards.iterdir():
                 files.synchronise(path)
             files.synchronise_folder(self.shards)
+            before = folder.with_name(f".{VERSION}.before")
+            if folder.is_dir():
+                os.replace(folder, before)
             os.replace(self.shards, folder)
             files.synchronise_folder(folder.parent)
             shutil.rmtree(self.folder, ignore_errors=True)
+            shutil.rmtree(before, ignore_errors=True)
         splits = ", ".join(f"{count:,} {split}" for split, count in totals.counts().items())
         lines = [f"{splits} images of {len(plan.class_names)} classes", *summary.as_lines(understood)]
         lines += totals.notes.lines()

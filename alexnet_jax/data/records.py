@@ -14,7 +14,7 @@ from tensorflow_datasets.proto import tf_example_pb2
 
 from alexnet_jax import files, program
 from alexnet_jax.config.schema import shown
-from alexnet_jax.data import images, shards, tfds_layout, tfds_metadata
+from alexnet_jax.data import images, origin, shards, tfds_layout, tfds_metadata
 from alexnet_jax.data.image_headers import MAX_BLOCK_VISITS
 from alexnet_jax.data.statistics import Statistics
 from alexnet_jax.data.tfds_metadata import TfdsMetadata
@@ -181,7 +181,7 @@ def open_dataset(data: ConfigDict) -> Dataset:
             "--config=<this config> --source=<folder, archive, or digits>"
         )
     try:
-        preparation = json.loads(files.read_bounded(folder / "preparation.json", tfds_metadata.MAX_BYTES))
+        preparation = json.loads(files.read_bounded(folder / origin.PREPARATION, origin.MAX_BYTES))
         # Datasets of before have no white_level: their few deep images were scaled by their brightest value.
         found: Any = {"white_level": 0.0, **preparation}
         record_format = shards.RecordFormat(**{key: found.get(key) for key in shards.RECORD_FORMAT_KEYS})

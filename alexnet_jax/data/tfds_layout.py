@@ -17,7 +17,7 @@ import tensorflow_datasets as tfds
 from ml_collections import ConfigDict
 
 from alexnet_jax import files
-from alexnet_jax.data import summary
+from alexnet_jax.data import origin, summary
 from alexnet_jax.data.notes import Notes
 from alexnet_jax.data.shards import RecordFormat, ShardStats
 from alexnet_jax.data.sources.entries import Entries, Source
@@ -73,6 +73,7 @@ class Plan:
       summary: how the source was understood, as `summary.understand` gives it.
       split_of_group: in a compressed tar, the split of images whose folders name the same splits.
       rejects: of a compressed tar, a line for each image that cannot be used.
+      made_from: what tells the source from another, as `origin.of_source` gives it.
     """
 
     identity: str
@@ -83,6 +84,7 @@ class Plan:
     summary: dict[str, Any]
     split_of_group: dict[str, str] = field(default_factory=dict)
     rejects: list[str] = field(default_factory=list)
+    made_from: dict[str, Any] = field(default_factory=dict)
 
     @property
     def counted_split(self) -> str:
@@ -241,8 +243,8 @@ def write_metadata(folder: Path, data: ConfigDict, plan: Plan, totals: Totals) -
         "statistics_of": plan.counted_split,
     }
     made_with = {"source": plan.kind, "counts": counts, **asdict(plan.record_format)}
-    made_with["understood"] = understood
-    files.write_text(folder / "preparation.json", json.dumps(made_with, indent=1) + "\n")
+    made_with |= {"made_from": plan.made_from, "understood": understood}
+    files.write_text(folder / origin.PREPARATION, json.dumps(made_with, indent=1) + "\n")
     return understood
 
 

@@ -183,6 +183,29 @@ def test_prepared_already(whole: Path, source: Path, capsys: pytest.CaptureFixtu
     assert content(whole) == before
 
 
+def test_another_source_is_refused_or_takes_the_place(
+    source: Path, files: made_up.Files, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The second project's images are not passed over in silence, nor are those that were added."""
+    own = made_up.write_folder(tmp_path / "own", files)
+    folder = prepare.prepare(config_for(tmp_path / "data"), str(own))
+    before = content(folder)
+    added = own / "train" / "ant" / "added.jpg"
+    added.write_bytes(made_up.image_file(99))
+    for wrong in (own, made_up.write_folder(tmp_path / "other", dict(list(files.items())[1:]))):
+        with pytest.raises(UsageError, match=rf"made from {own} \(files: \d+\), and {wrong} holds others"):
+            prepare.prepare(config_for(tmp_path / "data"), str(wrong))
+    assert content(folder) == before
+    prepare.prepare(config_for(tmp_path / "data"), str(own), replace=True)
+    assert content(folder) == content(prepare.prepare(config_for(tmp_path / "alone"), str(own))) != before
+    assert [path.name for path in folder.parent.iterdir()] == ["1.0.0"]
+    added.unlink()
+    shutil.move(own, tmp_path / "gone")
+    capsys.readouterr()
+    prepare.prepare(config_for(tmp_path / "data"), str(own))
+    assert "is not there to compare" in capsys.readouterr().out
+
+
 def test_two_at_once(source: Path, tmp_path: Path) -> None:
     config = config_for(tmp_path)
     job = prepare.PrepareJob(config.data, tmp_path / "toy_24" / ".1.0.0.partial", strict=False)

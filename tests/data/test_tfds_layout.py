@@ -101,6 +101,7 @@ def test_saved_and_loaded(tmp_path: Path) -> None:
         "summary": {"remarks": ["odd"]},
         "split_of_group": {"train": "train"},
         "rejects": ["x"],
+        "made_from": {},
     }
     assert Plan.load(tmp_path / "plan.json") == plan
 

@@ -1,12 +1,13 @@
 """What tells a source from another, and the check of a dataset against it."""
 
+import json
 import os
 import time
 from pathlib import Path
 
 import pytest
 
-from alexnet_jax.data import identity
+from alexnet_jax.data import origin
 from alexnet_jax.errors import UsageError
 
 
@@ -20,14 +21,14 @@ def write(folder: Path, names: str) -> Path:
 
 def test_a_folder_is_known_by_its_names_and_sizes(tmp_path: Path) -> None:
     first = write(tmp_path / "first", "a/1.jpg a/2.jpg b/1.jpg")
-    same = identity.of_source(str(write(tmp_path / "second", "b/1.jpg a/2.jpg a/1.jpg .x a/.DS_Store")))
-    assert same["digest"] == identity.of_source(str(first))["digest"]
+    same = origin.of_source(str(write(tmp_path / "second", "b/1.jpg a/2.jpg a/1.jpg .x a/.DS_Store")))
+    assert same["digest"] == origin.of_source(str(first))["digest"]
     assert same["files"] == 3
     seen = {same["digest"]}
     for number, names in enumerate(("a/1.jpg b/1.jpg", "a/1.jpg a/2.jpg b/2.jpg", "a/1.jpg a/2.jpg c/1.jpg")):
-        seen.add(identity.of_source(str(write(tmp_path / f"other{number}", names)))["digest"])
+        seen.add(origin.of_source(str(write(tmp_path / f"other{number}", names)))["digest"])
     (first / "a/1.jpg").write_bytes(b"longer than before")
-    seen.add(identity.of_source(str(first))["digest"])
+    seen.add(origin.of_source(str(first))["digest"])
     assert len(seen) == 5
 
 
@@ -36,7 +37,7 @@ def test_links_lead_nowhere_twice(tmp_path: Path) -> None:
     (folder / "b").symlink_to(folder)
     (folder / "c.jpg").symlink_to(folder / "a" / "1.jpg")
     (folder / "d.jpg").symlink_to(folder / "gone")
-    assert identity.of_source(str(folder))["files"] == 2
+    assert origin.of_source(str(folder))["files"] == 2
 
 
 @pytest.mark.parametrize(
@@ -47,43 +48,46 @@ def test_an_archive_is_known_by_its_size_and_ends(changed: int, seen: bool, tmp_
     data = bytearray(4 * 2**20 + 6)
     path = tmp_path / "a.tar"
     path.write_bytes(data)
-    before = identity.of_source(str(path))
+    before = origin.of_source(str(path))
     moved = path.rename(tmp_path / "b.tar")
-    assert identity.of_source(str(moved))["digest"] == before["digest"]
+    assert origin.of_source(str(moved))["digest"] == before["digest"]
     data[changed] = 1
     moved.write_bytes(data)
-    assert (identity.of_source(str(moved))["digest"] != before["digest"]) == seen
+    assert (origin.of_source(str(moved))["digest"] != before["digest"]) == seen
     moved.write_bytes(bytes(len(data) + 1))
-    assert identity.of_source(str(moved))["digest"] != before["digest"]
+    assert origin.of_source(str(moved))["digest"] != before["digest"]
 
 
 def test_a_tar_of_imagenet_is_asked_in_no_time(tmp_path: Path) -> None:
     with (tmp_path / "ILSVRC2012_img_train.tar").open("wb") as file:
         os.truncate(file.fileno(), 138 * 2**30)
     began = time.process_time()
-    assert identity.of_source(str(tmp_path / "ILSVRC2012_img_train.tar"))["files"] == 1
+    assert origin.of_source(str(tmp_path / "ILSVRC2012_img_train.tar"))["files"] == 1
     assert time.process_time() - began < 1
 
 
 def test_a_dataset_is_checked_against_a_source(tmp_path: Path) -> None:
-    source = write(tmp_path / "photos", "a/1.jpg a/2.jpg b/1.jpg")
-    made_from = identity.of_source(str(source))
-    assert identity.check(Path("data"), made_from, str(source)) == f"data is prepared already, from {source}"
-    assert "does not record from what" in identity.check(Path("data"), None, str(source))
+    source, folder = write(tmp_path / "photos", "a/1.jpg a/2.jpg b/1.jpg"), tmp_path / "data"
+    folder.mkdir()
+    for content in ("{}", "[]", "no JSON"):
+        (folder / "preparation.json").write_text(content)
+        assert "does not record from what" in origin.check(folder, str(source))
+    (folder / "preparation.json").write_text(json.dumps({"made_from": origin.of_source(str(source))}))
+    assert origin.check(folder, str(source)) == f"{folder} is prepared already, from {source}"
     write(source, "b/2.jpg")
     with pytest.raises(UsageError) as grown:
-        identity.check(Path("data"), made_from, str(source))
+        origin.check(folder, str(source))
     assert str(grown.value) == (
-        f"data was made from {source} (files: 3), and {source} holds others (files: 4): "
+        f"{folder} was made from {source} (files: 3), and {source} holds others (files: 4): "
         "--config.data.name=NAME makes another dataset of it, prepare --replace this one anew"
     )
     source.rename(tmp_path / "moved")
-    assert identity.check(Path("data"), made_from, str(source)).endswith("is not there to compare")
+    assert origin.check(folder, str(source)).endswith("is not there to compare")
 
 
 def test_the_digits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert identity.of_source("digits")["source"] == "digits"
+    assert origin.of_source("digits")["source"] == "digits"
     write(tmp_path / "digits", "0/1.png")
-    assert identity.of_source("digits")["source"] == "digits"
-    assert identity.of_source("./digits")["source"] == str(tmp_path / "digits")
+    assert origin.of_source("digits")["source"] == "digits"
+    assert origin.of_source("./digits")["source"] == str(tmp_path / "digits")

@@ -1,15 +1,19 @@
 """What a dataset was made from, as far as can be asked in a second: files and sizes, not contents."""
 
 import hashlib
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from alexnet_jax.errors import UsageError
+from alexnet_jax.files import read_bounded
 from alexnet_jax.progress import printable
 
-_END_BYTES = 2**20  # of a file's start and of its end
+PREPARATION = "preparation.json"  # of a dataset: how it was made, and from what
+MAX_BYTES = 4 * 2**20  # of it; ImageNet's has 100 KB
+_END_BYTES = 2**20  # of a source's start and of its end
 
 
 def of_source(name: str) -> dict[str, Any]:
@@ -63,12 +67,11 @@ def _files(folder: Path) -> Iterator[tuple[str, int]]:
         waiting += reversed(folders)
 
 
-def check(folder: Path, made_from: Any, name: str) -> str:
+def check(folder: Path, name: str) -> str:
     """Check that a prepared dataset was made from a source.
 
     Args:
-      folder: the dataset's, for messages.
-      made_from: what `of_source` gave when it was made; None of one of an earlier version.
+      folder: the dataset's, whose preparation.json keeps what `of_source` gave when it was made.
       name: the source's that is given now.
 
     Returns:
@@ -77,6 +80,10 @@ def check(folder: Path, made_from: Any, name: str) -> str:
     Raises:
       UsageError: it was made from something else, or files were added, removed or changed; with the ways out.
     """
+    try:
+        made_from = json.loads(read_bounded(folder / PREPARATION, MAX_BYTES)).get("made_from")
+    except (OSError, ValueError, AttributeError, RecursionError):
+        made_from = None
     if not isinstance(made_from, dict):
         return f"{folder} is prepared already; it does not record from what, as those of earlier versions"
     before = printable(str(made_from.get("source")))
