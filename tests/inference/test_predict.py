@@ -26,7 +26,7 @@ def test_the_five_likeliest_in_order(net, tmp_path):
     paths[1].write_bytes(b"no image")
     answers = predict.predict(net, paths, 1)
     assert [answer["file"] for answer in answers] == [str(path) for path in paths]
-    formats = "BMP, GIF, JPEG, PNG, PPM, TIFF, WEBP"
+    formats = "AVIF, BMP, GIF, JPEG, PNG, PPM, TIFF, WEBP"
     assert answers[1] == {
         "file": str(paths[1]),
         "error": f"not an image in one of the formats {formats}",
