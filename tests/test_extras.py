@@ -49,7 +49,7 @@ def test_the_other_extras() -> None:
 def test_an_extra_s_modules_are_those_of_its_distributions() -> None:
     provided = metadata.packages_distributions()
     for extra, modules in extras.EXTRAS.items():
-        names = {provided[module][0].lower() for module in modules}
+        names = {provided[module][0].lower().replace("_", "-") for module in modules}
         assert names == {name for name, _ in parsed(OPTIONAL[extra])}, extra
 
 
