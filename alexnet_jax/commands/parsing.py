@@ -19,6 +19,7 @@ from alexnet_jax.commands import manual, table
 from alexnet_jax.commands.command import Command, Request
 from alexnet_jax.config import find, io, resolve
 from alexnet_jax.errors import UsageError
+from alexnet_jax.files import check_local
 from alexnet_jax.workdir import layout
 
 FLAGS = flags.FLAGS
@@ -146,6 +147,9 @@ def _find_config(command: Command, words: Sequence[Word]) -> tuple[ConfigDict | 
     locations = {
         name: [os.path.expanduser(w.value) for w in words if w.name == name] for name in ("config", "workdir")
     }
+    for name, values in locations.items():
+        for value in values:
+            check_local(value, f"--{name}=")
     workdirs = list(map(Path, locations["workdir"]))
     if "config" not in {flag.name for flag in command.flags}:
         return None, workdirs

@@ -61,8 +61,8 @@ def evaluate(
       `top1_error`}} of those that have images, `checkpoints`, `changed` {what was changed for this answer:
       the value used}, `seconds`; of several nets also `members`, their own losses and errors; of a dataset
       with other classes `class_map` {its name of each: the net's}; of a source with damaged images
-      `left_out`, how many; and `sha256`, of all before it, by which the report sees that nobody changed the
-      file.
+      `left_out`, how many; `selected` where these images selected the checkpoint; and `sha256`, of all before
+      it, by which the report sees that nobody changed the file.
 
     Raises:
       UsageError: data that is not there, or whose classes the net does not know; a net without classes.
@@ -97,6 +97,8 @@ def evaluate(
         answer["class_map"] = dict(matched.pairs)
     if left_out:
         answer["left_out"] = left_out
+    if split == first.config.data.validation_split and not (source or another):
+        answer["selected"] = True
     if len(nets) > 1:
         answer["members"] = [
             {"checkpoint": checkpoint, **_errors(member)}
@@ -242,6 +244,8 @@ def as_text(answer: dict[str, Any]) -> str:
         f"{answer['dataset']} {answer['split']}, {answer['examples']:,} images, {views}{nets}: "
         f"{_line(answer)}, mean over classes {answer['mean_class_error']:.2%}"
     )
+    if answer.get("selected"):
+        lines.append("these images also selected the checkpoint: the errors on others may be higher")
     return "\n".join(lines)
 
 

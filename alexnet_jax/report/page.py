@@ -211,6 +211,7 @@ def _error_words(run: runs.RunFiles, data: ReportData, views: int) -> str:
         ours = _errors(evaluation.get("top1_error"), evaluation.get("top5_error"))
         count = runs.finite_number(evaluation.get("examples"))
         over = f"{count:,.0f} images of {evaluation.get('split')!r}" if count is not None else "of evaluate"
+        over += ", which selected the checkpoint" if evaluation.get("selected") else ""
         return f"{ours} ({over})" if ours else ""
     if views == 1 and confusions is not None:
         ours = _errors(top1_error(confusions), confusions.top5_error)

@@ -174,6 +174,8 @@ def test_a_dataset_without_a_name_takes_it_from_the_source_or_the_run() -> None:
 @pytest.mark.parametrize(
     ("line", "words"),
     [
+        ("evaluate --workdir=gs://bucket/run", "--workdir=gs://bucket/run is no path: mount the bucket"),
+        ("train --config=s3://bucket/a.py", "--config=s3://bucket/a.py is no path"),
         ("prepare --config=configs/finetune.py", "the dataset has no name: --source=FOLDER gives it"),
         ("doctor --workdir=runs/there --workdir=b", "doctor takes one --workdir, not 2"),
         (f"train {CONFIG} --config=configs/mnist.py", "train takes one --config, not 2"),

@@ -178,6 +178,16 @@ def test_another_dataset_of_the_same_name_is_said(evaluated, tmp_path):
     assert answer["loss"] == own["loss"]
 
 
+def test_images_that_selected_the_checkpoint_are_said_to_have(evaluated):
+    workdir, own = evaluated
+    words = "these images also selected the checkpoint"
+    assert words not in evaluate.as_text(own)
+    validation = trained.read_config(workdir).data.validation_split
+    answer, _ = ask(workdir, split=validation)
+    assert answer["selected"] is True
+    assert words in evaluate.as_text(answer).splitlines()[-1]
+
+
 def test_how_it_is_computed_changes_nothing(evaluated, tmp_path):
     """Another mesh, batch, number of threads and copy of the data: the run's own result, to rounding."""
     workdir, own = evaluated
