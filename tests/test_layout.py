@@ -217,6 +217,7 @@ TESTS = Path(__file__).parent
 # Tests that are not of one module: of what users and processes do with all of it.
 OF_MANY = {
     "commands/test_messages.py",
+    "data/sources/test_kinds.py",
     "test_configs.py",
     "test_docs_library.py",
     "test_docs_notebook.py",
