@@ -102,7 +102,7 @@ def test_what_it_reports_beforehand(
     assert "the package nonesuch is missing" in text
     assert "another" not in text
     assert "chips" not in text
-    assert "extras: tensorboard, digits\nextra pages, which needs jinja2, is not installed: " in text
+    assert "extras: tensorboard, digits, heic\nextra pages, which needs jinja2, is not installed: " in text
     assert not healthy
 
 
