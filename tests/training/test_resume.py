@@ -109,6 +109,10 @@ def test_what_is_no_run_is_refused(digits_config: ConfigDict, workdir: Path) -> 
     for change, words in (
         ({"converted_from": "alexnet.npy"}, f"holds converted weights, not a run: .*init_from={workdir} to"),
         ({"class_names": list("9876543210")}, r"digits_72/1.0.0 has other classes than the run in"),
+        (
+            {"dataset_digest": "0" * 64},
+            r"digits_72/1.0.0 is not the dataset that the run in .* was trained on",
+        ),
     ):
         path.write_text(json.dumps(tree | change))
         before = path.read_bytes()

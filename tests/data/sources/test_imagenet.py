@@ -50,6 +50,25 @@ def test_imagenet_2012(tmp_path: Path, layout: str) -> None:
         )
 
 
+@pytest.mark.parametrize("layout", ["folder of the tar", "the tar", "flat", "flat alone", "class folders"])
+def test_the_validation_set_alone(tmp_path: Path, layout: str) -> None:
+    """Enough to evaluate converted weights: its images have their classes, and nothing trains."""
+    _, val = made_up.imagenet()
+    truth = made_up.shipped("validation_labels.txt")
+    labels = {name: truth[int(name[-13:-5]) - 1] for name in val}
+    path = tmp_path / "set"
+    if "tar" in layout:
+        path.mkdir()
+        (path / "ILSVRC2012_img_val.tar").write_bytes(made_up.tar_bytes(val))
+        path = path / "ILSVRC2012_img_val.tar" if layout == "the tar" else path
+    elif layout == "class folders":
+        made_up.write_folder(path / "val", {f"{labels[n]}/{n}": data for n, data in val.items()})
+    else:
+        made_up.write_folder(path / "val" if layout == "flat" else path, val)
+    want = {("validation", labels[n], f"{labels[n]}/{n}"): data for n, data in val.items()}
+    assert made_up.all_images(path) == want
+
+
 def test_an_image_in_the_folder_of_another_class(tmp_path: Path) -> None:
     train, val = made_up.imagenet(2, 2, 1)
     made_up.write_imagenet_tars(tmp_path / "a", {**train, "n01440764/n01443537_7.JPEG": b"x"}, val)
