@@ -108,7 +108,20 @@ def _mean(name: str) -> Callable[[Path], None]:
 
 
 def _image(kind: str, mode: str = "RGB") -> Callable[[Path], None]:
-    return _bytes(lambda: made_up.image_file(7, kind, (24, 18), mode), "image")
+    def write(folder: Path) -> None:
+        if kind == "HEIF":
+            import pillow_heif
+
+            pillow_heif.register_heif_opener()
+        (folder / "image").write_bytes(made_up.image_file(7, kind, (24, 18), mode))
+
+    return write
+
+
+def _table(folder: Path) -> None:
+    files = {f"{number}.png": made_up.image_file(number, "PNG") for number in range(4)}
+    rows = "".join(f"{number}.png,{'cat' if number % 2 else 'dog'},train\n" for number in range(4))
+    made_up.write_folder(folder, files | {"labels.csv": f"file,label,split\n{rows}".encode()})
 
 
 def _toy(form: str) -> Callable[[Path], None]:
@@ -313,6 +326,8 @@ READERS: dict[str, Reader] = {
             ("PPM", "RGB"),
             ("TIFF", "RGB"),
             ("WEBP", "RGB"),
+            ("AVIF", "RGB"),
+            ("HEIF", "RGB"),
         )
     },
     "archive .tar": Reader(_bytes(_packed("w"), "a.tar"), "a.tar", _read_source),
@@ -326,6 +341,7 @@ READERS: dict[str, Reader] = {
     "IDX": Reader(_mnist(False), "train-images-idx3-ubyte", _read_source),
     "IDX labels": Reader(_mnist(False), "train-labels-idx1-ubyte", _read_source),
     "IDX .gz": Reader(_mnist(True), "train-images-idx3-ubyte.gz", _read_source),
+    "table of labels": Reader(_table, "labels.csv", _read_source),
     "development kit meta.mat": Reader(_kit, "meta.mat", _read_kit),
     **{
         f"weights {name}": Reader(_weights(name), name, _read_weights)
