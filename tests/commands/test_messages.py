@@ -105,7 +105,7 @@ WRONG: list[tuple[str, int, str]] = [
     ("prepare --config=configs/digits.py --config.data.dir={new} --source=nowhere", 2, "--source=nowhere does not exist"),
     ("prepare --config=configs/digits.py --config.data.dir={new} --source={tmp}/empty", 2, "--source={tmp}/empty holds no images; it may be a folder of class folders, an archive of one (.tar, .tar.gz, .tar.xz, .zip), a folder with ImageNet's tars, a table of files and labels (.csv, .tsv), a dataset that TFDS prepared, a folder with IDX files, or the word digits"),
     ("prepare --config=configs/digits.py --config.data.dir={new} --source={tmp}/text.txt", 2, "--source={tmp}/text.txt is not a folder nor one of .tar, .zip, .tar.gz, .tgz, .tar.xz, .tar.bz2"),
-    ("prepare --config=configs/digits.py --config.data.dir={new} --source={tmp}/flat", 2, "1.png in {tmp}/flat lies in no class folder"),
+    ("prepare --config=configs/digits.py --config.data.dir={new} --source={tmp}/flat", 2, "1.png in {tmp}/flat lies in no class folder: make a folder for each class, or a .csv of files and labels"),
     ("prepare --config=configs/digits.py --config.data.dir={new} --source={tmp}/one", 2, "the source has one class, 'ant': a net needs two or more"),
     ("prepare --config=configs/digits.py --config.data.dir={new} --source={tmp}/archive.tar", 2, "{tmp}/archive.tar cannot be read as a tar archive: damaged at byte 0"),
     ("prepare --config=configs/digits.py --config.data.dir={new} --source={tmp}/archive.zip", 2, "--source={tmp}/archive.zip cannot be read as a zip archive: it has no directory; it may be cut off"),

@@ -109,7 +109,10 @@ class Layout:
             split = self._splits[folders[0]]
             folders = folders[1 + self._inner.get(folders[0], 0) :]
         elif not folders and not (self._numbered and imagenet.NUMBERED_IMAGE.fullmatch(file)):
-            raise UsageError(f"{printable(path)} in {self._source} lies in no class folder")
+            raise UsageError(
+                f"{printable(path)} in {self._source} lies in no class folder: make a folder for "
+                "each class, or a .csv of files and labels"
+            )
         if self._numbered and not self._splits and self._split != "train":
             numbered = imagenet.NUMBERED_IMAGE.fullmatch(file)
             split = _SPLIT_OF_PART[numbered[2]] if numbered else split
