@@ -149,9 +149,7 @@ def test_names_of_splits(tmp_path: Path, form: str, names: str, splits: tuple[st
         folders = " ".join(f"{top}{name}/{label}" for name in names.split() for label in ("cat", "dog"))
         source = opened(folder, each(folders), form)
         assert counted(source) == {(split, label): 2 for split in splits for label in ("cat", "dog")}
-        assert source.splits == {
-            split: f"{name}/" for name, split in zip(names.split(), splits, strict=True)
-        }
+        assert source.splits == {split: f"{name}/" for name, split in zip(names.split(), splits, strict=True)}
 
 
 def test_a_split_s_folder_may_stand_twice(tmp_path: Path) -> None:
@@ -168,11 +166,17 @@ def test_a_split_s_folder_may_stand_twice(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("paths", "words"),
     [
-        (["0_overview.jpg", *each("train/cat train/dog val/cat")], "0_overview.jpg in .* lies outside train/"),
+        (
+            ["0_overview.jpg", *each("train/cat train/dog val/cat")],
+            "0_overview.jpg .* lies outside train/",
+        ),
         (each("train/cat train/dog unlabeled"), "unlabeled/0.jpg in .* lies outside train/"),
         (each("train/cat train/dog test1/cat"), "test1/cat/0.jpg in .* lies outside train/"),
         (each("train/cat train/dog extra/cat"), "extra/cat/0.jpg in .* lies outside train/"),
-        (each("seg_train/cat seg_test/cat seg_pred"), "seg_test/, seg_train/ may be splits, beside seg_pred/"),
+        (
+            each("seg_train/cat seg_test/cat seg_pred"),
+            "seg_train/ may be splits, beside seg_pred/",
+        ),
         (each("cat dog test"), "test/ holds images in no class folders beside cat/, dog/"),
         (each("train test"), "test/, train/ holds images in no class folders"),
         (each("cat dog training_set"), "training_set/ holds images in no class folders beside"),

@@ -8,10 +8,10 @@ from alexnet_jax.data.sources.split_names import doubtful_split, exact_split, is
 @pytest.mark.parametrize(
     ("name", "split"),
     [
-        *((name, "train") for name in ("train", "Train", "TRAINING", "training_set", "train set", "trainset")),
-        *((name, "validation") for name in ("val", "Valid", "validation", "dev", "val-set", "ValidationSet")),
+        *((name, "train") for name in ("train", "Train", "TRAINING", "training_set", "trainset")),
+        *((name, "validation") for name in ("val", "Valid", "validation", "dev", "val-set", "ValidSet")),
         *((name, "test") for name in ("test", "testing", "Test_Set", "test.sets")),
-        *((name, "") for name in ("tests", "trains", "bullet_train", "set", "subset", "", "evaluation", "cat")),
+        *((name, "") for name in ("tests", "trains", "bullet_train", "set", "subset", "", "cat")),
     ],
 )
 def test_exact_names(name: str, split: str) -> None:
@@ -36,8 +36,10 @@ def test_words_in_names(name: str, split: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "expected"),
-    [("fold0", True), ("Fold_10", True), ("k-fold 3", True), ("split_1", True), ("cv5", True)]
-    + [("1", False), ("folded", False), ("class1", False), ("fold", False)],
+    [
+        *((name, True) for name in ("fold0", "Fold_10", "k-fold 3", "split_1", "cv5")),
+        *((name, False) for name in ("1", "folded", "class1", "fold")),
+    ],
 )
 def test_folds(name: str, expected: bool) -> None:
     assert is_fold(name) == expected
