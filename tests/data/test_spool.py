@@ -12,7 +12,7 @@ from alexnet_jax.data.spool import Arranged, Spool
 from alexnet_jax.errors import UsageError
 from tests.data import made_up
 
-RAW = RecordFormat(8, 3, False, "raw", 95)
+RAW = RecordFormat(size=8, channels=3, exif_rotation=False, format="raw", quality=95)
 FILES = {**made_up.class_folders(5, 3), "train/ant/bad.jpg": b"<html>", "notes.txt": b"x", "val.md": b""}
 
 
