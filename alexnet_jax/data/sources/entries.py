@@ -246,12 +246,12 @@ def member_path(name: str, archive: Path) -> str:
     """Return the path of an archive's member below the archive, without empty names and '.'.
 
     Raises:
-      UsageError: it leads elsewhere, or is longer than any path.
+      UsageError: it leads elsewhere or nowhere, or is longer than any path.
     """
     if len(name) > MAX_NAME:
         raise UsageError(f"{archive} has a member whose name has {len(name):,} characters")
     parts = split_path(name)
-    if name.startswith("/") or ".." in parts or "\\" in name:
+    if name.startswith("/") or not parts or ".." in parts or "\\" in name:
         raise UsageError(
             f"{printable(name)} in {archive} is not a path below it: pack it again without '..', backslashes "
             "and a leading slash"

@@ -103,3 +103,65 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     (tmp_path / "train-labels-idx1-ubyte").write_bytes(idx(np.zeros(3, np.uint8)))
     with pytest.raises(UsageError, match="train-labels-idx1-ubyte has no file of images"):
         open_source(str(tmp_path))
+
+
+def write_set(folder: Path, prefix: str, images: str, labels: str, value: int, packed: bool = False) -> None:
+    """One image of a set for each part; `value` tells whose it is."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for part in ("train", (images.startswith("test") and "test") or "t10k"):
+        for name, array in (
+            (images.removeprefix("test"), np.full((1, 4, 4), value, np.uint8)),
+            (labels, np.array([value], np.uint8)),
+        ):
+            data = idx(array)
+            (folder / f"{prefix}{part}{name}").write_bytes(gzip.compress(data) if packed else data)
+
+
+PLAIN = ("-images-idx3-ubyte", "-labels-idx1-ubyte")
+
+
+@pytest.mark.parametrize("where", ["", "raw", "MNIST/raw", "FashionMNIST/raw", "gzip"])
+@pytest.mark.parametrize(("ending", "packed"), [("", False), (".gz", True), ("", True)])
+def test_folders_in_which_others_put_them(tmp_path: Path, where: str, ending: str, packed: bool) -> None:
+    """torchvision's and EMNIST's; a packed file may have lost its ending."""
+    write_set(tmp_path / where, "", f"{PLAIN[0]}{ending}", f"{PLAIN[1]}{ending}", 7, packed)
+    source = open_source(str(tmp_path))
+    assert {(split, label) for split, label, _ in made_up.all_images(tmp_path)} == {
+        ("train", "7"),
+        ("test", "7"),
+    }
+    assert source.splits == {"train": f"train{PLAIN[0]}{ending}", "test": f"t10k{PLAIN[0]}{ending}"}
+    assert not source.remarks
+
+
+@pytest.mark.parametrize("files_too", [True, False])
+def test_kaggle_s_folder(tmp_path: Path, files_too: bool) -> None:
+    """Each file lies in a folder of its name, and beside it under another."""
+    for part in ("train", "t10k"):
+        for what, axes, array in (
+            ("images", 3, np.zeros((1, 4, 4), np.uint8)),
+            ("labels", 1, np.zeros(1, "u1")),
+        ):
+            name = f"{part}-{what}-idx{axes}-ubyte"
+            made_up.write_folder(tmp_path, {f"{name}/{name}": idx(array)})
+            if files_too:
+                made_up.write_folder(tmp_path, {f"{part}-{what}.idx{axes}-ubyte": idx(array)})
+    assert len(made_up.all_images(tmp_path)) == 2
+
+
+def test_of_several_sets_one_is_chosen_and_said(tmp_path: Path) -> None:
+    for value, name in enumerate(("balanced", "letters", "digits")):
+        endings = (f"test{PLAIN[0]}.gz", f"{PLAIN[1]}.gz")
+        write_set(tmp_path / "gzip", f"emnist-{name}-", *endings, value, packed=True)
+    source = open_source(str(tmp_path))
+    assert {label for _, label, _ in made_up.all_images(tmp_path)} == {"0"}
+    chosen, mirrored = source.remarks
+    assert (
+        "emnist-balanced is read, not emnist-digits, emnist-letters: another one by --source=FILE" in chosen
+    )
+    assert "mirrored on their diagonal" in mirrored
+    letters = tmp_path / "gzip" / f"emnist-letters-train{PLAIN[0]}.gz"
+    assert {label for _, label, _ in made_up.all_images(letters)} == {"1"}
+    (tmp_path / "gzip" / f"emnist-letters-test{PLAIN[1]}.gz").unlink()
+    with pytest.raises(UsageError, match=r"emnist-letters-test.*ubyte.gz has no file of labels"):
+        open_source(str(letters))

@@ -1,6 +1,5 @@
-"""A table of files and labels: which column is which, and what is refused."""
+"""Tables of files and labels, against the dictionaries that the test wrote."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -9,85 +8,112 @@ from alexnet_jax.data.sources.detect import open_source
 from alexnet_jax.errors import UsageError
 from tests.data import made_up
 
-NAMES = ("a.png", "b.png", "c.png", "d.png")
+LABELS = {"a.jpg": "cat", "b.jpg": "dog", "c.png": "cat", "d.jpg": "dog"}
 
 
-def folder(tmp_path: Path, table: str, name: str = "labels.csv", images: Sequence[str] = NAMES) -> Path:
-    files = {image: made_up.image_file(number, "PNG") for number, image in enumerate(images)}
-    made_up.write_folder(tmp_path, files)
-    (tmp_path / name).write_text(table, encoding="utf-8")
-    return tmp_path
+def write(folder: Path, table: str, name: str = "labels.csv", where: str = "") -> Path:
+    files: made_up.Files = {f"{where}{file}": file.encode() for file in LABELS}
+    return made_up.write_folder(folder, {**files, name: table.encode()})
 
 
-def found(path: Path) -> dict[str, tuple[str, str]]:
-    entries = open_source(str(path)).entries
-    assert entries is not None
-    return {entry.key: (entry.split, entry.label) for entry in entries}
+def lines(rows: list[tuple[str, ...]], delimiter: str = ",") -> str:
+    return "".join(delimiter.join(row) + "\n" for row in rows)
 
 
-ANIMALS = {"cat/a.png": "cat", "dog/b.png": "dog", "cat/c.png": "cat", "dog/d.png": "dog"}
+ROWS = list(LABELS.items())
 
 
 @pytest.mark.parametrize(
-    ("name", "table"),
+    ("table", "name", "where"),
     [
-        ("labels.csv", "file,label\na.png,cat\nb.png,dog\nc.png,cat\nd.png,dog\n"),
-        ("labels.tsv", "label\tfile\ncat\ta.png\ndog\tb.png\ncat\tc.png\ndog\td.png\n"),
-        ("labels.csv", "a.png,cat\nb.png,dog\nc.png,cat\nd.png,dog"),  # no header
-        ("train.csv", "\ufeffid;breed\r\na;cat\r\nb;dog\r\nc;cat\r\nd;dog\r\n"),  # no endings
+        (lines([("file", "label"), *ROWS]), "labels.csv", ""),
+        (lines(ROWS), "x.csv", ""),  # no header
         (
+            lines([("id", "breed"), *((f.split(".")[0], c) for f, c in ROWS)]),
             "labels.csv",
-            '"image","w","label"\n"./a.png",9,"cat"\nb.png,9,dog\nx/c.png,9,cat\nd.png,9,dog\n',
-        ),
-        ("labels.csv", "file,label\na.png, cat \n\nb.png,dog\nc.png,cat\nd.png,dog\na.png,cat\n"),
+            "train/",
+        ),  # Kaggle
+        (lines([("label", "path"), *((c, f"images/{f}") for f, c in ROWS)], "\t"), "l.tsv", "images/"),
+        (lines([("file", "size", "label"), *((f, "9", c) for f, c in ROWS)], ";"), "l.csv", ""),
+        ("\ufeff" + lines([("file", "label"), *ROWS]).replace("\n", "\r\n"), "excel.csv", ""),
+        (lines([("f", "c"), *((f"C:\\x\\{f}", f' "{c}"'.strip()) for f, c in ROWS)]), "l.csv", "pictures/"),
     ],
-    ids=["header", "tabs, label first", "no header", "semicolons, no endings", "more columns", "a row twice"],
 )
-def test_files_and_labels(name: str, table: str, tmp_path: Path) -> None:
-    expected = {key: ("train", label) for key, label in ANIMALS.items()}
-    assert found(folder(tmp_path, table, name)) == expected
-    assert found(tmp_path / name) == expected  # the table itself
+def test_forms_of_tables(tmp_path: Path, table: str, name: str, where: str) -> None:
+    folder = write(tmp_path, table, name, where)
+    for source in (str(folder), str(folder / name)):
+        images = {
+            Path(key).name: (label, data) for (_, label, key), data in made_up.all_images(source).items()
+        }
+        assert images == {file: (label, file.encode()) for file, label in LABELS.items()}
+    opened = open_source(str(folder))
+    assert opened.kind == "a folder of images with their labels in a table"
+    assert name in opened.remarks[0]
+    assert not opened.left_out
 
 
-def test_splits_and_what_is_left_out(tmp_path: Path) -> None:
-    table = "file,label,split\na.png,cat,train\nb.png,dog,Test\nc.png,,train\ngone.jpg,cat,train\n"
-    path = folder(tmp_path, table)
-    assert found(path) == {"cat/a.png": ("train", "cat"), "dog/b.png": ("test", "dog")}
-    assert dict(open_source(str(path)).left_out) == {
-        (".png", "the table has no label for it"): 1,
-        (".jpg", "the table names it and it is not there"): 1,
-        (".png", "labels.csv does not name it"): 2,
+def test_a_column_of_splits(tmp_path: Path) -> None:
+    splits = ["train", "Validation", "test", "training"]
+    table = lines([("file", "label", "split"), *((*row, s) for row, s in zip(ROWS, splits, strict=True))])
+    found = {(split, Path(key).name) for split, _, key in made_up.all_images(write(tmp_path, table))}
+    expected = ["train", "validation", "test", "train"]
+    assert found == {(split, file) for split, file in zip(expected, LABELS, strict=True)}
+    with pytest.raises(UsageError, match="names the split fold3: there are train, val and test"):
+        open_source(str(write(tmp_path, table.replace("test\n", "fold3\n"))))
+
+
+def test_folders_of_splits_below_a_table(tmp_path: Path) -> None:
+    made_up.write_folder(tmp_path, {"train/a.jpg": b"a", "test/b.jpg": b"b"})
+    made_up.write_folder(tmp_path, {"all.csv": b"file,label\ntrain/a.jpg,cat\ntest/b.jpg,dog\n"})
+    found = set(made_up.all_images(tmp_path / "all.csv"))
+    assert found == {("train", "cat", "cat/train/a.jpg"), ("test", "dog", "dog/test/b.jpg")}
+
+
+def test_what_does_not_fit_is_counted(tmp_path: Path) -> None:
+    table = lines([("file", "label"), ("a.jpg", "cat"), ("b.jpg", ""), ("gone.gif", "dog"), ("a.jpg", "cat")])
+    source = open_source(str(write(tmp_path, table)))
+    assert source.left_out == {
+        (".jpg", "the table has no label for it"): 1,
+        (".gif", "the table names it and it is not there"): 1,
+        (".jpg", "labels.csv does not name it"): 2,
+        (".png", "labels.csv does not name it"): 1,
     }
-
-
-def test_which_columns_is_said(tmp_path: Path) -> None:
-    path = folder(tmp_path, "image,species\na.png,cat\nb.png,dog\n")
-    assert open_source(str(path)).remarks == ("labels by labels.csv: files in 'image', classes in 'species'",)
 
 
 @pytest.mark.parametrize(
     ("table", "words"),
     [
         ("", "is empty"),
-        ("file,label\nx.png,cat\n", "no column of .* names images below"),
-        ("file,kind,colour\na.png,cat,red\n", "which column of .* holds the class is doubtful"),
-        ("file\na.png\n", "which column of .* holds the class is doubtful"),
-        ("file,label\na.png,cat\na.png,dog\n", "gives a.png two labels, cat and dog"),
-        ("file,label,split\na.png,cat,fold1\n", "names the split fold1: there are train, val and test"),
+        ("x,y\n1,2\n", "no column of .* names images below"),
+        (lines([("file", "red", "blue"), *((f, "1", "0") for f in LABELS)]), "which column .* is doubtful"),
+        (lines([("file", "label", "class"), *((f, c, c) for f, c in ROWS)]), "which column .* is doubtful"),
+        (lines([("file",), *((f,) for f in LABELS)]), "which column .* is doubtful"),
+        (lines([*ROWS, ("a.jpg", "dog")]), "gives a.jpg two labels, cat and dog"),
+        ("file,label\n" + "x" * 200_000 + ",y\n", "cannot be read as a table: field larger"),
     ],
 )
-def test_tables_that_are_refused(table: str, words: str, tmp_path: Path) -> None:
+def test_tables_that_are_refused(tmp_path: Path, table: str, words: str) -> None:
     with pytest.raises(UsageError, match=words) as error:
-        open_source(str(folder(tmp_path, table)))
+        open_source(str(write(tmp_path, table)))
     assert "\n" not in str(error.value)
 
 
-def test_two_tables(tmp_path: Path) -> None:
-    folder(tmp_path, "a.png,cat\n", "one.csv")
-    with pytest.raises(UsageError, match=r"several tables, one\.csv, two\.csv: name the one with the labels"):
-        open_source(str(folder(tmp_path, "a.png,cat\n", "two.csv")))
+def test_a_table_beside_class_folders_is_none(tmp_path: Path) -> None:
+    made_up.write_folder(tmp_path, {"cat/1.jpg": b"a", "dog/2.jpg": b"b", "classes.csv": b"1.jpg,x\n"})
+    assert {label for _, label, _ in made_up.all_images(tmp_path)} == {"cat", "dog"}
+    assert open_source(str(tmp_path)).left_out == {(".csv", "no image"): 1}
 
 
-def test_class_folders_with_a_table_are_class_folders(tmp_path: Path) -> None:
-    path = folder(tmp_path, "a.png,x\n", images=("cat/a.png", "dog/b.png"))
-    assert found(path) == {"cat/a.png": ("train", "cat"), "dog/b.png": ("train", "dog")}
+def test_several_tables(tmp_path: Path) -> None:
+    folder = write(tmp_path, lines(ROWS), "train.csv")
+    (folder / "sample.csv").write_text("a.jpg,cat\n")
+    with pytest.raises(UsageError, match=r"several tables, sample.csv, train.csv: name the one with"):
+        open_source(str(folder))
+    assert len(made_up.all_images(folder / "train.csv")) == 4
+
+
+def test_a_table_leads_nowhere_else(tmp_path: Path) -> None:
+    """A name in it is looked up among the images below its folder, never opened."""
+    made_up.write_folder(tmp_path, {"secret.jpg": b"secret", "in/a.jpg": b"a"})
+    (tmp_path / "in" / "l.csv").write_text(f"a.jpg,cat\n../secret.jpg,dog\n{tmp_path}/secret.jpg,dog\n")
+    assert list(made_up.all_images(tmp_path / "in").values()) == [b"a"]

@@ -184,3 +184,13 @@ def test_headers_that_say_too_much(tmp_path: Path, name: str) -> None:
     (tmp_path / "a.tar").write_bytes(archives.extension(records) + archives.header("x") + bytes(1024))
     with pytest.raises(UsageError, match="says more than 64 things"):
         open_source(str(tmp_path / "a.tar"))
+
+
+@pytest.mark.parametrize("kind", ["a.tar", "a.tar.gz", "tars.tar"])
+def test_an_image_without_a_name_is_refused(tmp_path: Path, kind: str) -> None:
+    nameless = {"1.jpg": made_up.image_file(1), "./": made_up.image_file(2)}
+    files = nameless if kind != "tars.tar" else {"train/ant.tar": made_up.tar_bytes(nameless)}
+    packed = bytearray(made_up.tar_bytes(files, "w:gz" if "gz" in kind else "w"))
+    (tmp_path / kind).write_bytes(packed)
+    with pytest.raises(UsageError, match=r"is not a path below it|lies in no class folder"):
+        list(open_source(str(tmp_path / kind)).images())
