@@ -54,6 +54,7 @@ def explorer_data(net: TrainedNet) -> ExplorerData:
         "name": architecture.name,
         "crop": architecture.crop,
         "size": data.size,
+        "turned": data.exif_rotation,
         "channels": architecture.channels,
         "classes": architecture.classes,
         "towers": architecture.towers,

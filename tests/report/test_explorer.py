@@ -17,6 +17,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
+from alexnet_jax.config import resolve
 from alexnet_jax.data.images import Preprocessing, resize_center_crop
 from alexnet_jax.evaluation import activations
 from alexnet_jax.inference import explorer_data, predict
@@ -259,8 +260,10 @@ def test_the_converted_convolutions(browser, real_data, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_dropped_file_is_read_as_predict_reads_it(browser, tmp_path):
+@pytest.mark.parametrize("turning", [False, True])
+def test_a_dropped_file_is_read_as_predict_reads_it(turning, browser, tmp_path):
     run = random_run("cifar10_26")
+    run = replace(run, config=resolve.replace(run.config, {"data.exif_rotation": turning}))
     write_page(run, tmp_path / "page.html")
     page = Page(browser, tmp_path / "page.html")
 

@@ -1,9 +1,12 @@
 // A person's picture to what the net reads, as data/pictures.py and model/inputs.py define it.
 
-/** Decodes a file and makes it the square that `predict` makes of it: Uint8Array (size, size, channels). */
-export async function decodePicture(file, size, channels) {
-  // The file's own numbers: no colour management, no multiplication by alpha; turned as its EXIF entry says.
-  const bitmap = await createImageBitmap(file, {
+/** Decodes a file and makes it the square that `predict` makes of it: Uint8Array (size, size, channels).
+ *
+ * It is turned as its EXIF entry says where the net's training images were, and else read as it is stored.
+ */
+export async function decodePicture(file, size, channels, turned) {
+  // The file's own numbers: no colour management, no multiplication by alpha.
+  const bitmap = await createImageBitmap(turned ? file : await withoutExif(file), {
     colorSpaceConversion: "none",
     premultiplyAlpha: "none",
     imageOrientation: "from-image",
@@ -26,6 +29,17 @@ export async function decodePicture(file, size, channels) {
     }
   }
   return square(pixels, width, height, channels, size);
+}
+
+/** The file with the EXIF segment of a JPEG under another name, for browsers always turn by it. */
+async function withoutExif(file) {
+  const bytes = new Uint8Array(await file.arrayBuffer());
+  for (let at = 2; bytes[0] === 0xff && bytes[1] === 0xd8 && bytes[at] === 0xff && bytes[at + 1] !== 0xda; ) {
+    const name = String.fromCharCode(...bytes.subarray(at + 4, at + 8));
+    if (bytes[at + 1] === 0xe1 && name === "Exif") bytes[at + 4] = 0x5f;
+    at += 2 + Math.max((bytes[at + 2] << 8) | bytes[at + 3], 2);
+  }
+  return new Blob([bytes], { type: file.type });
 }
 
 /** The short side to `size`, and the centre of it: Pillow's bicubic filter with antialiasing.
