@@ -93,7 +93,9 @@ def test_the_ordered_command_at_full_width(photographs, tmp_path):
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     losses = [line["train/loss"] for line in lines if "train/loss" in line]
     assert len(losses) == 3
-    assert losses[0] == pytest.approx(math.log(1000), rel=0.02)
+    # The untrained fc8 adds to each class a number of standard deviation 0.01 * sqrt(4096) times values of
+    # about 1: the mean of the twelve classes here is off by up to 3 * 0.64 / sqrt(12).
+    assert losses[0] == pytest.approx(math.log(1000), abs=0.55)
     config = json.loads((run / "config.json").read_text())["config"]
     assert config["model"]["width"] == imagenet.get_config().model.width == 1.0
     answer = json.loads(alexnet("evaluate", f"--workdir={run}", "--json"))
