@@ -48,7 +48,8 @@ def _prepare(request: Request, several: bool) -> None:
 
     flags, config = request.flags, request.config
     if tfds_layout.is_prepared(config.data):
-        print(origin.check(tfds_layout.dataset_folder(config.data), flags.source), file=sys.stderr)
+        folder = tfds_layout.dataset_folder(config.data)
+        print(origin.check(folder, flags.source, flags.class_level), file=sys.stderr)
         return
     if several:
         raise UsageError("several processes do not prepare: type prepare with this --source first")

@@ -79,7 +79,7 @@ def prepare(
     folder = dataset_folder(config.data)
     partial = folder.with_name(f".{VERSION}.partial")
     if folder.is_dir() and not replace:
-        print(origin.check(folder, source) if source else f"{folder} is prepared already")
+        print(origin.check(folder, source, class_level) if source else f"{folder} is prepared already")
         shutil.rmtree(partial, ignore_errors=True)
         return folder
     _check_own(partial)
@@ -89,7 +89,7 @@ def prepare(
             plan = job.read_plan()
         else:
             opened = _open(source, strict, part, class_level)
-            plan = job.make(opened, parsed_part, origin.of_source(source))
+            plan = job.make(opened, parsed_part, origin.of_source(source, class_level))
             if parsed_part:
                 print(f"part {part} is made; when those from 0/{parsed_part[1]} on all are: prepare --merge")
                 return folder

@@ -41,14 +41,14 @@ def test_a_frozen_config_is_a_copy():
 
 def test_paths_mean_the_same_everywhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("HOME", str(tmp_path / "user"))
     config = finetune.get_config()
     assert (config.data.dir, config.train.init_from) == ("", "runs/torchvision")
     frozen = resolve.freeze(config)
     assert (frozen.data.dir, frozen.train.init_from) == ("", f"{tmp_path}/runs/torchvision")
     assert config.train.init_from == "runs/torchvision"
     moved = resolve.replace(frozen, {"data.dir": "~/data", "train.init_from": ""})
-    assert (moved.data.dir, moved.train.init_from) == (f"{tmp_path}/home/data", "")
+    assert (moved.data.dir, moved.train.init_from) == (f"{tmp_path}/user/data", "")
     assert resolve.replace(frozen, {"data.dir": "../data"}).data.dir == f"{tmp_path.parent}/data"
 
 

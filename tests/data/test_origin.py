@@ -21,7 +21,9 @@ def write(folder: Path, names: str) -> Path:
 
 def test_a_folder_is_known_by_its_names_and_sizes(tmp_path: Path) -> None:
     first = write(tmp_path / "first", "a/1.jpg a/2.jpg b/1.jpg")
-    same = origin.of_source(str(write(tmp_path / "second", "b/1.jpg a/2.jpg a/1.jpg .x a/.DS_Store")))
+    same = origin.of_source(
+        str(write(tmp_path / "second", "b/1.jpg a/2.jpg a/1.jpg .x a/.DS_Store a/Thumbs.db @eaDir/1.jpg"))
+    )
     assert same["digest"] == origin.of_source(str(first))["digest"]
     assert same["files"] == 3
     seen = {same["digest"]}
@@ -74,6 +76,8 @@ def test_a_dataset_is_checked_against_a_source(tmp_path: Path) -> None:
         assert "does not record from what" in origin.check(folder, str(source))
     (folder / "preparation.json").write_text(json.dumps({"made_from": origin.of_source(str(source))}))
     assert origin.check(folder, str(source)) == f"{folder} is prepared already, from {source}"
+    with pytest.raises(UsageError, match=r"made with --class_level=0, not 2: --config\.data\.name=NAME"):
+        origin.check(folder, str(source), 2)
     write(source, "b/2.jpg")
     with pytest.raises(UsageError) as grown:
         origin.check(folder, str(source))

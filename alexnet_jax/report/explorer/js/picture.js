@@ -1,4 +1,4 @@
-// A person's picture to what the net reads, as data/pictures.py and model/inputs.py define it.
+// A person's picture to what the net reads, as data/images.py and model/inputs.py define it.
 
 /** Decodes a file and makes it the square that `predict` makes of it: Uint8Array (size, size, channels).
  *
