@@ -1,6 +1,6 @@
-"""Makes the nets that come along in the package: trains each with three seeds, writes seed 1's and its card.
+"""Makes the nets that come along in the package: trains each with some seeds, writes seed 1's and its card.
 
-  python launch/pretrained.py FOLDER [NAME ...]
+  python launch/pretrained.py FOLDER [--seeds=N] [NAME ...]
 
 Each of the four takes ten minutes to an hour on two cores. FOLDER/data holds the datasets, prepared before
 (`prepare` with the config and --config.data.dir=FOLDER/data), FOLDER/runs takes the runs; a run that was
@@ -19,7 +19,6 @@ from datetime import date
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parents[1] / "alexnet_jax" / "pretrained"
-SEEDS = (1, 2, 3)
 WIDE = ("data.train_split=train", "schedule.steps=((19,0.001),)", "train.epochs=24.0", "model.width=0.1875")
 NETS: dict[str, tuple[str, str, str, tuple[str, ...]]] = {
     "cifar10": ("cuda-convnet's 26 % net on CIFAR-10", "cifar10", "CIFAR-10 as a folder of JPEGs", ()),
@@ -41,36 +40,40 @@ NETS: dict[str, tuple[str, str, str, tuple[str, ...]]] = {
 
 def main(arguments: list[str]) -> int:
     """Make the nets that are named, or all; return the exit code."""
-    if not arguments or set(arguments[1:]) - NETS.keys():
-        print(f"type launch/pretrained.py FOLDER [{'|'.join(NETS)} ...]", file=sys.stderr)
+    seeds = next((a.partition("=")[2] for a in arguments if a.startswith("--seeds=")), "3")
+    folder, *names = [a for a in arguments if not a.startswith("--seeds=")] or [""]
+    if not folder or set(names) - NETS.keys() or not seeds.isdecimal() or int(seeds) < 2:
+        print(
+            f"type launch/pretrained.py FOLDER [--seeds=N] [{'|'.join(NETS)} ...]; N: 2 or more",
+            file=sys.stderr,
+        )
         return 2
-    folder = Path(arguments[0])
     file = PACKAGE / "cards.json"
     cards = json.loads(file.read_text()) if file.exists() else {}
-    for name in arguments[1:] or NETS:
-        cards[name] = make(name, folder)
+    for name in names or NETS:
+        cards[name] = make(name, Path(folder).resolve(), range(1, int(seeds) + 1))
         file.write_text(json.dumps({each: cards[each] for each in NETS if each in cards}, indent=2) + "\n")
     return 0
 
 
-def make(name: str, folder: Path) -> dict[str, object]:
+def make(name: str, folder: Path, seeds: range) -> dict[str, object]:
     """Train a net, write its file, and return its card."""
     title, config, data, changes = NETS[name]
     where = f"--config.data.dir={folder / 'data'}"
     flags = [f"--config=configs/{config}.py", *(f"--config.{change}" for change in changes)]
     found = []
-    for seed in SEEDS:
+    for seed in seeds:
         workdir = folder / "runs" / f"{name}-{seed}"
         program(*flags, f"--config.seed={seed}", where, f"--workdir={workdir}")
         found.append(evaluate(workdir, where))
     file = PACKAGE / f"{name}.safetensors"
-    program("convert", str(folder / "runs" / f"{name}-{SEEDS[0]}"), f"--output={file}", "--half")
+    program("convert", str(folder / "runs" / f"{name}-1"), f"--output={file}", "--half")
     with tempfile.TemporaryDirectory() as temporary:
         workdir = Path(temporary) / name
         program("convert", str(file), f"--output={workdir}")
         answer = evaluate(workdir, where)
     errors = [each["top1_error"] for each in found]
-    command = " ".join(["python -m alexnet_jax.main", *flags, f"--config.seed={SEEDS[0]}"])
+    command = " ".join(["python -m alexnet_jax.main", *flags, "--config.seed=1"])
     return {
         "title": title,
         "config": f"configs/{config}.py",
@@ -80,7 +83,7 @@ def make(name: str, folder: Path) -> dict[str, object]:
         "images": answer["examples"],
         "views": answer["views"],
         "top1_error": answer["top1_error"],
-        "top1_error_of_seeds": dict(zip(map(str, SEEDS), errors, strict=True)),
+        "top1_error_of_seeds": dict(zip(map(str, seeds), errors, strict=True)),
         "mean": round(statistics.mean(errors), 6),
         "standard_deviation": round(statistics.stdev(errors), 6),
         "date": date.today().isoformat(),
