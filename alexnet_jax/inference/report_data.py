@@ -337,7 +337,7 @@ def _channels(data: _Data, report: ReportData) -> None:
     layers = deconvnet.convolutions(data.net.architecture)
     if not layers:
         raise UsageError("this net has no convolutions")
-    split = data.data.validation_split or data.data.test_split
+    split = data.data.train_split
     indices = data.indices(split, min(data.most, MAX_PATCH_IMAGES))
     parts: dict[str, list[Any]] = {layer: [] for layer in layers}
     for images, labels in data.batches(split, indices, "strongest patches"):
