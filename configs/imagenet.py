@@ -40,6 +40,10 @@ def get_config() -> ConfigDict:
     config.data.white_level = (
         0.0  # which value is white in images of more than 8 bits; 0: as the file declares
     )
+    config.data.resize = "cut"  # short side to size, and the centre; 'squash': both sides to size, as Caffe
+    # With antialiasing 'bicubic' or 'bilinear'; without it 'opencv_bilinear', as Caffe.
+    config.data.resize_filter = "bicubic"
+    config.data.resize_rounding = "nearest"  # of the long side and of the centre's place, or 'torchvision'
     config.data.format = "jpeg"  # or 'raw'
     config.data.quality = 95
     config.data.max_rejected_share = 0.01  # of images that cannot be decoded; one is always left out; 0: none

@@ -1,13 +1,13 @@
 """Caffe's AlexNet and its recipe on ILSVRC-2012 (models/bvlc_alexnet; CaffeNet by one key).
 
-  python -m alexnet_jax.main prepare --config=configs/imagenet.py --source=DIR
+  python -m alexnet_jax.main prepare --config=configs/imagenet_caffe.py --source=DIR
   python -m alexnet_jax.main --config=configs/imagenet_caffe.py
   python -m alexnet_jax.main --config=configs/imagenet_caffe.py --config.model.architecture=caffenet
 
 Expected, by its authors: 57.1 % top-1 and 80.2 % top-5 accuracy on the validation set with the centre view
-(CaffeNet 57.4 and 80.4). Not run by this project. Two differences stay: Caffe squashed images to 256 x 256,
-here the short side becomes 256 and the centre is cut; and its colours stood as blue, green, red, which only
-matters to converted weights.
+(CaffeNet 57.4 and 80.4). Not run by this project. Images are squashed to 256 x 256 as Caffe's
+convert_imageset does it (docs/preprocessing.md). A difference stays: its colours stood as blue, green, red,
+which only matters to converted weights.
 """
 
 from ml_collections import ConfigDict
@@ -26,6 +26,8 @@ def get_config() -> ConfigDict:
     config.data.batch_size = 256
     config.data.lighting = 0.0
     config.data.mean = "crop"
+    config.data.resize = "squash"
+    config.data.resize_filter = "opencv_bilinear"
 
     config.model = ConfigDict()
     config.model.architecture = "caffe"

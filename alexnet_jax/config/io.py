@@ -13,9 +13,15 @@ from alexnet_jax.files import read_bounded, write_text
 
 MAX_BYTES = 4 * 2**20  # of a config.json; one with 21,841 class names has a quarter
 MAX_KEYS_BYTES = 2**18  # of the keys in it, as JSON; a config has 4,000, and ConfigDict takes 20 us for ten
-# Keys that runs saved by the first versions do not have, with what those did.
-_ADDED = {
-    "data": {"max_rejected_share": 0.01, "white_level": 0.0},
+# Keys that runs and datasets made by earlier versions do not have, with what those did.
+ADDED: dict[str, dict[str, Any]] = {
+    "data": {
+        "max_rejected_share": 0.01,
+        "white_level": 0.0,
+        "resize": "cut",
+        "resize_filter": "bicubic",
+        "resize_rounding": "nearest",
+    },
     "optimizer": {"trust_coefficient": 0.001},
     "schedule": {"power": 2.0, "warmup_epochs": 0.0, "batch_scaling": "none", "base_batch_size": 128},
     "train": {"accumulate_steps": 1},
@@ -51,7 +57,7 @@ def from_saved(tree: Mapping[str, Any]) -> ConfigDict:
     size = len(json.dumps(tree))
     if size > MAX_KEYS_BYTES:
         raise ValueError(f"its keys and values have {size:,} characters, more than a config needs")
-    added = {section: keys | tree[section] for section, keys in _ADDED.items() if section in tree}
+    added = {section: keys | tree[section] for section, keys in ADDED.items() if section in tree}
     return resolve.absolute_paths(from_json({**tree, **added}))
 
 

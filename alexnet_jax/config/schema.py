@@ -114,6 +114,9 @@ SCHEMA: dict[str, Any] = {
         ),
         "exif_rotation": _FLAG,
         "white_level": _RATE,
+        "resize": _choice("cut", "squash"),
+        "resize_filter": _choice("bicubic", "bilinear", "opencv_bilinear"),
+        "resize_rounding": _choice("nearest", "torchvision"),
         "format": _choice("jpeg", "raw"),
         "quality": _whole(1, 100),
         "max_rejected_share": Key(float, lambda v: 0 <= v <= 1, "a number from 0 to 1"),
@@ -197,6 +200,8 @@ def _check_images(data: ConfigDict) -> None:
         raise UsageError(
             f"config.data.crop={data.crop} is larger than the prepared images, config.data.size={data.size}"
         )
+    if data.resize_rounding == "torchvision":
+        _check_torchvision_rounding(data)
     if data.lighting and data.channels != 3:
         raise UsageError("config.data.lighting needs three channels: set config.data.lighting=0.0")
     if data.lighting_divisor != 1 and not data.lighting:
@@ -205,6 +210,18 @@ def _check_images(data: ConfigDict) -> None:
         raise UsageError(
             f"config.data.input_std={data.input_std} has {len(data.input_std)} numbers for "
             f"{data.channels} channel(s)"
+        )
+
+
+def _check_torchvision_rounding(data: ConfigDict) -> None:
+    rounding = "config.data.resize_rounding='torchvision'"
+    if data.resize != "cut":
+        raise UsageError(f"{rounding} is of config.data.resize='cut': nothing else is rounded")
+    # Else the centre of the prepared square, the same for every image, is not where torchvision crops.
+    if (data.size - data.crop) % 4:
+        raise UsageError(
+            f"{rounding} needs config.data.size={data.size} minus config.data.crop={data.crop} to be a "
+            "multiple of 4, as 256 and 224: change one of these, or set config.data.resize_rounding='nearest'"
         )
 
 

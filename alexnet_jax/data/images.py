@@ -1,4 +1,4 @@
-"""Encoded images to pixels: decoding, scaling and the centre crop, as the paper has them (section 2)."""
+"""Encoded images to the squares that nets read: decoding, scaling, cutting, as each net was trained."""
 
 import contextlib
 import io
@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 from PIL import Image, UnidentifiedImageError
 
 from alexnet_jax import extras
-from alexnet_jax.data import file_kinds, memory
+from alexnet_jax.data import file_kinds, memory, opencv
 from alexnet_jax.data.augment import center_offset
 from alexnet_jax.data.image_headers import TooLarge, check_encoded, decoding_bytes, turned_bytes
 from alexnet_jax.errors import OneLine, UsageError, WrongTypeError
@@ -23,6 +23,9 @@ from alexnet_jax.errors import OneLine, UsageError, WrongTypeError
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # and HEIC, see `_open`
 MAX_IMAGE_BYTES = 256 * 2**20  # of one encoded image
 _PART = 2**18  # pixels that are converted at once
+# Of a scaled image that is computed whole; or twice the square, where that is more. A pixel takes 4 bytes.
+_MOST_SCALED = 2**22
+_FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 _ORIENTATION, _BITS = 274, 258  # EXIF 2.3, TIFF 6.0
 # What a user should know of images that were read, each beside how many and which one.
 TURNED = "stored turned, and read as stored: config.data.exif_rotation=True turns such images"
@@ -71,12 +74,19 @@ class Preprocessing:
       channels: 3 for RGB, 1 for grey.
       exif_rotation: whether an image is turned as its EXIF entry says; ImageNet was prepared without.
       white_level: which value is white in images of more than 8 bits a channel; 0: what the file declares.
+      resize: 'cut': the short side becomes `size`, and the centre is kept; 'squash': both sides become it.
+      resize_filter: 'bicubic' or 'bilinear', Pillow's with antialiasing, or 'opencv_bilinear', as `opencv`.
+      resize_rounding: of the long side and of where the centre begins: 'nearest', and the smaller of two
+        places that are as central; or 'torchvision', as its Resize and CenterCrop.
     """
 
     size: int
     channels: int
     exif_rotation: bool = False
     white_level: float = 0.0
+    resize: str = "cut"
+    resize_filter: str = "bicubic"
+    resize_rounding: str = "nearest"
 
     @classmethod
     def of(cls, data: ConfigDict) -> Self:
@@ -84,13 +94,19 @@ class Preprocessing:
         return cls(**{field.name: data[field.name] for field in fields(cls)})
 
 
-def resize_center_crop(data: bytes, how: Preprocessing, notes: list[str] | None = None) -> np.ndarray:
-    """Decode an image, scale its short side to `how.size` and cut out the centre (section 2).
+PREPROCESSING_KEYS = tuple(field.name for field in fields(Preprocessing))
 
-    Pillow's bicubic filter with antialiasing; the long side is rounded to the nearest pixel. Only the part
-    that the centre needs is computed. That is scaling the whole but for rounding, and for where Pillow then
-    takes the columns before the rows, between which it clips values to 0 to 255: on 200 photographs by 1 in
-    the median, and by up to 20 in single pixels.
+
+def resize_center_crop(data: bytes, how: Preprocessing, notes: list[str] | None = None) -> np.ndarray:
+    """Decode an image and make it the square that a net reads (section 2 of the paper, or as `how` says).
+
+    By default the paper's: Pillow's bicubic filter with antialiasing, the short side to `how.size`, the long
+    one rounded to the nearest pixel, and the centre of it. Only the part that the centre needs is computed.
+    That is scaling the whole but for rounding, and for where Pillow then takes the columns before the rows,
+    between which it clips values to 0 to 255: on 200 photographs by 1 in the median, and by up to 20 in
+    single pixels. With torchvision's rounding the whole is scaled, as torchvision does, so that its pixels
+    come out; only of an image that would take far more than its square (at 256: whose long side is more than
+    64 times its short one), the part.
 
     Args:
       data: a file in one of `FORMATS`: CMYK, 16-bit, palette and grey ones too. What is transparent lies
@@ -106,7 +122,7 @@ def resize_center_crop(data: bytes, how: Preprocessing, notes: list[str] | None 
         whose values nothing says which is white.
     """
     with _decoded(data, how, notes) as whole:
-        return _center(whole, how.size, how.channels)
+        return _square(whole, how)
 
 
 def resize_center_crop_decoded(image: Image.Image | np.ndarray, how: Preprocessing) -> np.ndarray:
@@ -139,29 +155,54 @@ def resize_center_crop_decoded(image: Image.Image | np.ndarray, how: Preprocessi
             f"an image is a path, an array or an image of Pillow, not {type(image).__name__}"
         )
     mode = "RGB" if how.channels == 3 else "L"
-    return _center(_converted(whole, mode, how.white_level), how.size, how.channels)
+    return _square(_converted(whole, mode, how.white_level), how)
 
 
-def _center(whole: Image.Image, size: int, channels: int) -> np.ndarray:
-    """Return the centre of an image whose short side is scaled to `size`."""
-    width, height = whole.size
+def _square(whole: Image.Image, how: Preprocessing) -> np.ndarray:
+    """Return the square of an image that is decoded, uint8 (size, size, channels)."""
+    size = how.size
+    scaled, (left, top) = _scaled(whole.size, how)
+    if how.resize_filter == "opencv_bilinear":
+        pixels = opencv.resized_part(whole, scaled, (left, top, left + size, top + size))
+    elif scaled == whole.size == (size, size):
+        pixels = np.asarray(whole, np.uint8)
+    elif _is_scaled_whole(scaled, how):
+        center = whole.resize(scaled, _FILTERS[how.resize_filter])
+        pixels = np.asarray(center.crop((left, top, left + size, top + size)), np.uint8)
+    else:
+        across, down = whole.width / scaled[0], whole.height / scaled[1]
+        # Where a side is 10**7 pixels, rounding may lead over the edge.
+        box = (
+            left * across,
+            top * down,
+            min((left + size) * across, whole.width),
+            min((top + size) * down, whole.height),
+        )
+        pixels = np.asarray(whole.resize((size, size), _FILTERS[how.resize_filter], box=box), np.uint8)
+    return pixels.reshape(size, size, how.channels)
+
+
+def _scaled(sides: tuple[int, int], how: Preprocessing) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Return the sides of the scaled image, and left and top of the square in it."""
+    size, (width, height) = how.size, sides
+    if how.resize == "squash":
+        return (size, size), (0, 0)
     short = min(width, height)
-    scaled = (max(round(width * size / short), size), max(round(height * size / short), size))
-    left, top = center_offset(scaled[0], size), center_offset(scaled[1], size)
-    across, down = width / scaled[0], height / scaled[1]
-    # Where a side is 10**7 pixels, rounding may lead over the edge.
-    box = (
-        left * across,
-        top * down,
-        min((left + size) * across, width),
-        min((top + size) * down, height),
-    )
-    center = (
-        whole
-        if scaled == whole.size == (size, size)
-        else whole.resize((size, size), Image.Resampling.BICUBIC, box=box)
-    )
-    return np.asarray(center, np.uint8).reshape(size, size, channels)
+    if (
+        how.resize_rounding == "torchvision"
+    ):  # Resize(size) and CenterCrop(size); Python's round: half to even
+        across, down = int(size * width / short), int(size * height / short)
+        return (across, down), (round((across - size) / 2), round((down - size) / 2))
+    across, down = max(round(width * size / short), size), max(round(height * size / short), size)
+    return (across, down), (center_offset(across, size), center_offset(down, size))
+
+
+def _is_scaled_whole(scaled: tuple[int, int], how: Preprocessing) -> bool:
+    """Return whether the whole image is scaled, of which the square is then a part."""
+    if how.resize == "squash":
+        return True
+    most = max(_MOST_SCALED, 2 * how.size**2)
+    return how.resize_rounding == "torchvision" and scaled[0] * scaled[1] <= most
 
 
 def decode(data: bytes, how: Preprocessing) -> Image.Image:

@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 from tensorflow_datasets.proto import tf_example_pb2
 
 from alexnet_jax import files, program
+from alexnet_jax.config.io import ADDED
 from alexnet_jax.config.schema import shown
 from alexnet_jax.data import images, origin, shards, tfds_layout, tfds_metadata
 from alexnet_jax.data.image_headers import MAX_BLOCK_VISITS
@@ -182,8 +183,8 @@ def open_dataset(data: ConfigDict) -> Dataset:
         )
     try:
         preparation = json.loads(files.read_bounded(folder / origin.PREPARATION, origin.MAX_BYTES))
-        # Datasets of before have no white_level: their few deep images were scaled by their brightest value.
-        found: Any = {"white_level": 0.0, **preparation}
+        # Of before white_level was a key, the few deep images were scaled by their brightest value.
+        found: Any = ADDED["data"] | preparation
         record_format = shards.RecordFormat(**{key: found.get(key) for key in shards.RECORD_FORMAT_KEYS})
     except (OSError, ValueError, TypeError, RecursionError) as error:
         raise UsageError(

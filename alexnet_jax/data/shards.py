@@ -39,7 +39,7 @@ class RecordFormat(Preprocessing):
     """What a record holds: the keys of `config.data` that decide it.
 
     Attributes:
-      size, channels, exif_rotation, white_level: as in `Preprocessing`.
+      size, channels, and how an image becomes a square: as in `Preprocessing`.
       format: 'jpeg' or 'raw'.
       quality: of a JPEG, 1 to 100.
     """

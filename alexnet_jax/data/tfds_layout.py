@@ -34,12 +34,21 @@ REJECTS = "rejects.txt"
 def dataset_folder(data: ConfigDict) -> Path:
     """Return where the dataset of `config.data` lies: <data_dir>/<name>_<size>/<version>.
 
+    Squashed images and those cut as torchvision does stand beside others of the same name and size:
+    <name>_<size>_squash, <name>_<size>_torchvision.
+
     Raises:
       UsageError: the folder is an address such as gs://bucket.
     """
     root = data.dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
     files.check_local(root)
-    return Path(root).expanduser().absolute() / f"{data.name}_{data.size}" / VERSION
+    return Path(root).expanduser().absolute() / _folder_name(data) / VERSION
+
+
+def _folder_name(data: ConfigDict) -> str:
+    usual = {"cut", "nearest"}
+    forms = [form for form in (data.resize, data.resize_rounding) if form not in usual]
+    return "_".join([data.name, str(data.size), *forms])
 
 
 def is_prepared(data: ConfigDict) -> bool:
@@ -161,7 +170,7 @@ def _file_names(data: ConfigDict, split: str, folder: Path) -> tfds.core.Sharded
       split: the split's name.
       folder: where the shards lie.
     """
-    name = f"{data.name}_{data.size}"
+    name = _folder_name(data)
     return tfds.core.ShardedFileTemplate(
         data_dir=folder, dataset_name=name, split=split, filetype_suffix="array_record"
     )

@@ -144,7 +144,7 @@ def _read_note(weights: Weights) -> tuple[FrozenConfigDict, tuple[str, ...], Sta
     """Return config, class names and statistics as `to_file` wrote them; strangers may have changed them."""
     try:
         note = json.loads(weights.note)
-        config = resolve.freeze(config_io.from_json(note["config"]))
+        config = resolve.freeze(config_io.from_saved(note["config"]))
         names = tuple(str(name) for name in note["class_names"])
         found = {name: np.asarray(value, np.float64) for name, value in note["statistics"].items()}
         side, channels = config.data.size, config.data.channels

@@ -12,6 +12,7 @@ from ml_collections import ConfigDict, FrozenConfigDict
 from alexnet_jax import files
 from alexnet_jax.config import compatibility, resolve
 from alexnet_jax.config import io as config_io
+from alexnet_jax.data.images import PREPROCESSING_KEYS
 from alexnet_jax.data.statistics import Statistics
 from alexnet_jax.errors import RunFailure, UsageError
 from alexnet_jax.evaluation import classes, views
@@ -196,7 +197,7 @@ def load_members(workdirs: Sequence[Path], config: ConfigDict, which: str) -> li
     configs = [config]
     for workdir in workdirs[1:]:
         saved = read_config(workdir)
-        for key in ("name", "size", "channels", "format", "quality", "exif_rotation"):
+        for key in ("name", "format", "quality", *PREPROCESSING_KEYS):
             if saved.data[key] != config.data[key]:
                 raise UsageError(
                     f"{workdir} has config.data.{key}={saved.data[key]!r}, {workdirs[0]} "

@@ -21,6 +21,9 @@ TEXT = """{
    "input_std": [
     1.0
    ],
+   "resize": "squash",
+   "resize_filter": "bilinear",
+   "resize_rounding": "nearest",
    "white_level": 0.0
   },
   "seed": 3
@@ -57,7 +60,13 @@ def test_relative_paths_of_older_files_are_taken_from_the_current_folder(tmp_pat
 
 def test_the_file_is_readable_and_whole(tmp_path):
     path = tmp_path / "config.json"
-    config = ConfigDict({"seed": 3, "data": {"input_std": (1.0,), "flip": True, "white_level": 0.0}})
+    reading = {
+        "white_level": 0.0,
+        "resize": "squash",
+        "resize_filter": "bilinear",
+        "resize_rounding": "nearest",
+    }
+    config = ConfigDict({"seed": 3, "data": {"input_std": (1.0,), "flip": True, **reading}})
     io.save(path, config, class_names=["Æsch", "鳥"])
     assert path.read_text(encoding="utf-8") == TEXT
     config.data.max_rejected_share = 0.01  # earlier versions did not have the key

@@ -75,6 +75,13 @@ KEYS = {
     ),
     "data.exif_rotation": FLAG,
     "data.white_level": NOT_NEGATIVE,
+    "data.resize": (("'cut', 'squash'",), ("cut", "squash"), ("crop", "", True)),
+    "data.resize_filter": (
+        ("'bicubic', 'bilinear', 'opencv_bilinear'",),
+        ("bicubic", "bilinear", "opencv_bilinear"),
+        ("linear", "lanczos", ""),
+    ),
+    "data.resize_rounding": (("'nearest', 'torchvision'",), ("nearest",), ("down", "", 1)),
     "data.format": (("'jpeg', 'raw'",), ("jpeg", "raw"), ("png", "")),
     "data.quality": (("a whole number from 1 to 100",), (1, 100), (0, 101, 95.0)),
     "data.max_rejected_share": (("a number from 0 to 1",), (0, 0.01, 1.0), (-0.1, 1.1, math.nan, "")),
@@ -234,6 +241,14 @@ def test_rules_that_are_none():
     ("changes", "words"),
     [
         ({"data.crop": 257}, "config.data.crop=257 is larger than the prepared images, config.data.size=256"),
+        (
+            {"data.resize": "squash", "data.resize_rounding": "torchvision"},
+            "config.data.resize_rounding='torchvision' is of config.data.resize='cut'",
+        ),
+        (
+            {"data.crop": 227, "data.resize_rounding": "torchvision"},
+            "needs config.data.size=256 minus config.data.crop=227 to be a multiple of 4",
+        ),
         ({"data.channels": 1}, "config.data.lighting needs three channels: set config.data.lighting=0.0"),
         ({"data.lighting": 0.0, "data.lighting_divisor": 1.1}, "acts only with lighting: set it to 1.0"),
         (
@@ -269,6 +284,8 @@ def test_configs_that_contradict_themselves(changes, words):
     "changes",
     [
         {"data.crop": 256},
+        {"data.resize_rounding": "torchvision"},
+        {"data.size": 64, "data.crop": 64, "data.resize_rounding": "torchvision"},
         {"data.channels": 1, "data.lighting": 0.0, "data.input_std": (2.0,)},
         {"data.lighting_divisor": 1.1},
         {"data.crop_sharing": 32, "train.accumulate_steps": 64},

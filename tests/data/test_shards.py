@@ -49,6 +49,9 @@ def test_keys_that_decide_what_a_record_holds():
         "channels",
         "exif_rotation",
         "white_level",
+        "resize",
+        "resize_filter",
+        "resize_rounding",
         "format",
         "quality",
     )
