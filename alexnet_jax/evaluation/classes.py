@@ -208,12 +208,14 @@ def find(name: str, class_names: Sequence[str]) -> int:
     Raises:
       UsageError: it is none, or could be several.
     """
-    names_of_all = (class_names, tuple(map(readable, class_names)))
-    for names in names_of_all:
-        known = list(map(plain, names))
-        if plain(name) in known:
-            return known.index(plain(name))
-    names = names_of_all[1]
+    names = tuple(map(readable, class_names))
+    for known in (class_names, names):
+        if name in known:
+            return known.index(name)
+    for known in (class_names, names):
+        could_be = [label for label, each in enumerate(known) if plain(name) == plain(each)]
+        if len(could_be) == 1:
+            return could_be[0]
     could_be = [label for label, each in enumerate(names) if plain(name) in plain(each)]
     if len(could_be) == 1:
         return could_be[0]

@@ -5,6 +5,7 @@ Soumith Chintala 2016), all distinct, in the order of the labels, which is that 
 """
 
 import unicodedata
+from collections import Counter
 from functools import cache
 from pathlib import Path
 
@@ -18,8 +19,11 @@ def table() -> dict[str, str]:
 
 
 @cache
-def _synsets() -> dict[str, str]:
-    return {plain(name): synset for synset, name in table().items()}
+def _synsets() -> tuple[dict[str, str], dict[str, str]]:
+    """Return {name: synset id}, and the same of names without their case, as far as they are distinct."""
+    names = Counter(map(plain, table().values()))  # 'Cardigan' is a dog, 'cardigan' is not
+    loose = {plain(name): synset for synset, name in table().items() if names[plain(name)] == 1}
+    return {name: synset for synset, name in table().items()}, loose
 
 
 def readable(name: str) -> str:
@@ -29,7 +33,8 @@ def readable(name: str) -> str:
 
 def identity(name: str) -> str:
     """Return the synset id of a class that is called by its name, in whatever case; any other as it is."""
-    return _synsets().get(plain(name), name)
+    exact, loose = _synsets()
+    return exact.get(name) or loose.get(plain(name), name)
 
 
 def plain(name: str) -> str:
