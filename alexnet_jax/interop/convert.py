@@ -12,6 +12,7 @@ import tensorflow_datasets as tfds
 from ml_collections import ConfigDict
 
 from alexnet_jax.config import io as config_io
+from alexnet_jax.data.images import Preprocessing
 from alexnet_jax.errors import RunFailure, UsageError
 from alexnet_jax.files import atomic_directory, check_parent, read_bounded
 from alexnet_jax.inference import lpips
@@ -90,6 +91,7 @@ def _summary(source: Path, net: IdentifiedNet) -> list[str]:
     return [
         f"{source}: {net.architecture.name}, {count:,} parameters in {', '.join(net.params)}",
         f"input: {data.crop} x {data.crop} x {data.channels}, minus {mean}, over {std}",
+        f"images: {Preprocessing.of(data).in_words()}",
     ]
 
 
