@@ -265,10 +265,11 @@ def _read(index_folder: Path) -> dict[str, Any]:
 def weights_key(net: TrainedNet) -> str:
     """Return a digest that changes with the weights, and with what images go through before they are read."""
     data, model = net.config.data, config_io.to_json(net.config)["model"]
+    how = Preprocessing.of(data)
     digest = hashlib.sha256(json.dumps([data.size, data.crop, data.channels, model], sort_keys=True).encode())
     # In the words of the first versions, whose indices stay valid.
     form = f"InputForm(mean={net.normalization.mean!r}, input_std={net.normalization.input_std!r})"
-    digest.update(form.encode())
+    digest.update((form if how == Preprocessing(how.size, how.channels) else f"{form}{how}").encode())
     for leaf in jax.tree.leaves(jax.device_get((net.params, net.mean))):
         digest.update(np.ascontiguousarray(leaf).data)
     return digest.hexdigest()

@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 
 from alexnet_jax.config import io as config_io
 from alexnet_jax.config import resolve, schema
+from alexnet_jax.data.images import Preprocessing
 from alexnet_jax.errors import RunFailure, UsageError
 from alexnet_jax.evaluation import imagenet_names
 from alexnet_jax.files import atomic_directory, check_parent, read_bounded
@@ -95,6 +96,7 @@ def _summary(source: Path, net: IdentifiedNet) -> list[str]:
     return [
         f"{source}: {net.architecture.name}, {count:,} parameters in {', '.join(net.params)}",
         f"input: {data.crop} x {data.crop} x {data.channels}, minus {mean}, over {std}",
+        f"images: {Preprocessing.of(data).in_words()}",
     ]
 
 
