@@ -36,7 +36,9 @@ def cache(tmp_path, monkeypatch):
 def one(tmp_path_factory):
     """A handwritten 1, white on black, as a file."""
     image = Image.new("L", (64, 64))
-    ImageDraw.Draw(image).line((32, 8, 32, 56), fill=255, width=7)
+    draw = ImageDraw.Draw(image)
+    draw.line((36, 2, 36, 62), fill=255, width=14)
+    draw.line((36, 4, 20, 22), fill=255, width=9)
     path = tmp_path_factory.mktemp("images") / "one.png"
     image.save(path)
     return path
