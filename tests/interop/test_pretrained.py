@@ -90,7 +90,7 @@ def test_a_workdir_is_made_once(cache, one):
     assert f"its workdir is {workdir}" in outputs[0].stderr
     assert "workdir" not in outputs[1].stderr
     # The library reads the same file and answers the same.
-    row = alexnet_jax.load("digits").predict(one)[0]
+    row = alexnet_jax.load("digits").predict(one, views=10)[0]
     assert row.argmax() == 1
     assert row.max() == pytest.approx(json.loads(outputs[0].stdout)[0]["top5"][0]["probability"], rel=1e-5)
 
