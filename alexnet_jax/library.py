@@ -25,7 +25,7 @@ from alexnet_jax.data import pipeline, records
 from alexnet_jax.data.augment import center_offset
 from alexnet_jax.errors import UsageError, WrongTypeError
 from alexnet_jax.evaluation import activations
-from alexnet_jax.interop import convert
+from alexnet_jax.interop import convert, pretrained
 from alexnet_jax.model import architectures, inputs, sharding
 from alexnet_jax.model.network import AlexNet
 from alexnet_jax.model.shapes import layer_shapes
@@ -94,7 +94,9 @@ def load(source: str | Path, checkpoint: str = "best") -> "Net":
 
     Args:
       source: the workdir of a run, or a file of weights: torchvision's .pth, .safetensors, a .caffemodel
-        or .npz, as the command `convert` reads them.
+        or .npz, as the command `convert` reads them; or the name of a net that comes along, such as
+        'cifar10' (docs/pretrained.md), or 'torchvision', whose published file is fetched when it is first
+        asked for. A folder of such a name is meant by './cifar10'.
       checkpoint: of a workdir: 'best', 'last' or a step.
 
     Returns:
@@ -102,15 +104,16 @@ def load(source: str | Path, checkpoint: str = "best") -> "Net":
 
     Raises:
       UsageError: neither of the two, not of an AlexNet, no such checkpoint. WrongTypeError: not a path.
-      RunFailure: the checkpoint is corrupt.
+      RunFailure: the checkpoint is corrupt, or torchvision's file cannot be fetched.
     """
     if not isinstance(source, str | Path):
         raise WrongTypeError(f"load takes a path, str or pathlib.Path, not {type(source).__name__}")
-    path = Path(source).expanduser()
+    named = pretrained.is_name(str(source))
+    path = pretrained.weights_file(str(source)) if named else Path(source).expanduser()
     if path.is_dir():
         return _as_net(trained.load(path, trained.read_config(path), str(checkpoint)))
     if not path.exists():
-        raise UsageError(f"{path} does not exist: load takes a workdir or a file of weights")
+        raise UsageError(f"{path} does not exist: load takes a workdir, a file of weights, or a net's name")
     recipes = {name: find.load_file(f"imagenet_{name}") for name in ("torchvision", "caffe")}
     with tempfile.TemporaryDirectory() as folder:
         workdir = Path(folder) / "converted"
@@ -164,7 +167,7 @@ class Net(trained.TrainedNet):
 
     Attributes:
       architecture: the table of its layers.
-      class_names: by label.
+      class_names: by label; `readable_names` has 'magpie' for ImageNet's 'n01582220'.
       config: of the run that trained it.
       params: {layer: {'kernel', 'bias'}}, float32, towers first; `variables` is {'params': params}.
       mesh: the devices on which the parameters lie.

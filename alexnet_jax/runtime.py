@@ -15,20 +15,15 @@ _M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8
 _MADV_HUGEPAGE = 14
 
 
-def compilation_cache() -> str | None:
-    """Return the folder in which compiled programs are kept between starts; make it where it is missing.
+def user_cache() -> Path:
+    """Return the folder for what is kept between starts; make it where it is missing.
 
-    `$XDG_CACHE_HOME/alexnet_jax` or `~/.cache/alexnet_jax`. What is loaded from it is executed, so it must
-    belong to this user, who alone may write there.
-
-    Returns:
-      The folder; None when `$JAX_COMPILATION_CACHE_DIR` is set: JAX reads that by itself.
+    `$XDG_CACHE_HOME/alexnet_jax` or `~/.cache/alexnet_jax`. Compiled programs that are loaded from it are
+    executed, so it must belong to this user, who alone may write there.
 
     Raises:
       UsageError: the folder is another's, others may write there, or it cannot be made.
     """
-    if "JAX_COMPILATION_CACHE_DIR" in os.environ:
-        return None
     base = os.environ.get("XDG_CACHE_HOME", "")
     # The XDG specification has relative paths ignored.
     folder = (Path(base) if os.path.isabs(base) else Path.home() / ".cache") / "alexnet_jax"
@@ -37,7 +32,7 @@ def compilation_cache() -> str | None:
         folder.mkdir(mode=0o700, exist_ok=True)
         status = folder.lstat()
     except OSError as error:
-        raise UsageError(f"compiled programs are not kept: {folder}: {error.strerror}") from None
+        raise UsageError(f"the cache {folder} cannot be used: {error.strerror}") from None
     wrong = ""
     if not stat.S_ISDIR(status.st_mode):
         wrong = "is not a folder"
@@ -46,8 +41,19 @@ def compilation_cache() -> str | None:
     elif status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         wrong = "may be written by others: chmod 700 makes it private"
     if wrong:
-        raise UsageError(f"compiled programs are not kept: {folder} {wrong}")
-    return str(folder)
+        raise UsageError(f"the cache {folder} {wrong}")
+    return folder
+
+
+def compilation_cache() -> str | None:
+    """Return the folder in which compiled programs are kept between starts, `user_cache`.
+
+    None when `$JAX_COMPILATION_CACHE_DIR` is set: JAX reads that by itself.
+
+    Raises:
+      UsageError: as `user_cache`.
+    """
+    return None if "JAX_COMPILATION_CACHE_DIR" in os.environ else str(user_cache())
 
 
 def retain_malloc_heap() -> bool:

@@ -1,6 +1,6 @@
 """ImageNet-trained features for one's own images: torchvision's AlexNet with a new head.
 
-  python -m alexnet_jax.main convert alexnet-owt-7be5be79.pth --output=runs/torchvision
+  python -m alexnet_jax.main convert torchvision --output=runs/torchvision
   python -m alexnet_jax.main --config=configs/finetune.py --source=photos/ --workdir=runs/photos
 
 photos/ holds a folder for each class; a tenth is held out to validate and test on, unless there are folders

@@ -1,11 +1,12 @@
 """`convert`: weights of PyTorch, Caffe or our own become a workdir, a workdir becomes a file of weights.
 
 FILE --output=DIR makes a workdir of .pth, .safetensors, .caffemodel, .npy or .npz; which net the file
-holds is found out. Nothing in a file is run: pickles are read as data. DIR --output=FILE writes
-.safetensors with torchvision's names, or .npz with ours.
+holds is found out. Nothing in a file is run: pickles are read as data. The word torchvision in the place of
+FILE fetches the file that torchvision publishes, once, into the user's cache. DIR --output=FILE writes
+.safetensors, with torchvision's names where it has some, or .npz with ours.
 
 Examples:
-  convert alexnet-owt-7be5be79.pth --output=runs/torchvision
+  convert torchvision --output=runs/torchvision
   convert runs/imagenet --output=imagenet.safetensors
 """
 
@@ -16,6 +17,7 @@ from alexnet_jax.commands.command import Command, Request
 from alexnet_jax.commands.flags import CHECKPOINT, OUTPUT, Flag
 from alexnet_jax.config import find
 from alexnet_jax.errors import UsageError
+from alexnet_jax.interop import pretrained
 
 
 def run(request: Request) -> int:
@@ -26,16 +28,21 @@ def run(request: Request) -> int:
             "type convert FILE --output=DIR for a new workdir, or convert DIR --output=FILE for a file "
             ".safetensors or .npz of the workdir DIR"
         )
+    named = pretrained.is_name(request.arguments[0])
     source, output = Path(request.arguments[0]), Path(flags.output)
-    for name in ("class_names", "mean") if source.is_dir() else ("checkpoint",):
+    is_workdir = source.is_dir() and not named
+    for name in ("class_names", "mean") if is_workdir else ("checkpoint", "half"):
         if flags[name].present:
-            what = "workdir" if source.is_dir() else "file"
+            what = "workdir" if is_workdir else "file"
             raise UsageError(f"convert does not read --{name} when a {what} is converted")
     from alexnet_jax.interop import convert
 
-    if source.is_dir():
-        lines = convert.to_file(source, output, flags.checkpoint)
+    if is_workdir:
+        lines = convert.to_file(source, output, flags.checkpoint, flags.half)
     else:
+        if named:
+            convert.check_new(output)  # before the file is fetched
+            source = pretrained.weights_file(request.arguments[0])
         recipes = {
             "torchvision": find.load_file("imagenet_torchvision"),
             "caffe": find.load_file("imagenet_caffe"),
@@ -52,8 +59,9 @@ COMMAND = Command(
     reads=(
         replace(OUTPUT, help="A new workdir; or a file .safetensors or .npz.", value="PATH"),
         replace(CHECKPOINT, help=f"Of a workdir: {CHECKPOINT.help}"),
+        Flag("half", "Of a workdir: round to float16, half the bytes.", "switch"),
         Flag("class_names", "Of a file: a text file with one class name a line.", "path", "FILE"),
         Flag("mean", "Of a file: Caffe's mean file, .binaryproto or .npy.", "path", "FILE"),
     ),
-    arguments="FILE|DIR",
+    arguments="FILE|DIR|torchvision",
 )

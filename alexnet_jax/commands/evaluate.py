@@ -15,6 +15,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+from alexnet_jax import program
 from alexnet_jax.commands import start_up
 from alexnet_jax.commands.command import TRAINED_NET, Command, Request
 from alexnet_jax.commands.flags import CHECKPOINT, CLASS_MAP, CONFIG, JSON, SOURCE, VIEWS, WORKDIR, Flag
@@ -43,6 +44,8 @@ def run(request: Request) -> int:
     print(json.dumps(answer) if flags.json else evaluate.as_text(answer))
     if line:
         print(line, file=sys.stderr if flags.json else sys.stdout)
+    elif not flags.json and len(nets) == 1:
+        print(f"next, all of it with images: {program.command()} report --workdir={request.workdir}")
     return 0
 
 

@@ -16,10 +16,11 @@ from ml_collections import ConfigDict, config_flags
 import alexnet_jax
 from alexnet_jax import program
 from alexnet_jax.commands import manual, table
-from alexnet_jax.commands.command import Command, Request
+from alexnet_jax.commands.command import CONFIG_FILE, Command, Request
 from alexnet_jax.config import find, io, resolve
 from alexnet_jax.errors import UsageError
 from alexnet_jax.files import check_local
+from alexnet_jax.interop import pretrained
 from alexnet_jax.workdir import layout
 
 FLAGS = flags.FLAGS
@@ -150,7 +151,7 @@ def _find_config(command: Command, words: Sequence[Word]) -> tuple[ConfigDict | 
     for name, values in locations.items():
         for value in values:
             check_local(value, f"--{name}=")
-    workdirs = list(map(Path, locations["workdir"]))
+    workdirs = [_workdir(command, value) for value in locations["workdir"]]
     if "config" not in {flag.name for flag in command.flags}:
         return None, workdirs
     if locations["config"]:
@@ -164,6 +165,17 @@ def _find_config(command: Command, words: Sequence[Word]) -> tuple[ConfigDict | 
     if command.needs:
         raise UsageError(f"{command.name} needs {command.needs}")
     return None, []
+
+
+def _workdir(command: Command, value: str) -> Path:
+    if not value.startswith(pretrained.PREFIX):
+        return Path(value)
+    if command.needs == CONFIG_FILE:
+        raise UsageError(
+            f"--workdir={value}: {command.name} uses no trained net; config.train.init_from is the folder of "
+            "one with which a run begins"
+        )
+    return pretrained.workdir(value.removeprefix(pretrained.PREFIX))
 
 
 def _parse_flags(argv: list[str], config: ConfigDict | None) -> list[str]:

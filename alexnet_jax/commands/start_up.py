@@ -37,7 +37,7 @@ def _keep_compiled_programs() -> None:
     try:
         folder = runtime.compilation_cache()
     except UsageError as error:
-        print(f"{program.name()}: {error}", file=sys.stderr)
+        print(f"{program.name()}: compiled programs are not kept: {error}", file=sys.stderr)
         return
     if folder:
         os.environ["JAX_COMPILATION_CACHE_DIR"] = folder

@@ -22,15 +22,18 @@ from alexnet_jax.data.unprepared import open_unprepared
 from alexnet_jax.errors import UsageError
 from alexnet_jax.evaluation import metrics
 from alexnet_jax.evaluation.classes import columns_in_order
+from alexnet_jax.evaluation.imagenet_names import readable
 from alexnet_jax.evaluation.split import evaluate_split
 from alexnet_jax.evaluation.views import Predictor
 from alexnet_jax.inference import predict
+from alexnet_jax.inference.mistakes import Mistakes
 from alexnet_jax.progress import printable
 from alexnet_jax.workdir import layout
 from alexnet_jax.workdir.provenance import sealed
 from alexnet_jax.workdir.trained import TrainedNet, read_config
 
 MAX_CLASSES_SHOWN = 10
+MAX_MISTAKES_SHOWN = 5  # confusions, and files
 
 
 def evaluate(
@@ -58,11 +61,12 @@ def evaluate(
     Returns:
       `dataset`, `split`, `views`, `examples`, `loss`, `top1_error`, `top5_error` (fractions),
       `mean_class_error` (the mean of the classes' own top-1 errors), `classes` {name: {`examples`,
-      `top1_error`}} of those that have images, `checkpoints`, `changed` {what was changed for this answer:
-      the value used}, `seconds`; of several nets also `members`, their own losses and errors; of a dataset
-      with other classes `class_map` {its name of each: the net's}; of a source with damaged images
-      `left_out`, how many; `selected` where these images selected the checkpoint; and `sha256`, of all before
-      it, by which the report sees that nobody changed the file.
+      `top1_error`}} of those that have images, `confusions` and `mistakes` as of `Mistakes.as_dict`,
+      `checkpoints`, `changed` {what was changed for this answer: the value used}, `seconds`; of several nets
+      also `members`, their own losses and errors; of a dataset with other classes `class_map` {its name of
+      each: the net's}; of a source with damaged images `left_out`, how many; `selected` where these images
+      selected the checkpoint; and `sha256`, of all before it, by which the report sees that nobody changed
+      the file.
 
     Raises:
       UsageError: data that is not there, or whose classes the net does not know; a net without classes.
@@ -76,7 +80,8 @@ def evaluate(
         dataset = dataset.relabelled(matched.names, matched.labels)
         print(matched.notice, file=sys.stderr)
     started = time.monotonic()
-    with _writing(predictions, dataset, split, first) as watch:
+    mistakes = Mistakes(dataset, split, first.output_names)
+    with _writing(predictions, dataset, split, first, mistakes) as watch:
         averages = evaluate_split(dataset, first.config, first.mesh, split, predictors, watch=watch)
     assert averages is not None
     checkpoints = [f"{net.workdir}/{layout.CHECKPOINTS}/{net.step}" for net in nets]
@@ -89,6 +94,7 @@ def evaluate(
         "examples": averages[-1].count,
         **_errors(averages[-1]),
         **by_class(averages[-1], dataset.class_names),
+        **mistakes.as_dict(),
         "checkpoints": checkpoints,
         "changed": {key: value for key, value in data.items() if value} | _changed(first, split, views),
         "seconds": time.monotonic() - started,
@@ -157,15 +163,15 @@ def _in_order_of(first: TrainedNet, net: TrainedNet, views: int) -> Predictor:
 
 @contextlib.contextmanager
 def _writing(
-    path: Path | None, dataset: Dataset, split: str, net: TrainedNet
-) -> Iterator[Callable[[jax.Array, Batch[np.ndarray]], None] | None]:
-    """Yield what `evaluate_split` calls with each batch, so that the file `path` gets a row for each image.
+    path: Path | None, dataset: Dataset, split: str, net: TrainedNet, mistakes: Mistakes
+) -> Iterator[Callable[[jax.Array, Batch[np.ndarray]], None]]:
+    """Yield what `evaluate_split` calls with each batch, for `mistakes` and a row for each image in `path`.
 
     The file is there when the block ends, and with all images, or not at all. Its columns: file, class, and
     guess_1, probability_1 and so on for the five likeliest; in the order of the split.
     """
     if path is None:
-        yield None
+        yield mistakes.watch
         return
     records, names = dataset.records(split), net.output_names
     numbers = itertools.count()
@@ -183,10 +189,13 @@ def _writing(
         )
 
         def watch(probabilities: jax.Array, batch: Batch[np.ndarray]) -> None:
+            mistakes.watch(probabilities, batch)
             values = np.asarray(probabilities)
             for row in np.flatnonzero(batch["weight"]):
                 five = predict.top5(values[row], names)
-                guesses = itertools.chain.from_iterable((g["name"], f"{g['probability']:.6g}") for g in five)
+                guesses = itertools.chain.from_iterable(
+                    (g.get("synset", g["name"]), f"{g['probability']:.6g}") for g in five
+                )
                 file_name = records.read(next(numbers))[2]
                 rows.writerow([file_name, dataset.class_names[batch["label"][row]], *guesses])
 
@@ -236,10 +245,13 @@ def as_text(answer: dict[str, Any]) -> str:
     lines = [f"{_line(member)}  {member['checkpoint']}" for member in members]
     classes = sorted(answer["classes"].items(), key=lambda item: (-item[1]["top1_error"], item[0]))
     for name, row in classes[:MAX_CLASSES_SHOWN]:
-        lines.append(f"{1 - row['top1_error']:>6.1%} right of {row['examples']:,}  {printable(name)}")
+        lines.append(
+            f"{1 - row['top1_error']:>6.1%} right of {row['examples']:,}  {printable(readable(name))}"
+        )
     if len(classes) > MAX_CLASSES_SHOWN:
         more = len(classes) - MAX_CLASSES_SHOWN
         lines.append(f"  (and {more} classes with fewer errors; --json has all)")
+    lines += _mistake_lines(answer)
     lines.append(
         f"{answer['dataset']} {answer['split']}, {answer['examples']:,} images, {views}{nets}: "
         f"{_line(answer)}, mean over classes {answer['mean_class_error']:.2%}"
@@ -247,6 +259,24 @@ def as_text(answer: dict[str, Any]) -> str:
     if answer.get("selected"):
         lines.append("these images also selected the checkpoint: the errors on others may be higher")
     return "\n".join(lines)
+
+
+def _mistake_lines(answer: dict[str, Any]) -> list[str]:
+    """Return lines on the confusions that came more than once, and on the files of the surest mistakes."""
+    images = answer["classes"]
+    often = [row for row in answer["confusions"] if row["examples"] > 1][:MAX_MISTAKES_SHOWN]
+    lines = ["taken for another class most often:"] if often else []
+    for row in often:
+        of = images[row["class"]]["examples"]
+        lines.append(
+            f"  {readable(row['class'])} for {readable(row['guess'])}: {row['examples']:,} of {of:,}"
+        )
+    files_shown = answer["mistakes"][:MAX_MISTAKES_SHOWN]
+    lines += ["surest mistakes (--predictions=FILE.csv has all):"] if files_shown else []
+    for row in files_shown:
+        right, guess = readable(row["class"]), readable(row["guess"])
+        lines.append(f"  {row['file']}: {right}, taken for {guess} ({row['probability']:.1%})")
+    return [printable(line) for line in lines]
 
 
 def _line(errors: dict[str, Any]) -> str:

@@ -8,17 +8,18 @@ from typing import Any
 
 import jax
 import numpy as np
-import tensorflow_datasets as tfds
 from ml_collections import ConfigDict
 
 from alexnet_jax.config import io as config_io
+from alexnet_jax.config import resolve, schema
 from alexnet_jax.data.images import Preprocessing
 from alexnet_jax.errors import RunFailure, UsageError
+from alexnet_jax.evaluation import imagenet_names
 from alexnet_jax.files import atomic_directory, check_parent, read_bounded
 from alexnet_jax.inference import lpips
 from alexnet_jax.interop import formats
 from alexnet_jax.interop.identify import IdentifiedNet, identify_weights, with_mean
-from alexnet_jax.interop.layout import LPIPS_HEADS, MEAN, to_arrays
+from alexnet_jax.interop.layout import LPIPS_HEADS, MEAN, TORCHVISION_NAMES, to_arrays
 from alexnet_jax.model import sharding
 from alexnet_jax.model.specs import Architecture, Dropout, Weighted
 from alexnet_jax.progress import printable
@@ -27,8 +28,14 @@ from alexnet_jax.workdir import layout, trained
 from alexnet_jax.workdir.checkpoints import Checkpoints
 from alexnet_jax.workdir.provenance import RunInputs
 
-LAYOUTS = {".safetensors": "torch", ".npz": "plain"}  # the layout that is written, by suffix
 MAX_NAMES_BYTES = 4 * 2**20  # of a file of class names; ImageNet's 21,841 need a quarter
+
+
+def check_new(output: Path) -> None:
+    """Raise UsageError where a folder cannot be made: it is there, or the one around it is not."""
+    if output.exists():
+        raise UsageError(f"--output={output} exists already: name a new folder")
+    check_parent(output)
 
 
 def to_workdir(
@@ -55,9 +62,7 @@ def to_workdir(
       UsageError: the file is damaged or not of an AlexNet, or does not fit the other arguments.
       RunFailure: the workdir cannot be written.
     """
-    if output.exists():
-        raise UsageError(f"--output={output} exists already: name a new folder")
-    check_parent(output)
+    check_new(output)
     weights = formats.read(source)
     try:
         net = identify_weights(weights, recipes)
@@ -95,34 +100,40 @@ def _summary(source: Path, net: IdentifiedNet) -> list[str]:
     ]
 
 
-def to_file(workdir: Path, output: Path, which: str) -> list[str]:
+def to_file(workdir: Path, output: Path, which: str, half: bool = False) -> list[str]:
     """Write the parameters of a run, its config and class names; `to_workdir` reads the same bits back.
 
     Args:
       workdir: the folder of a run.
-      output: `.safetensors`, with torchvision's names and layout, or `.npz`, with ours.
+      output: `.safetensors`, with torchvision's names and layout where it has names for the net's layers, or
+        `.npz`; else with ours.
       which: the checkpoint: 'best', 'last' or a step.
+      half: round to float16, half the bytes.
 
     Returns:
       Lines for the user that say what was done.
 
     Raises:
-      UsageError: another suffix, no run, or a net for whose layers torchvision has no names.
+      UsageError: another suffix, no run, or a value that float16 cannot hold.
       RunFailure: the checkpoint is damaged, or the file cannot be written.
     """
-    if output.suffix not in LAYOUTS or output.is_dir():
-        raise UsageError(f"--output={output}: name a file that ends in {' or '.join(LAYOUTS)}")
+    if output.suffix not in formats.WRITERS or output.is_dir():
+        raise UsageError(f"--output={output}: name a file that ends in {' or '.join(formats.WRITERS)}")
     check_parent(output)
     net = trained.load(workdir, trained.read_config(workdir), which)
-    arrays = to_arrays(net.architecture, jax.device_get(net.params), LAYOUTS[output.suffix])
+    names = {layer.name for layer in net.architecture.layers if isinstance(layer, Weighted)}
+    form = "torch" if output.suffix == ".safetensors" and names <= TORCHVISION_NAMES.keys() else "plain"
+    arrays = to_arrays(net.architecture, jax.device_get(net.params), form)
     statistics = asdict(net.statistics)
     mean = statistics.pop("mean")
-    if LAYOUTS[output.suffix] == "plain" and (workdir / layout.LPIPS_HEADS).exists():
+    if form == "plain" and (workdir / layout.LPIPS_HEADS).exists():
         arrays.update(zip(LPIPS_HEADS, lpips.heads_of(net), strict=True))
     if net.normalization.mean in ("centre", "crop"):
         arrays[MEAN] = mean
+    arrays = _rounded(arrays) if half else arrays
     note = {
-        "config": config_io.to_json(net.config),
+        # Its paths are of this machine.
+        "config": config_io.to_json(resolve.replace(net.config, dict.fromkeys(schema.PATHS, ""))),
         "class_names": net.class_names,
         "statistics": {name: np.asarray(value).tolist() for name, value in statistics.items()},
     }
@@ -131,6 +142,15 @@ def to_file(workdir: Path, output: Path, which: str) -> list[str]:
     except OSError as error:
         raise RunFailure(f"{output} cannot be written: {error.strerror or error}") from error
     return [f"{output}: {net.architecture.name} of step {net.step}, {', '.join(net.params)}"]
+
+
+def _rounded(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    with np.errstate(over="ignore"):  # said below
+        rounded = {name: array.astype(np.float16) for name, array in arrays.items()}
+    for name, array in rounded.items():
+        if not np.isfinite(array).all():
+            raise UsageError(f"--half: {name} has values beyond float16's 65,504")
+    return rounded
 
 
 def _class_names(net: IdentifiedNet, path: Path | None, partial: bool) -> tuple[str, ...]:
@@ -148,7 +168,7 @@ def _usual_names(classes: int) -> tuple[str, ...]:
     """Return ImageNet's synsets, sorted, for 1000 classes, else 'class 0', 'class 1' and so on."""
     if classes != 1000:
         return tuple(f"class {label}" for label in range(classes))
-    return tuple(Path(tfds.core.tfds_path("datasets/imagenet2012/labels.txt")).read_text().split())
+    return tuple(imagenet_names.table())
 
 
 def _read_names(path: Path) -> tuple[str, ...]:

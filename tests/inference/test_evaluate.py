@@ -93,7 +93,8 @@ def test_an_ensemble_averages_the_probabilities(workdirs, count):
     assert {name: row["top1_error"] for name, row in answer["classes"].items()} == pytest.approx(wrong)
     assert sum(row["examples"] for row in answer["classes"].values()) == 297
     assert answer["mean_class_error"] == pytest.approx(np.mean(list(wrong.values())))
-    assert len(evaluate.as_text(answer).splitlines()) == count + 10 + 1
+    shown = sum(row["examples"] > 1 for row in answer["confusions"][:5])
+    assert len(evaluate.as_text(answer).splitlines()) == count + 10 + (1 + shown) + (1 + 5) + 1
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +122,7 @@ def test_the_run_s_own_result(evaluated):
     assert json.loads((workdir / "evaluation.json").read_text()) == answer
     assert list(answer) == [
         *("dataset", "split", "views", "examples", "loss", "top1_error", "top5_error", "mean_class_error"),
-        *("classes", "checkpoints", "changed", "seconds", "sha256"),
+        *("classes", "confusions", "mistakes", "checkpoints", "changed", "seconds", "sha256"),
     ]
     assert (answer["dataset"], answer["split"], answer["views"]) == ("digits_72", "test", 10)
     assert (answer["checkpoints"], answer["changed"]) == ([f"{workdir}/checkpoints/12"], {})
@@ -223,6 +224,7 @@ def test_the_classes_with_most_errors_are_shown_first():
     classes = {f"c{n:02}": {"examples": 4, "top1_error": n / 12} for n in range(12)}
     answer = {"views": 1, "dataset": "d", "split": "test", "examples": 48, "loss": 1.5, "top1_error": 0.25}
     answer |= {"top5_error": 0.125, "mean_class_error": 0.5, "classes": classes, "changed": {}}
+    answer |= {"confusions": [], "mistakes": []}
     lines = evaluate.as_text(answer).splitlines()
     assert [line.split()[-1] for line in lines[:10]] == [f"c{n:02}" for n in range(11, 1, -1)]
     assert lines[0] == "  8.3% right of 4  c11"

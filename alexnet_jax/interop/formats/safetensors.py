@@ -51,7 +51,8 @@ def read(data: bytes) -> Weights:
         end = last
     if end != len(body):
         raise BadFile(f"it has {len(body) - end:,} bytes that belong to no tensor")
-    return Weights("torch", found.arrays, note)
+    plain = any("/" in name for name in found.arrays)  # our own names: 'conv1/kernel'
+    return Weights("plain" if plain else "torch", found.arrays, note)
 
 
 def _table(items: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -62,15 +63,19 @@ def _table(items: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def write(path: Path, arrays: Mapping[str, np.ndarray], note: str) -> None:
-    """Write float32 arrays, whole or not at all; `read` gives them and the note back."""
+    """Write float32 or float16 arrays, whole or not at all; `read` gives them and the note back."""
     header: dict[str, Any] = {"__metadata__": {"format": "pt", NOTE: note}}
     end = 0
     for name, array in arrays.items():
-        begin, end = end, end + array.size * 4
-        header[name] = {"dtype": "F32", "shape": list(array.shape), "data_offsets": [begin, end]}
+        begin, end = end, end + array.nbytes
+        header[name] = {
+            "dtype": f"F{8 * array.itemsize}",
+            "shape": list(array.shape),
+            "data_offsets": [begin, end],
+        }
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)  # the tensors begin at a multiple of 8
     with atomic_write(path) as file:
         file.write(len(text).to_bytes(8, "little") + text)
         for array in arrays.values():
-            file.write(np.ascontiguousarray(array, "<f4").data)
+            file.write(np.ascontiguousarray(array, array.dtype.newbyteorder("<")).data)

@@ -33,7 +33,7 @@ class Weights:
 
     Attributes:
       layout: whose names, order of axes and order of channels: 'torch', 'caffe' (.caffemodel),
-        'caffe_tensorflow' (the .npy dictionary) or 'plain' (.npz).
+        'caffe_tensorflow' (the .npy dictionary) or 'plain' (our own).
       arrays: by the file's own names; Caffe's first and second blob of a layer are 'conv1.0' and 'conv1.1'.
       note: in our own files the JSON that `convert` wrote, else ''.
       layers: in a .caffemodel the names of all layers, in its order.
