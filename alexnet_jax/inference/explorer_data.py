@@ -56,6 +56,11 @@ def explorer_data(net: TrainedNet) -> ExplorerData:
         "crop": architecture.crop,
         "size": data.size,
         "turned": data.exif_rotation,
+        "reading": {
+            "form": data.resize,
+            "filter": data.resize_filter,
+            "rounding": data.resize_rounding,
+        },
         "channels": architecture.channels,
         "classes": architecture.classes,
         "towers": architecture.towers,
