@@ -67,7 +67,7 @@ def identify_weights(weights: Weights, recipes: Mapping[str, ConfigDict]) -> Ide
     Raises:
       UsageError: it is not of an AlexNet, or contradicts itself; the message does not name the file.
     """
-    notices: list[str] = []
+    notices = [printable(line) for line in weights.notices]
     weights = _with_usual_head(weights, notices)
     if weights.note:
         config, class_names, statistics = _read_note(weights)
