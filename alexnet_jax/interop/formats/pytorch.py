@@ -6,7 +6,7 @@ and then the storages. A tensor is a storage, an offset, a size and strides.
 
 import io
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -135,9 +135,7 @@ def read(data: bytes) -> Weights:
     )
     left = [_joined(path) for path in tables if path and path != chosen]
     left += [f"{len(_tensors(root))} tensors beside these"] if chosen and () in tables else []
-    containers = {path[0] for path in tables if path}
-    left += [str(name) for name in _others(root) if name not in containers]
-    left += [_joined((*chosen, name)) for name in _others(tables[chosen])] if chosen else []
+    left += _beside(root, chosen, tables)
     notices = (*said("taken", taken), *said("left out", left), *said("objects that were not made", objects))
     return Weights("torch", found.arrays, notices=notices)
 
@@ -164,12 +162,19 @@ def _tables(root: Any) -> dict[_Path, _Table]:
     return found
 
 
+def _beside(root: _Table, chosen: _Path, tables: Collection[_Path]) -> list[str]:
+    """Return what is no tensor along the way to the chosen ones and among them."""
+    ways = {path[:depth] for path in tables for depth in range(len(path) + 1)}
+    names, table = [], root
+    for depth in range(len(chosen) + 1):
+        here = [(*chosen[:depth], name) for name, value in table.items() if type(value) is not _Tensor]
+        names += [_joined(path) for path in here if path not in ways]
+        table = table[chosen[depth]] if depth < len(chosen) else table
+    return names
+
+
 def _tensors(table: _Table) -> dict[str | int, _Tensor]:
     return {name: value for name, value in table.items() if type(value) is _Tensor}
-
-
-def _others(table: _Table) -> list[str | int]:
-    return [name for name, value in table.items() if type(value) is not _Tensor]
 
 
 def _names(table: _Table) -> list[str]:
