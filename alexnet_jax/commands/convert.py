@@ -1,12 +1,14 @@
 """`convert`: weights of PyTorch, Caffe or our own become a workdir, a workdir becomes a file of weights.
 
-FILE --output=DIR makes a workdir of .pth, .safetensors, .caffemodel, .npy or .npz; which net the file
-holds is found out. Nothing in a file is run: pickles are read as data. The word torchvision in the place of
-FILE fetches the file that torchvision publishes, once, into the user's cache. DIR --output=FILE writes
-.safetensors, with torchvision's names where it has some, or .npz with ours.
+FILE --output=DIR makes a workdir of a file of PyTorch (any ending: .pth, .pt, .bin, .ckpt), safetensors,
+Caffe (.caffemodel, .npy) or .npz; its content says what it is and which net it holds. Of a checkpoint the
+net's tensors are taken, and what is left out is told. Nothing in a file is run: pickles are read as data.
+The word torchvision in the place of FILE fetches the file that torchvision publishes, once, into the user's
+cache. DIR --output=FILE writes .safetensors, with torchvision's names where it has some, or .npz with ours.
 
 Examples:
   convert torchvision --output=runs/torchvision
+  convert torchvision --output=runs/lpips --lpips=alex.pth
   convert runs/imagenet --output=imagenet.safetensors
 """
 
@@ -31,7 +33,7 @@ def run(request: Request) -> int:
     named = pretrained.is_name(request.arguments[0])
     source, output = Path(request.arguments[0]), Path(flags.output)
     is_workdir = source.is_dir() and not named
-    for name in ("class_names", "mean") if is_workdir else ("checkpoint", "half"):
+    for name in ("class_names", "mean", "lpips") if is_workdir else ("checkpoint", "half"):
         if flags[name].present:
             what = "workdir" if is_workdir else "file"
             raise UsageError(f"convert does not read --{name} when a {what} is converted")
@@ -47,8 +49,9 @@ def run(request: Request) -> int:
             "torchvision": find.load_file("imagenet_torchvision"),
             "caffe": find.load_file("imagenet_caffe"),
         }
-        names, mean = (Path(path) if path else None for path in (flags.class_names, flags.mean))
-        lines = convert.to_workdir(source, output, recipes, names, mean)
+        given = (flags.class_names, flags.mean, flags.lpips)
+        others = [Path(path) if path else None for path in given]
+        lines = convert.to_workdir(source, output, recipes, *others)
     print("\n".join(lines))
     return 0
 
@@ -62,6 +65,7 @@ COMMAND = Command(
         Flag("half", "Of a workdir: round to float16, half the bytes.", "switch"),
         Flag("class_names", "Of a file: a text file with one class name a line.", "path", "FILE"),
         Flag("mean", "Of a file: Caffe's mean file, .binaryproto or .npy.", "path", "FILE"),
+        Flag("lpips", "Of a file: LPIPS' heads, for compare; the lpips package's alex.pth.", "path", "FILE"),
     ),
     arguments="FILE|DIR|torchvision",
 )

@@ -18,7 +18,7 @@ from alexnet_jax.evaluation import imagenet_names
 from alexnet_jax.files import atomic_directory, check_parent, read_bounded
 from alexnet_jax.inference import lpips
 from alexnet_jax.interop import formats
-from alexnet_jax.interop.identify import IdentifiedNet, identify_weights, with_mean
+from alexnet_jax.interop.identify import IdentifiedNet, identify_weights, with_lpips_heads, with_mean
 from alexnet_jax.interop.layout import LPIPS_HEADS, MEAN, TORCHVISION_NAMES, to_arrays
 from alexnet_jax.model import sharding
 from alexnet_jax.model.specs import Architecture, Dropout, Weighted
@@ -44,6 +44,7 @@ def to_workdir(
     recipes: Mapping[str, ConfigDict],
     class_names: Path | None = None,
     mean: Path | None = None,
+    lpips_heads: Path | None = None,
 ) -> list[str]:
     """Write the weights of a file as a workdir, whole or not at all.
 
@@ -54,6 +55,7 @@ def to_workdir(
         one, with the keys that the weights decide.
       class_names: a text file with one name a line, in the order of the labels.
       mean: a mean file of Caffe, for weights that were trained with another mean than the published one.
+      lpips_heads: a file of LPIPS' heads, such as the lpips package's alex.pth.
 
     Returns:
       Lines for the user that say what was done.
@@ -73,6 +75,7 @@ def to_workdir(
     missing = [name for name in weighted if name not in net.params]
     names = _class_names(net, class_names, partial=bool(missing))
     net = net if mean is None else with_mean(net, mean)
+    net = net if lpips_heads is None else with_lpips_heads(net, lpips_heads)
     metadata = {"class_names": names, "statistics": layout.STATISTICS, "converted_from": source.name}
     reach = []
     if missing:

@@ -6,6 +6,7 @@ multiplied by 255.
 """
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from math import prod
@@ -30,6 +31,10 @@ from alexnet_jax.progress import printable
 # torchvision's, on 0 to 1; that of the pixels of Caffe's ilsvrc_2012_mean.npy. RGB.
 TORCHVISION_MEAN = (0.485, 0.456, 0.406)
 CAFFE_MEAN = (122.67892, 116.66877, 104.00699)
+# lpips/lpips.py, LPIPS(net="alex"): the trunk is torchvision's in slices; each head may stand there twice.
+LPIPS_TRUNK = re.compile(r"net\.slice[1-5]\.(\d+\.(?:weight|bias))")
+LPIPS_HEAD = re.compile(r"(?:lin|lins\.)([0-4])\.model\.1\.weight")
+LPIPS_NOTICE = "with the heads of LPIPS, for compare"
 MAX_NAMED = 20  # arrays in a notice
 MAX_SIDE = 4096  # of the images that a file's own config may speak of
 
@@ -67,8 +72,10 @@ def identify_weights(weights: Weights, recipes: Mapping[str, ConfigDict]) -> Ide
     Raises:
       UsageError: it is not of an AlexNet, or contradicts itself; the message does not name the file.
     """
-    notices: list[str] = []
-    weights = _with_usual_head(weights, notices)
+    notices = [printable(line) for line in weights.notices]
+    weights = _with_usual_head(_with_usual_names(weights), notices)
+    if weights.arrays and weights.arrays.keys() <= LPIPS_HEADS.keys():
+        raise UsageError("it holds the heads of LPIPS alone: convert a net, and give this file as --lpips")
     if weights.note:
         config, class_names, statistics = _read_note(weights)
     else:
@@ -77,10 +84,10 @@ def identify_weights(weights: Weights, recipes: Mapping[str, ConfigDict]) -> Ide
     architecture = architectures.build(config.model, config.data.crop, config.data.channels)
     keys = {MEAN} | {leaf.key for leaf in leaves(architecture, weights.layout)}
     heads = {}
-    if weights.layout == "plain" and LPIPS_HEADS.keys() <= weights.arrays.keys():
+    if LPIPS_HEADS.keys() <= weights.arrays.keys():
         heads = {name: weights.arrays[key] for key, name in LPIPS_HEADS.items()}
         keys |= LPIPS_HEADS.keys()
-        notices.append("with the heads of LPIPS, for compare")
+        notices.append(LPIPS_NOTICE)
     others = sorted(weights.arrays.keys() - keys)
     if others and weights.layout == "plain":
         more = f" and {len(others) - MAX_NAMED:,} more" if len(others) > MAX_NAMED else ""
@@ -90,6 +97,19 @@ def identify_weights(weights: Weights, recipes: Mapping[str, ConfigDict]) -> Ide
         raise UsageError(f"it has {strange}, which {architecture.name} has not: it is of another net")
     params = from_arrays(architecture, weights)
     return IdentifiedNet(config, architecture, params, statistics, class_names, heads, tuple(notices))
+
+
+def _with_usual_names(weights: Weights) -> Weights:
+    """Call the arrays of a saved lpips.LPIPS, or of its heads, as torchvision and our own files call them."""
+    if weights.layout != "torch":
+        return weights
+    arrays = {}
+    for name, array in weights.arrays.items():
+        trunk, head = LPIPS_TRUNK.fullmatch(name), LPIPS_HEAD.fullmatch(name)
+        usual = f"features.{trunk[1]}" if trunk else f"lpips/lin{head[1]}" if head else name
+        if name not in ("scaling_layer.shift", "scaling_layer.scale"):  # inference.lpips has them
+            arrays[usual] = array
+    return replace(weights, arrays=arrays)
 
 
 def _with_usual_head(weights: Weights, notices: list[str]) -> Weights:
@@ -193,6 +213,34 @@ def with_mean(net: IdentifiedNet, path: Path) -> IdentifiedNet:
     if mean.ndim == 3:
         statistics = replace(statistics, mean=mean)
     return replace(net, config=config, statistics=statistics)
+
+
+def with_lpips_heads(net: IdentifiedNet, path: Path) -> IdentifiedNet:
+    """Return the net with the heads of LPIPS of a file, such as the lpips package's own alex.pth.
+
+    Raises:
+      UsageError: as `formats.read`, or the file has no such heads, or they are of another net.
+    """
+    arrays = _with_usual_names(formats.read(path)).arrays
+    if not LPIPS_HEADS.keys() <= arrays.keys():
+        raise UsageError(
+            f"--lpips={path} has no lin0.model.1.weight to lin4.model.1.weight, the heads that the lpips "
+            "package keeps in weights/v0.1/alex.pth"
+        )
+    heads = {name: np.asarray(arrays[key], np.float32) for key, name in LPIPS_HEADS.items()}
+    convolutions = [layer["kernel"] for name, layer in net.params.items() if name.startswith("conv")]
+    widths = [kernel.shape[-1] for kernel in convolutions]
+    fit = [head.shape for head in heads.values()] == [(1, width, 1, 1) for width in widths]
+    if not fit or net.architecture.towers != 1 or net.config.data.channels != 3:
+        raise UsageError(
+            f"--lpips={path} has heads for {', '.join(str(head.size) for head in heads.values())} channels, "
+            f"and the net, {net.architecture.name} on {net.config.data.channels}-channel images, has "
+            f"{', '.join(map(str, widths))}: LPIPS is of torchvision's AlexNet at its full width"
+        )
+    if not all(np.isfinite(head).all() for head in heads.values()):
+        raise UsageError(f"--lpips={path} holds values that are not finite")
+    notices = (*(line for line in net.notices if line != LPIPS_NOTICE), LPIPS_NOTICE)
+    return replace(net, lpips_heads=heads, notices=notices)
 
 
 def mean_statistics(rgb_mean: np.ndarray, data: ConfigDict) -> Statistics:

@@ -1,9 +1,11 @@
 """Pickles read as data: nothing that a file names is imported, made or called.
 
 `pickletools` says which instructions a pickle holds. The machine below follows those that build plain data
-and hands every name to a table of the reader's own functions; a name that is not in the table ends the
-reading where it is met. The standard unpickler with a restricted `find_class` would still make objects,
-set their attributes, and allocate as much memory as a file asks for.
+and hands every name to a table of the reader's own functions. A name that is not in the table ends the
+reading where it is met or, where the reader allows it, stands for an object that is passed over: whatever the
+file makes of it is the same dead value, and what it would have been made with is thrown away. The standard
+unpickler with a restricted `find_class` would still make objects, set their attributes, and allocate as much
+memory as a file asks for.
 
 A few bytes of a pickle can stand for a value that is endless when it is written out, for its parts may be the
 same thing again and again. So an instruction costs time and memory for what is new in it alone: values are
@@ -27,15 +29,26 @@ class Name:
     text: str
 
 
+class _Skipped:
+    """Stands for an object of a program that is not here: it is never made, and there is one of it."""
+
+
+SKIPPED = _Skipped()
 MAX_INSTRUCTIONS = 200_000  # a checkpoint of an AlexNet with its optimizer has some thousand
 MAX_ARGUMENTS = 16  # of a call: PyTorch's functions have seven at most
 MAX_INTEGER_BITS = 128  # the largest that occur are states of random generators
 MAX_KEY_LENGTH = 1000  # of a dictionary's key or a name: a parameter's has some fifty characters
+MAX_NAMED = 80  # characters of a name that is told
 MAX_COPIES = 4  # of each character of a file; numpy's arrays in old pickles need two
 Makers = Mapping[str, Callable[..., Any] | None]
 
 
-def unpickle(file: io.BytesIO, makers: Makers, storage: Callable[[Any], Any] | None = None) -> Any:
+def unpickle(
+    file: io.BytesIO,
+    makers: Makers,
+    storage: Callable[[Any], Any] | None = None,
+    skipped: set[str] | None = None,
+) -> Any:
     """Return the value of the pickle that begins where `file` stands; `file` then stands behind it.
 
     Strings of Python 2 are read as Latin-1.
@@ -47,13 +60,15 @@ def unpickle(file: io.BytesIO, makers: Makers, storage: Callable[[Any], Any] | N
         the types of what it looks into. What a function returns may have a method `build`, which gets as
         its arguments the tuple that the pickle has as its state; of a dictionary it is passed over.
       storage: what a persistent id stands for; None: the pickle may have none.
+      skipped: takes the names that are not in `makers`; such an object is `SKIPPED`, as an item of a
+        dictionary, a list or a tuple alone. None: the pickle may have none.
 
     Raises:
       BadFile: it names something else, uses an instruction that plain data does not need, or asks for more
         than data of its size can need.
       Exception: it is damaged; any kind, as damage leads anywhere.
     """
-    machine = _Machine(makers, storage, MAX_COPIES * file.getbuffer().nbytes)
+    machine = _Machine(makers, storage, skipped, MAX_COPIES * file.getbuffer().nbytes)
     for count, (opcode, argument, _) in enumerate(pickletools.genops(file)):
         if count == MAX_INSTRUCTIONS:
             _fail(f"its pickle has more than {MAX_INSTRUCTIONS:,} instructions: it is not of weights alone")
@@ -82,8 +97,14 @@ def is_shape(value: Any) -> bool:
 class _Machine:
     """Hold the stack of a pickle that is read, the stacks below its marks, and its memo."""
 
-    def __init__(self, makers: Makers, storage: Callable[[Any], Any] | None, characters: int):
-        self.makers, self.storage = makers, storage
+    def __init__(
+        self,
+        makers: Makers,
+        storage: Callable[[Any], Any] | None,
+        skipped: set[str] | None,
+        characters: int,
+    ):
+        self.makers, self.storage, self.skipped = makers, storage, skipped
         self.may_copy = {"items": MAX_INSTRUCTIONS, "characters": characters}
         self.stack: list[Any] = []
         self.marks: list[list[Any]] = []
@@ -113,18 +134,32 @@ class _Machine:
         self.memo[key] = self.stack[-1]
 
     def append(self, values: list[Any]) -> None:
-        _demand(self.stack[-1], list).extend(values)
+        if self.stack[-1] is not SKIPPED:
+            _demand(self.stack[-1], list).extend(values)
 
     def set_items(self, values: list[Any]) -> None:
-        _demand(self.stack[-1], dict).update(as_dict(_pairs(values)))
+        if self.stack[-1] is not SKIPPED:
+            _demand(self.stack[-1], dict).update(as_dict(_pairs(values)))
+
+    def frozen_set(self, _: Any) -> None:
+        self.pop_mark()
+        self.push(SKIPPED)
+
+    def add_to_set(self, _: Any) -> None:
+        self.pop_mark()
+        _demand(self.stack[-1], _Skipped)
 
     def mention(self, name: str) -> None:
-        if name not in self.makers:
+        if name in self.makers:
+            self.push(Name(name))
+        elif self.skipped is not None:
+            self.skipped.add(name[:MAX_NAMED])
+            self.push(SKIPPED)
+        else:
             _fail(
-                f"it asks for {name[:80]!r}, and nothing in a file is run: only plain tensors are read; "
-                "in PyTorch, save model.state_dict() alone"
+                f"it asks for {name[:MAX_NAMED]!r}, and nothing in a file is run: only plain tensors are "
+                "read; in PyTorch, save model.state_dict() alone"
             )
-        self.push(Name(name))
 
     def mention_of_stack(self, _: Any) -> None:
         module, name = self.pop(2)
@@ -134,10 +169,22 @@ class _Machine:
 
     def call(self, _: Any) -> None:
         called, arguments = self.pop(2)
+        if called is SKIPPED:
+            self.push(SKIPPED)
+            return
         name = _demand(called, Name).text
         maker = self.makers[name] or _fail(f"it calls {name}")
         self.count(arguments)
+        if any(value is SKIPPED for value in arguments):
+            _fail(f"it calls {name} with an object that is not of plain data")
         self.push(maker(*arguments))
+
+    def make(self, parts: int) -> None:
+        """Take a class and what an object of it is made with."""
+        called, *_ = self.pop(parts)
+        if called is not SKIPPED:
+            _fail("it makes an object of what is no class")
+        self.push(SKIPPED)
 
     def count(self, arguments: Any) -> None:
         """Take what a function may copy of its arguments off what may be copied in all."""
@@ -157,7 +204,7 @@ class _Machine:
 
     def build(self, _: Any) -> None:
         state = self.stack.pop()
-        if type(self.stack[-1]) is not dict:
+        if type(self.stack[-1]) is not dict and self.stack[-1] is not SKIPPED:
             self.count(state)
             self.stack[-1].build(*state)
 
@@ -177,6 +224,9 @@ INSTRUCTIONS: dict[str, Callable[[_Machine, Any], Any]] = {
     "EMPTY_TUPLE": lambda m, _: m.push(()),
     "EMPTY_LIST": lambda m, _: m.push([]),
     "EMPTY_DICT": lambda m, _: m.push({}),
+    "EMPTY_SET": lambda m, _: m.push(SKIPPED),  # no reader needs one
+    "ADDITEMS": _Machine.add_to_set,
+    "FROZENSET": _Machine.frozen_set,
     "MARK": _Machine.mark,
     "POP": lambda m, _: m.pop(1),
     "POP_MARK": lambda m, _: m.pop_mark(),
@@ -196,6 +246,8 @@ INSTRUCTIONS: dict[str, Callable[[_Machine, Any], Any]] = {
     "GLOBAL": lambda m, name: m.mention(name.replace(" ", ".", 1)),
     "STACK_GLOBAL": _Machine.mention_of_stack,
     "REDUCE": _Machine.call,
+    "NEWOBJ": lambda m, _: m.make(2),
+    "NEWOBJ_EX": lambda m, _: m.make(3),
     "BUILD": _Machine.build,
     "BINPERSID": _Machine.refer,
 }  # fmt: skip

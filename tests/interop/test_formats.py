@@ -62,7 +62,9 @@ def test_what_we_write_is_what_we_read(tmp_path):
 
 
 def test_wrong_suffixes_and_paths(tmp_path):
-    unreadable(tmp_path / "a.onnx", "should end in .pth or .pt or")
+    unreadable(tmp_path / "a.onnx", "does not exist")
+    (tmp_path / "a.onnx").write_bytes(b"\x08\x09\x12\x07pytorch")
+    unreadable(tmp_path / "a.onnx", "shows neither by its content nor by its ending what it is")
     unreadable(tmp_path / "a.pth", "does not exist")
     (tmp_path / "b.pth").mkdir()
     unreadable(tmp_path / "b.pth", "is not a file")

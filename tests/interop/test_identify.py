@@ -5,9 +5,11 @@ import json
 import numpy as np
 import pytest
 
+from alexnet_jax.inference import lpips
 from alexnet_jax.interop import convert, formats
 from alexnet_jax.interop.formats import npy
 from alexnet_jax.interop.layout import MEAN
+from alexnet_jax.workdir import trained
 from tests.interop import makers
 from tests.interop.helpers import changed, converted, own_run, refused, without
 
@@ -140,3 +142,50 @@ def test_what_a_file_says_of_itself_is_not_trusted(tmp_path):
         refused(tmp_path / "wrong.npz", "wrong.npz: ")
     npy.write_npz(tmp_path / "wrong.npz", {MEAN: weights.arrays[MEAN]}, weights.note)
     refused(tmp_path / "wrong.npz", "it has no conv1/kernel: it is not of alexnet_2012")
+
+
+WIDTHS = (4, 12, 24, 16, 16)  # of makers.torchvision()
+HEADS = {
+    f"lin{n}.model.1.weight": np.random.default_rng(n).random((1, width, 1, 1), np.float32)
+    for n, width in enumerate(WIDTHS)
+}
+
+
+def test_heads_of_lpips_from_their_own_file(tmp_path, monkeypatch):
+    path = makers.write(tmp_path / "net.pth", makers.torchvision(), monkeypatch)
+    makers.write_pth(tmp_path / "alex.pth", HEADS, monkeypatch)
+    _, printed = converted(path, tmp_path / "run", lpips_heads=tmp_path / "alex.pth")
+    assert printed.count("with the heads of LPIPS, for compare") == 1
+    for head, given in zip(lpips.load_heads(tmp_path / "run"), HEADS.values(), strict=True):
+        np.testing.assert_array_equal(head, given.ravel())
+    assert len(lpips.load(trained.load(tmp_path / "run", trained.read_config(tmp_path / "run"))).heads) == 5
+    refused(tmp_path / "alex.pth", "the heads of LPIPS alone: convert a net, and give this file as --lpips")
+    refused(path, "has no lin0.model.1.weight to lin4.model.1.weight", lpips_heads=path)
+    makers.write_pth(
+        tmp_path / "wide.pth", {k: np.ones((1, 64, 1, 1), np.float32) for k in HEADS}, monkeypatch
+    )
+    words = (
+        "has heads for 64, 64, 64, 64, 64 channels, and the net, torchvision on 3-channel images, has 4, 12,"
+    )
+    refused(path, words, lpips_heads=tmp_path / "wide.pth")
+    caffe = makers.write(tmp_path / "a.caffemodel", makers.caffe(), monkeypatch)
+    refused(caffe, "LPIPS is of torchvision's AlexNet", lpips_heads=tmp_path / "alex.pth")
+
+
+def test_a_saved_lpips_module(tmp_path, monkeypatch):
+    """Its trunk in slices, its scaling and its heads, each twice, as LPIPS.state_dict() has them."""
+    net = makers.torchvision()
+    saved = {"scaling_layer.shift": np.zeros((1, 3, 1, 1), np.float32)}
+    saved["scaling_layer.scale"] = np.ones((1, 3, 1, 1), np.float32)
+    for number, position in enumerate((0, 3, 6, 8, 10), start=1):
+        for name, array in zip(("weight", "bias"), net[f"conv{number}"], strict=True):
+            saved[f"net.slice{number}.{position}.{name}"] = array
+    saved |= HEADS | {name.replace("lin", "lins.", 1): head for name, head in HEADS.items()}
+    makers.write_pth(tmp_path / "a.pth", saved, monkeypatch)
+    loaded, printed = converted(tmp_path / "a.pth", tmp_path / "run")
+    assert "with the heads of LPIPS, for compare" in printed
+    for number in range(1, 6):
+        kernel = np.asarray(loaded.params[f"conv{number}"]["kernel"])[0]
+        np.testing.assert_array_equal(kernel, net[f"conv{number}"][0].transpose(2, 3, 1, 0))
+    for head, given in zip(lpips.load(loaded).heads, HEADS.values(), strict=True):
+        np.testing.assert_array_equal(head, given.ravel())

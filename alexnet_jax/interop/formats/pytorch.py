@@ -6,7 +6,7 @@ and then the storages. A tensor is a storage, an offset, a size and strides.
 
 import io
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -14,10 +14,41 @@ from typing import Any
 import numpy as np
 
 from alexnet_jax.arrays import MAX_MEMBERS, BadFile
-from alexnet_jax.interop.formats.weights import DTYPES, MAX_SHARING, Collector, Weights
+from alexnet_jax.interop.formats.weights import (
+    DTYPES,
+    MAX_SHARING,
+    Collector,
+    Weights,
+    said,
+    shared_prefix,
+)
 from alexnet_jax.interop.unpickle import Name, as_dict, is_shape, is_short, unpickle
 
 STORAGES = {storage: np.dtype(dtype) for storage, _, dtype in DTYPES}
+# Under which names training scripts keep a net's tensors, in the order in which they are looked for: the net
+# itself before its running average.
+CONTAINERS = (
+    *(
+        "state_dict",
+        "model_state_dict",
+        "model_state",
+        "model",
+        "net",
+        "network",
+        "module",
+        "weights",
+        "params",
+    ),
+    *("model_ema", "state_dict_ema", "ema_state_dict", "ema"),
+)
+WRAPPERS = ("module", "_orig_mod")  # parts of names, of DataParallel and torch.compile, which may wrap a part
+MAX_DEPTH = 3  # of containers in containers
+FIRST = (
+    "features.0.weight",
+    "net.slice1.0.weight",
+)  # of torchvision's AlexNet; of lpips.LPIPS, whose trunk it is
+_Table = dict[str | int, Any]
+_Path = tuple[str | int, ...]
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 
 
@@ -53,6 +84,8 @@ def _storage(identity: Any) -> _Storage:
         plain = is_short(kind) and kind == "storage" and type(dtype) is Name and is_shape((count,))
         if plain and is_short(key) and view in ([], [None]):
             return _Storage(str(key), STORAGES[dtype.text], count)
+    if type(identity) is tuple and len(identity) == 4 and is_short(identity[0]) and identity[0] == "module":
+        raise BadFile("it holds a whole module, and nothing in a file is run: save model.state_dict()")
     raise BadFile("its pickle mentions something that is not a storage of a tensor")
 
 
@@ -75,30 +108,93 @@ NAMES: dict[str, Callable[..., Any] | None] = {
 
 
 def read(data: bytes) -> Weights:
-    """Return the tensors of a state_dict, bare or in a checkpoint under a name that PyTorch's examples use.
+    """Return the tensors of an AlexNet's state_dict, bare or inside a checkpoint; of another net's the first.
 
     Raises:
-      BadFile: torch.save did not write it, or it holds more than tensors.
+      BadFile: torch.save did not write it, or it holds no tensors.
       Exception: it is damaged; any kind, as damage leads anywhere.
     """
-    root, content = _open_zip(data) if data[:4] == b"PK\x03\x04" else _open_legacy(data)
-    for name in ("state_dict", "model_state_dict", "model"):
-        if type(root) is dict and type(root.get(name)) is dict:
-            root = root[name]
-    if type(root) is not dict:
-        raise BadFile("it holds no state_dict")
+    skipped: set[str] = set()
+    opened = _open_zip if data[:4] == b"PK\x03\x04" else _open_legacy
+    root, content = opened(data, skipped)
+    objects = sorted(skipped)
+    tables = _tables(root)
+    if not tables:
+        held = f" but objects ({', '.join(objects[:3])}), and nothing in a file is run" if objects else ""
+        raise BadFile(f"it holds no tensors{held}: in PyTorch, save model.state_dict()")
+    chosen = next((path for path, table in tables.items() if _is_alexnet(table)), next(iter(tables)))
+    names = _names(tables[chosen])
+    prefix = shared_prefix(names)
     found = Collector(MAX_SHARING * len(data))
-    for name, value in root.items():
-        if type(value) is _Tensor:
-            parts = [part for part in str(name).split(".") if part != "module"]  # DataParallel puts it there
-            found.add(".".join(parts), value.array(content(value.storage)))
-    return Weights("torch", found.arrays)
+    for name, tensor in zip(names, _tensors(tables[chosen]).values(), strict=True):
+        found.add(name.removeprefix(prefix), tensor.array(content(tensor.storage)))
+    taken = [f"the tensors under {_joined(chosen)}"] if chosen else []
+    wrapped = [f"{w}." for w in WRAPPERS if any(w in str(name).split(".") for name in tables[chosen])]
+    taken += [f"names without {' and '.join([*wrapped, *([prefix] if prefix else [])])}"] * bool(
+        wrapped or prefix
+    )
+    left = [_joined(path) for path in tables if path and path != chosen]
+    left += [f"{len(_tensors(root))} tensors beside these"] if chosen and () in tables else []
+    left += _beside(root, chosen, tables)
+    notices = (*said("taken", taken), *said("left out", left), *said("objects that were not made", objects))
+    return Weights("torch", found.arrays, notices=notices)
+
+
+def _tables(root: Any) -> dict[_Path, _Table]:
+    """Return every dictionary that holds tensors, by the names that lead to it, the likeliest first.
+
+    Every name at the top is looked into, deeper ones of `CONTAINERS`, and what stands in two places once.
+    """
+    found: dict[_Path, _Table] = {}
+    seen: set[int] = set()
+
+    def visit(table: Any, path: _Path) -> None:
+        if type(table) is not dict or id(table) in seen:
+            return
+        seen.add(id(table))
+        if _tensors(table):
+            found[path] = table
+        if len(path) < MAX_DEPTH:
+            for name in [*CONTAINERS, *(() if path else table)]:
+                visit(table.get(name), (*path, name))
+
+    visit(root, ())
+    return found
+
+
+def _beside(root: _Table, chosen: _Path, tables: Collection[_Path]) -> list[str]:
+    """Return what is no tensor along the way to the chosen ones and among them."""
+    ways = {path[:depth] for path in tables for depth in range(len(path) + 1)}
+    names, table = [], root
+    for depth in range(len(chosen) + 1):
+        here = [(*chosen[:depth], name) for name, value in table.items() if type(value) is not _Tensor]
+        names += [_joined(path) for path in here if path not in ways]
+        table = table[chosen[depth]] if depth < len(chosen) else table
+    return names
+
+
+def _tensors(table: _Table) -> dict[str | int, _Tensor]:
+    return {name: value for name, value in table.items() if type(value) is _Tensor}
+
+
+def _names(table: _Table) -> list[str]:
+    """Return the names of its tensors without what DataParallel and torch.compile put anywhere into them."""
+    return [".".join(part for part in str(n).split(".") if part not in WRAPPERS) for n in _tensors(table)]
+
+
+def _is_alexnet(table: _Table) -> bool:
+    names = _names(table)
+    return any(shared_prefix(names) + first in names for first in FIRST)
+
+
+def _joined(path: _Path) -> str:
+    return ".".join(map(str, path))
 
 
 Content = Callable[[_Storage], bytes | memoryview]
 
 
-def _open_zip(data: bytes) -> tuple[Any, Content]:
+def _open_zip(data: bytes, skipped: set[str]) -> tuple[Any, Content]:
     if data.count(b"PK\x01\x02") > MAX_MEMBERS:  # before zipfile makes an object for each
         raise BadFile(f"it has more than {MAX_MEMBERS:,} parts")
     archive = zipfile.ZipFile(io.BytesIO(data))
@@ -114,7 +210,7 @@ def _open_zip(data: bytes) -> tuple[Any, Content]:
         raise BadFile("its parts lie over each other")
     if f"{folder}byteorder" in archive.namelist() and archive.read(f"{folder}byteorder") != b"little":
         raise BadFile("it was written on a machine of another byte order")
-    root = unpickle(io.BytesIO(archive.read(pickles[0])), NAMES, _storage)
+    root = unpickle(io.BytesIO(archive.read(pickles[0])), NAMES, _storage, skipped)
     read: dict[str, bytes] = {}
 
     def content(storage: _Storage) -> bytes:
@@ -127,7 +223,7 @@ def _open_zip(data: bytes) -> tuple[Any, Content]:
     return root, content
 
 
-def _open_legacy(data: bytes) -> tuple[Any, Content]:
+def _open_legacy(data: bytes, skipped: set[str]) -> tuple[Any, Content]:
     file = io.BytesIO(data)
     try:
         magic = unpickle(file, {})
@@ -145,7 +241,7 @@ def _open_legacy(data: bytes) -> tuple[Any, Content]:
         found = _storage(identity)
         return met.setdefault(found.key, found)
 
-    root = unpickle(file, NAMES, storage)
+    root = unpickle(file, NAMES, storage, skipped)
     keys = unpickle(file, {})
     if type(keys) is not list or not all(is_short(key) for key in keys):
         raise BadFile("it does not say which storages follow")

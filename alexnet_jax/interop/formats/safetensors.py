@@ -10,7 +10,15 @@ import numpy as np
 
 from alexnet_jax.arrays import MAX_DIMENSIONS, BadFile
 from alexnet_jax.files import atomic_write
-from alexnet_jax.interop.formats.weights import DTYPES, MAX_TEXT_BYTES, NOTE, Collector, Weights
+from alexnet_jax.interop.formats.weights import (
+    DTYPES,
+    MAX_TEXT_BYTES,
+    NOTE,
+    Collector,
+    Weights,
+    said,
+    shared_prefix,
+)
 
 TYPES = {name: np.dtype(dtype) for _, name, dtype in DTYPES}
 
@@ -51,8 +59,13 @@ def read(data: bytes) -> Weights:
         end = last
     if end != len(body):
         raise BadFile(f"it has {len(body) - end:,} bytes that belong to no tensor")
-    plain = any("/" in name for name in found.arrays)  # our own names: 'conv1/kernel'
-    return Weights("plain" if plain else "torch", found.arrays, note)
+    if any("/" in name for name in found.arrays):  # our own names: 'conv1/kernel'
+        return Weights("plain", found.arrays, note)
+    prefix = shared_prefix(found.arrays)
+    arrays = {name.removeprefix(prefix): array for name, array in found.arrays.items()}
+    return Weights(
+        "torch", arrays, note, notices=said("taken", [f"names without {prefix}"] if prefix else [])
+    )
 
 
 def _table(items: list[tuple[str, Any]]) -> dict[str, Any]:
