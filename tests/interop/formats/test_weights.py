@@ -10,7 +10,7 @@ import pytest
 
 from alexnet_jax.interop import formats
 from tests.interop import makers
-from tests.interop.helpers import converted, refused, unreadable
+from tests.interop.helpers import converted, unreadable
 
 STATE = makers.state_dict(makers.SMALL)
 
