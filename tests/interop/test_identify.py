@@ -1,6 +1,8 @@
 """Other nets are refused, and what a file says of itself is not trusted."""
 
+import contextlib
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -189,3 +191,46 @@ def test_a_saved_lpips_module(tmp_path, monkeypatch):
         np.testing.assert_array_equal(kernel, net[f"conv{number}"][0].transpose(2, 3, 1, 0))
     for head, given in zip(lpips.load(loaded).heads, HEADS.values(), strict=True):
         np.testing.assert_array_equal(head, given.ravel())
+
+
+@pytest.fixture(scope="module")
+def lpips_package():
+    """The package itself; torchvision, which it imports, may be built for another PyTorch than the CPU's."""
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    library = torch.library.Library("torchvision", "FRAGMENT")
+    for name in ("nms", "qnms"):
+        with contextlib.suppress(RuntimeError):  # it is there
+            library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    pytest.importorskip("torchvision", reason="torchvision is not installed")
+    return torch, pytest.importorskip("lpips", reason="the package lpips is not installed")
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("form", ["its heads", "the whole module"])
+def test_lpips_as_its_package_computes_it(form, lpips_package, tmp_path):
+    """20 pairs, the package's own alex.pth, its trunk with random weights: nothing is fetched."""
+    torch, package = lpips_package
+    torch.manual_seed(0)
+    theirs = package.LPIPS(net="alex", pnet_rand=True, verbose=False).eval()
+    heads = Path(package.__file__).parent / "weights/v0.1/alex.pth"
+    if form == "its heads":
+        trunk = {
+            f"features.{name.partition('.')[2]}": value for name, value in theirs.net.state_dict().items()
+        }
+        torch.save(trunk, tmp_path / "net.pth")
+        converted(tmp_path / "net.pth", tmp_path / "run", lpips_heads=heads)
+    else:
+        torch.save(theirs.state_dict(), tmp_path / "net.pth")
+        converted(tmp_path / "net.pth", tmp_path / "run")
+    ours = lpips.load(trained.load(tmp_path / "run", trained.read_config(tmp_path / "run")))
+    draw = np.random.default_rng(1)
+    coarse = draw.uniform(-1, 1, (2, 20, 8, 8, 3)).astype(np.float32)
+    first, second = coarse.repeat(9, axis=2).repeat(9, axis=3)
+    share = np.linspace(0.01, 1, 20, dtype=np.float32)[:, None, None, None]
+    second = first + share * (second - first)
+    with torch.no_grad():
+        pair = (torch.from_numpy(np.moveaxis(x, 3, 1).copy()) for x in (first, second))
+        expected = theirs(*pair).numpy().ravel()
+    assert expected.min() > 0
+    np.testing.assert_allclose(lpips.distance(ours, first, second), expected, rtol=1e-5, atol=0)
