@@ -1,8 +1,10 @@
 """What all tests share: four simulated devices, and where the real data lies."""
 
+import contextlib
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4"
 os.environ["JAX_PLATFORMS"] = "cpu"
@@ -51,6 +53,19 @@ def real_data() -> Path:
     if not folder or not Path(folder).is_dir():
         pytest.skip("real data: ALEXNET_DATA names no folder")
     return Path(folder).absolute()
+
+
+@pytest.fixture(scope="session")
+def torchvision() -> Any:
+    """The package; its wheel may be built for another PyTorch, whose operators are then declared first."""
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    library = torch.library.Library("torchvision", "FRAGMENT")
+    for name in ("nms", "qnms"):
+        with contextlib.suppress(RuntimeError):  # it is there
+            library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    pytest.importorskip("torchvision.transforms", reason="torchvision is not installed")
+    yield pytest.importorskip("torchvision")
+    del library
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,5 @@
 """From files to pixels and to answers, against torchvision itself and Caffe's documented form."""
 
-import importlib.util
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -20,24 +19,6 @@ from tests.interop.test_layout import caffe_logits
 
 pytestmark = pytest.mark.slow
 PHOTOGRAPHS = 100
-
-
-@pytest.fixture(scope="module")
-def torchvision() -> Any:
-    """The package; where its wheel was built for CUDA, two operators that it registers are defined first."""
-    torch = pytest.importorskip("torch")
-    if importlib.util.find_spec("torchvision") is None:
-        pytest.skip("torchvision is not installed")
-    library = None
-    if torch.version.cuda is None:
-        library = torch.library.Library("torchvision", "DEF")
-        for name in ("nms", "qnms"):
-            library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    import torchvision
-    import torchvision.transforms
-
-    yield torchvision
-    del library
 
 
 @pytest.fixture(scope="module")

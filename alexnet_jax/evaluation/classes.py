@@ -1,6 +1,7 @@
 """Which of a net's classes each class of a dataset is: matched by name, never by position."""
 
 import csv
+import difflib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -72,7 +73,8 @@ def match(
         return ClassMatch(tuple(class_names), tuple(range(len(class_names))), {})
     known, plain_names = set(names), Counter(map(plain, names))
     by_name = {plain(name): name for name in names if plain_names[plain(name)] == 1}
-    by_synset = {identity(name): name for name in names}
+    synsets = Counter(map(identity, names))
+    by_synset = {identity(name): name for name in names if synsets[identity(name)] == 1}
 
     def found_for(name: str) -> str | None:
         return name if name in known else by_name.get(plain(name)) or by_synset.get(identity(name))
@@ -81,7 +83,8 @@ def match(
     unknown = [name for name in dataset_names if name not in pairs]
     if unknown:
         raise UsageError(
-            f"{dataset} has classes that {net} does not know, {some(unknown)}; it knows {some(names)}: "
+            f"{dataset} has classes that {net} does not know, {some(unknown)}; it knows "
+            f"{some(tuple(map(readable, names)))}: "
             f"{WAY_OUT}"
         )
     _check_single(pairs, rows, names, dataset, net)
@@ -213,16 +216,21 @@ def find(name: str, class_names: Sequence[str]) -> int:
         if name in known:
             return known.index(name)
     for known in (class_names, names):
-        could_be = [label for label, each in enumerate(known) if plain(name) == plain(each)]
-        if len(could_be) == 1:
-            return could_be[0]
-    could_be = [label for label, each in enumerate(names) if plain(name) in plain(each)]
+        same = [label for label, each in enumerate(known) if plain(name) == plain(each)]
+        if len(same) == 1:
+            return same[0]
+    could_be = [each for each in names if plain(name) in plain(each)]
     if len(could_be) == 1:
-        return could_be[0]
-    shown = [printable(names[label]) for label in (could_be or range(len(names)))[:10]]
-    more = ", ..." if len(could_be or names) > 10 else ""
-    word = "could be" if could_be else "is no class of this net; there are"
-    raise UsageError(f"--label={printable(name)} {word} {', '.join(shown)}{more}")
+        return names.index(could_be[0])
+    near = difflib.get_close_matches(plain(name), [*map(plain, names), *class_names], n=5)
+    word = (
+        "could be"
+        if could_be
+        else "is no class of this net; near it are"
+        if near
+        else "is no class of this net; it knows"
+    )
+    raise UsageError(f"--label={printable(name)} {word} {some(could_be or near or names)}")
 
 
 def columns_in_order(names: Sequence[str], wanted: Sequence[str]) -> tuple[int, ...]:

@@ -1,7 +1,7 @@
 """ImageNet's 1,000 classes: a class's identity is its synset id, and people read its name.
 
-The names are torchvision's published category list (torchvision/models/_meta.py, BSD 3-Clause, copyright
-Soumith Chintala 2016), all distinct, in the order of the labels, which is that of the sorted ids.
+The names are torchvision's published category list (torchvision/models/_meta.py; imagenet_names.LICENSE), all
+distinct, in the order of the labels, which is that of the sorted ids.
 """
 
 import unicodedata

@@ -209,7 +209,7 @@ def test_images_of_a_class(trained, photos):
     assert similar.class_of(trained, "3") == 3
     with pytest.raises(UsageError, match="--label=class could be class 0, class 1"):
         similar.class_of(trained, "class")
-    with pytest.raises(UsageError, match="--label=beach is no class of this net; there are class 0"):
+    with pytest.raises(UsageError, match="--label=beach is no class of this net; it knows class 0"):
         similar.class_of(trained, "beach")
 
 

@@ -1,6 +1,5 @@
 """Other nets are refused, and what a file says of itself is not trusted."""
 
-import contextlib
 import json
 from pathlib import Path
 
@@ -194,15 +193,9 @@ def test_a_saved_lpips_module(tmp_path, monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def lpips_package():
-    """The package itself; torchvision, which it imports, may be built for another PyTorch than the CPU's."""
-    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
-    library = torch.library.Library("torchvision", "FRAGMENT")
-    for name in ("nms", "qnms"):
-        with contextlib.suppress(RuntimeError):  # it is there
-            library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    pytest.importorskip("torchvision", reason="torchvision is not installed")
-    return torch, pytest.importorskip("lpips", reason="the package lpips is not installed")
+def lpips_package(torchvision):
+    """PyTorch, and the package itself, which imports torchvision."""
+    return pytest.importorskip("torch"), pytest.importorskip("lpips", reason="lpips is not installed")
 
 
 @pytest.mark.slow
