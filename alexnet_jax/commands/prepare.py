@@ -1,6 +1,6 @@
 """`prepare`: make the dataset that the config names from --source.
 
-Every image is decoded, its short side resized and its centre kept; records, statistics.npz and
+Every image is decoded and becomes a square, as config.data.resize says; records, statistics.npz and
 rejects.txt appear in the folder that config.data names. How the source was understood is printed and kept in
 preparation.json; --dry_run prints it and writes nothing. What was stopped resumes. Several machines make
 a --part each, and --merge registers them.
