@@ -167,7 +167,7 @@ class Net(trained.TrainedNet):
 
     Attributes:
       architecture: the table of its layers.
-      class_names: by label.
+      class_names: by label; `readable_names` has 'magpie' for ImageNet's 'n01582220'.
       config: of the run that trained it.
       params: {layer: {'kernel', 'bias'}}, float32, towers first; `variables` is {'params': params}.
       mesh: the devices on which the parameters lie.

@@ -11,6 +11,7 @@ the errors of all seeds.
 
 import hashlib
 import json
+import shlex
 import statistics
 import subprocess
 import sys
@@ -73,7 +74,7 @@ def make(name: str, folder: Path, seeds: range) -> dict[str, object]:
         program("convert", str(file), f"--output={workdir}")
         answer = evaluate(workdir, where)
     errors = [each["top1_error"] for each in found]
-    command = " ".join(["python -m alexnet_jax.main", *flags, "--config.seed=1"])
+    command = shlex.join(["python", "-m", "alexnet_jax.main", *flags, "--config.seed=1"])
     return {
         "title": title,
         "config": f"configs/{config}.py",

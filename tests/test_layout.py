@@ -224,6 +224,7 @@ OF_MANY = {
     "test_layout.py",
     "test_old_run.py",
     "test_package.py",
+    "test_preprocessing.py",
     "test_real_data.py",
     "training/test_processes.py",
 }

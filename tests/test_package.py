@@ -153,6 +153,10 @@ def test_the_wheel_without_extras(first: Environment) -> None:
     text = first.run("alexnet-jax", "prepare", *SMALL, "--source=digits", code=2)
     assert text == 'alexnet-jax: --source=digits needs sklearn: pip install "alexnet-jax[digits]"\n'
     first.run("python", "-c", LIBRARY)
+    Image.fromarray(np.full((40, 30, 3), 99, np.uint8)).save(first.cwd / "grey.png")
+    assert "airplane" in first.run(
+        "alexnet-jax", "predict", "--workdir=pretrained:cifar10", "--json", "grey.png"
+    )
 
 
 @pytest.mark.slow

@@ -44,7 +44,7 @@ COMMAND = Command(
         WORKDIR,
         CHECKPOINT,
         replace(SOURCE, help="The folder that is searched, with all below it.", value="FOLDER"),
-        Flag("label", "The name of a class; no image is given then.", value="NAME"),
+        Flag("label", "The name or synset id of a class; no image is given then.", value="NAME"),
         Flag("distance", "euclidean or cosine; default: what suits the layer.", value="WHICH"),
         Flag("count", "How many images to show.", "integer", "N", 20),
         replace(OUTPUT, help="A sheet of the images, .png or .svg."),

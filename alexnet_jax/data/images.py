@@ -93,6 +93,14 @@ class Preprocessing:
         """Return what `config.data` says."""
         return cls(**{field.name: data[field.name] for field in fields(cls)})
 
+    def in_words(self) -> str:
+        """Return how an image becomes a square, for the user."""
+        turned = "turned by EXIF, " if self.exif_rotation else ""
+        if self.resize == "squash":
+            return f"{turned}squashed to {self.size} x {self.size} ({self.resize_filter})"
+        rounding = ", rounded as torchvision rounds" if self.resize_rounding == "torchvision" else ""
+        return f"{turned}short side to {self.size} ({self.resize_filter}{rounding}), and the centre of it"
+
 
 PREPROCESSING_KEYS = tuple(field.name for field in fields(Preprocessing))
 

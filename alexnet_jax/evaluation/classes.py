@@ -1,13 +1,13 @@
 """Which of a net's classes each class of a dataset is: matched by name, never by position."""
 
 import csv
-import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from alexnet_jax.errors import UsageError
+from alexnet_jax.evaluation.imagenet_names import identity, plain, readable
 from alexnet_jax.files import read_bounded
 from alexnet_jax.progress import printable
 
@@ -51,7 +51,8 @@ def match(
     """Match the classes of a dataset with those of a net.
 
     A name that the net does not know stands for the one that differs from it in case and white space alone,
-    where there is only one. The rows of `class_map` come before the names.
+    where there is only one; else, of ImageNet's classes, a synset id for its name, and a name for its id. The
+    rows of `class_map` come before the names.
 
     Args:
       dataset_names: by the dataset's labels.
@@ -69,13 +70,14 @@ def match(
     rows = read_class_map(Path(class_map), dataset_names, names, net) if class_map else {}
     if not rows and tuple(dataset_names) == tuple(class_names):
         return ClassMatch(tuple(class_names), tuple(range(len(class_names))), {})
-    known, plain_names = set(names), Counter(map(_plain, names))
-    by_name = {_plain(name): name for name in names if plain_names[_plain(name)] == 1}
-    pairs = {
-        name: found
-        for name in dataset_names
-        if (found := rows.get(name) or (name if name in known else by_name.get(_plain(name))))
-    }
+    known, plain_names = set(names), Counter(map(plain, names))
+    by_name = {plain(name): name for name in names if plain_names[plain(name)] == 1}
+    by_synset = {identity(name): name for name in names}
+
+    def found_for(name: str) -> str | None:
+        return name if name in known else by_name.get(plain(name)) or by_synset.get(identity(name))
+
+    pairs = {name: found for name in dataset_names if (found := rows.get(name) or found_for(name))}
     unknown = [name for name in dataset_names if name not in pairs]
     if unknown:
         raise UsageError(
@@ -123,7 +125,12 @@ def _notice(
         "whatever case and white space": [
             f"{_short(name)} is {_short(found)}"
             for name, found in pairs.items()
-            if name != found and name not in rows
+            if name != found and name not in rows and plain(name) == plain(found)
+        ],
+        "by ImageNet's table": [
+            f"{_short(name)} is {_short(found)}"
+            for name, found in pairs.items()
+            if name not in rows and plain(name) != plain(found)
         ],
         "by --class_map": [f"{_short(name)} is {_short(found)}" for name, found in rows.items()],
         "several names for one class": [
@@ -195,6 +202,29 @@ def _columns(line: str) -> list[str]:
     return [column.strip() for column in found]
 
 
+def find(name: str, class_names: Sequence[str]) -> int:
+    """Return the label of the class that a user calls `name`: its name or synset id, or a part of one name.
+
+    Raises:
+      UsageError: it is none, or could be several.
+    """
+    names = tuple(map(readable, class_names))
+    for known in (class_names, names):
+        if name in known:
+            return known.index(name)
+    for known in (class_names, names):
+        could_be = [label for label, each in enumerate(known) if plain(name) == plain(each)]
+        if len(could_be) == 1:
+            return could_be[0]
+    could_be = [label for label, each in enumerate(names) if plain(name) in plain(each)]
+    if len(could_be) == 1:
+        return could_be[0]
+    shown = [printable(names[label]) for label in (could_be or range(len(names)))[:10]]
+    more = ", ..." if len(could_be or names) > 10 else ""
+    word = "could be" if could_be else "is no class of this net; there are"
+    raise UsageError(f"--label={printable(name)} {word} {', '.join(shown)}{more}")
+
+
 def columns_in_order(names: Sequence[str], wanted: Sequence[str]) -> tuple[int, ...]:
     """Return which of the outputs called `names` stands for each of `wanted`, the same in another order.
 
@@ -220,8 +250,3 @@ def some(names: Sequence[str]) -> str:
 def _short(name: str) -> str:
     text = printable(name)
     return text if len(text) <= MAX_NAME_SHOWN else f"{text[: MAX_NAME_SHOWN - 3]}..."
-
-
-def _plain(name: str) -> str:
-    """Return a name without what is easily written otherwise: case, white space, the form of accents."""
-    return " ".join(unicodedata.normalize("NFC", name).casefold().split())

@@ -22,6 +22,7 @@ from alexnet_jax.data.unprepared import open_unprepared
 from alexnet_jax.errors import UsageError
 from alexnet_jax.evaluation import metrics
 from alexnet_jax.evaluation.classes import columns_in_order
+from alexnet_jax.evaluation.imagenet_names import readable
 from alexnet_jax.evaluation.split import evaluate_split
 from alexnet_jax.evaluation.views import Predictor
 from alexnet_jax.inference import predict
@@ -192,7 +193,9 @@ def _writing(
             values = np.asarray(probabilities)
             for row in np.flatnonzero(batch["weight"]):
                 five = predict.top5(values[row], names)
-                guesses = itertools.chain.from_iterable((g["name"], f"{g['probability']:.6g}") for g in five)
+                guesses = itertools.chain.from_iterable(
+                    (g.get("synset", g["name"]), f"{g['probability']:.6g}") for g in five
+                )
                 file_name = records.read(next(numbers))[2]
                 rows.writerow([file_name, dataset.class_names[batch["label"][row]], *guesses])
 
@@ -242,7 +245,9 @@ def as_text(answer: dict[str, Any]) -> str:
     lines = [f"{_line(member)}  {member['checkpoint']}" for member in members]
     classes = sorted(answer["classes"].items(), key=lambda item: (-item[1]["top1_error"], item[0]))
     for name, row in classes[:MAX_CLASSES_SHOWN]:
-        lines.append(f"{1 - row['top1_error']:>6.1%} right of {row['examples']:,}  {printable(name)}")
+        lines.append(
+            f"{1 - row['top1_error']:>6.1%} right of {row['examples']:,}  {printable(readable(name))}"
+        )
     if len(classes) > MAX_CLASSES_SHOWN:
         more = len(classes) - MAX_CLASSES_SHOWN
         lines.append(f"  (and {more} classes with fewer errors; --json has all)")
@@ -261,16 +266,16 @@ def _mistake_lines(answer: dict[str, Any]) -> list[str]:
     images = answer["classes"]
     often = [row for row in answer["confusions"] if row["examples"] > 1][:MAX_MISTAKES_SHOWN]
     lines = ["taken for another class most often:"] if often else []
-    lines += [
-        f"  {row['class']} for {row['guess']}: {row['examples']:,} of {images[row['class']]['examples']:,}"
-        for row in often
-    ]
+    for row in often:
+        of = images[row["class"]]["examples"]
+        lines.append(
+            f"  {readable(row['class'])} for {readable(row['guess'])}: {row['examples']:,} of {of:,}"
+        )
     files_shown = answer["mistakes"][:MAX_MISTAKES_SHOWN]
     lines += ["surest mistakes (--predictions=FILE.csv has all):"] if files_shown else []
-    lines += [
-        f"  {row['file']}: {row['class']}, taken for {row['guess']} ({row['probability']:.1%})"
-        for row in files_shown
-    ]
+    for row in files_shown:
+        right, guess = readable(row["class"]), readable(row["guess"])
+        lines.append(f"  {row['file']}: {right}, taken for {guess} ({row['probability']:.1%})")
     return [printable(line) for line in lines]
 
 

@@ -17,6 +17,7 @@ from alexnet_jax.data.augment import views_of
 from alexnet_jax.data.records import open_dataset
 from alexnet_jax.data.sources.detect import open_source
 from alexnet_jax.errors import UnsafeFile, UsageError
+from alexnet_jax.evaluation.imagenet_names import readable
 from alexnet_jax.model import architectures
 from alexnet_jax.model.shapes import layer_shapes
 from alexnet_jax.model.specs import Architecture, Conv, Dropout, Layer, Local, Weighted
@@ -55,11 +56,16 @@ def explorer_data(net: TrainedNet) -> ExplorerData:
         "crop": architecture.crop,
         "size": data.size,
         "turned": data.exif_rotation,
+        "reading": {
+            "form": data.resize,
+            "filter": data.resize_filter,
+            "rounding": data.resize_rounding,
+        },
         "channels": architecture.channels,
         "classes": architecture.classes,
         "towers": architecture.towers,
         "hasClasses": architecture.has_classes,
-        "classNames": list(net.class_names),
+        "classNames": list(net.readable_names),
         "layers": [
             {
                 **_row(layer),
@@ -137,7 +143,9 @@ def _images(config: ConfigDict) -> list[tuple[str, bytes]]:
         next(i for i in real if batch["label"][i] == label) for label in sorted({*batch["label"][real]})
     ]
     rows_shown = (firsts + [i for i in real if i not in firsts])[:MAX_IMAGES]
-    names = [dataset.class_names[batch["label"][i]] for i in rows_shown]  # whatever the net calls them
+    names = [
+        readable(dataset.class_names[batch["label"][i]]) for i in rows_shown
+    ]  # whatever the net calls them
     return [(name, _png(batch["image"][i])) for name, i in zip(names, rows_shown, strict=True)]
 
 

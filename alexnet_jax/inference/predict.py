@@ -12,6 +12,7 @@ from alexnet_jax.data import image_files
 from alexnet_jax.data.images import BadImage, Preprocessing, read_file, resize_center_crop
 from alexnet_jax.errors import UsageError
 from alexnet_jax.evaluation import activations
+from alexnet_jax.evaluation.imagenet_names import readable
 from alexnet_jax.files import check_parent
 from alexnet_jax.progress import Progress, printable
 from alexnet_jax.workdir.trained import TrainedNet
@@ -28,8 +29,7 @@ def predict(net: TrainedNet, files: Sequence[Path], views: int) -> list[dict[str
       views: 1 or 10.
 
     Returns:
-      For each file {'file', 'top5': [{'label', 'name', 'probability'}, ...]}, or {'file', 'error'} for one
-      that cannot be decoded.
+      For each file {'file', 'top5': what `top5` returns}, or {'file', 'error'} where it cannot be decoded.
     """
     rows = activations.rows_at_once(net, net.config.evaluate.batch_size, len(files))
     answers: list[dict[str, Any]] = []
@@ -48,16 +48,19 @@ def predict(net: TrainedNet, files: Sequence[Path], views: int) -> list[dict[str
 
 
 def top5(probabilities: np.ndarray, names: Sequence[str]) -> list[dict[str, Any]]:
-    """Return the five likeliest classes of one image, or all where there are fewer; `names` by output."""
+    """Return the five likeliest classes of one image, or all where there are fewer; `names` by output.
+
+    A class that is called by its synset id has its readable name as `name`, and the id as `synset`.
+    """
     order = np.argsort(-probabilities, kind="stable")[:5]
-    return [
-        {
-            "label": int(label),
-            "name": names[label],
-            "probability": float(probabilities[label]),
-        }
-        for label in order
-    ]
+    guesses = []
+    for label in order:
+        name = readable(names[label])
+        synset = {} if name == names[label] else {"synset": names[label]}
+        guesses.append(
+            {"label": int(label), "name": name, "probability": float(probabilities[label]), **synset}
+        )
+    return guesses
 
 
 def as_text(answers: Sequence[dict[str, Any]]) -> str:

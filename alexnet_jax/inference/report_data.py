@@ -16,6 +16,7 @@ from alexnet_jax.data.augment import center_offset
 from alexnet_jax.data.records import Dataset, open_dataset
 from alexnet_jax.errors import RunFailure, UnsafeFile, UsageError
 from alexnet_jax.evaluation import activations
+from alexnet_jax.evaluation.imagenet_names import readable
 from alexnet_jax.inference import deconvnet, predict, similar
 from alexnet_jax.model.specs import Conv
 from alexnet_jax.progress import Progress
@@ -205,6 +206,11 @@ class _Data:
             print(found.notice, file=sys.stderr)
             self.changed = {"classes": found.short}
 
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Return the names of the dataset's classes, by label, for people."""
+        return tuple(map(readable, self.dataset.class_names))
+
     def indices(self, split: str, most: int) -> np.ndarray:
         """Return at most `most` record numbers, evenly spread over the split."""
         return spread(self.dataset.size(split), most)
@@ -233,7 +239,7 @@ class _Data:
             labels.append(label)
         whole, side = np.concatenate(images), self.data.crop
         edge = center_offset(self.data.size, side)
-        names, records = self.dataset.class_names, self.dataset.records(split)
+        names, records = self.class_names, self.dataset.records(split)
         return whole, [
             LabelledImage(
                 image[edge : edge + side, edge : edge + side], names[label], records.read(int(index))[2]
@@ -295,7 +301,7 @@ def _confusions(data: _Data, report: ReportData) -> None:
         images = data.images(split, indices[worst])[1]
         mistakes = tuple(_guess(data, *both) for both in zip(images, values[worst], strict=True))
     report.confusions = Confusions(
-        data.dataset.class_names,
+        data.class_names,
         matrix,
         float((rank >= 5).mean()),
         mistakes,

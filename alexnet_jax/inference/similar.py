@@ -33,7 +33,7 @@ from alexnet_jax.config import io as config_io
 from alexnet_jax.data import image_files
 from alexnet_jax.data.images import BadImage, Preprocessing, read_file, resize_center_crop
 from alexnet_jax.errors import RunFailure, UsageError
-from alexnet_jax.evaluation import activations
+from alexnet_jax.evaluation import activations, classes
 from alexnet_jax.inference import features, predict
 from alexnet_jax.model.specs import Architecture
 from alexnet_jax.progress import Progress, printable
@@ -265,10 +265,11 @@ def _read(index_folder: Path) -> dict[str, Any]:
 def weights_key(net: TrainedNet) -> str:
     """Return a digest that changes with the weights, and with what images go through before they are read."""
     data, model = net.config.data, config_io.to_json(net.config)["model"]
+    how = Preprocessing.of(data)
     digest = hashlib.sha256(json.dumps([data.size, data.crop, data.channels, model], sort_keys=True).encode())
     # In the words of the first versions, whose indices stay valid.
     form = f"InputForm(mean={net.normalization.mean!r}, input_std={net.normalization.input_std!r})"
-    digest.update(form.encode())
+    digest.update((form if how == Preprocessing(how.size, how.channels) else f"{form}{how}").encode())
     for leaf in jax.tree.leaves(jax.device_get((net.params, net.mean))):
         digest.update(np.ascontiguousarray(leaf).data)
     return digest.hexdigest()
@@ -296,7 +297,7 @@ def similar(
         assert table.probabilities is not None
         values = np.asarray(table.probabilities[:, column])
         order = np.argsort(-values, kind="stable")[:count]
-        answer |= {"label": net.class_names[column]}
+        answer |= {"label": net.readable_names[column]}
         results = [
             {"file": str(folder / table.files[row]), "probability": float(values[row])} for row in order
         ]
@@ -320,7 +321,7 @@ def similar(
 
 
 def class_of(net: TrainedNet, name: str) -> int:
-    """Return the class that `name` names: by its whole name, else the only one with it in its name.
+    """Return the class that `name` names: by its name or synset id, else the only one with it in its name.
 
     Raises:
       UsageError: none, several, or a net without classes.
@@ -330,16 +331,7 @@ def class_of(net: TrainedNet, name: str) -> int:
             f"the weights in {net.workdir} end at {net.architecture.layers[-1].name} and know no classes: "
             "--label needs a net that has learned some"
         )
-    names = [known.casefold() for known in net.class_names]
-    if name.casefold() in names:
-        return names.index(name.casefold())
-    some = [label for label, known in enumerate(names) if name.casefold() in known]
-    if len(some) == 1:
-        return some[0]
-    shown = [printable(net.class_names[label]) for label in (some or range(len(names)))[:10]]
-    more = ", ..." if len(some or names) > 10 else ""
-    word = "could be" if some else "is no class of this net; there are"
-    raise UsageError(f"--label={printable(name)} {word} {', '.join(shown)}{more}")
+    return classes.find(name, net.class_names)
 
 
 def check(arguments: list[str], source: str, label: str, count: int, distance: str = "") -> Path | None:

@@ -8,12 +8,13 @@ from typing import Any
 
 import jax
 import numpy as np
-import tensorflow_datasets as tfds
 from ml_collections import ConfigDict
 
 from alexnet_jax.config import io as config_io
 from alexnet_jax.config import resolve, schema
+from alexnet_jax.data.images import Preprocessing
 from alexnet_jax.errors import RunFailure, UsageError
+from alexnet_jax.evaluation import imagenet_names
 from alexnet_jax.files import atomic_directory, check_parent, read_bounded
 from alexnet_jax.inference import lpips
 from alexnet_jax.interop import formats
@@ -98,6 +99,7 @@ def _summary(source: Path, net: IdentifiedNet) -> list[str]:
     return [
         f"{source}: {net.architecture.name}, {count:,} parameters in {', '.join(net.params)}",
         f"input: {data.crop} x {data.crop} x {data.channels}, minus {mean}, over {std}",
+        f"images: {Preprocessing.of(data).in_words()}",
     ]
 
 
@@ -169,7 +171,7 @@ def _usual_names(classes: int) -> tuple[str, ...]:
     """Return ImageNet's synsets, sorted, for 1000 classes, else 'class 0', 'class 1' and so on."""
     if classes != 1000:
         return tuple(f"class {label}" for label in range(classes))
-    return tuple(Path(tfds.core.tfds_path("datasets/imagenet2012/labels.txt")).read_text().split())
+    return tuple(imagenet_names.table())
 
 
 def _read_names(path: Path) -> tuple[str, ...]:

@@ -40,6 +40,7 @@ def banner(setup: RunSetup, workdir: object, processes: int, initial: Initial | 
         lines.append(
             f"from {config.train.init_from}: {', '.join(initial.layers)}; initialised at random: {new}"
         )
+        lines += initial.notices
     if not config.data.validation_split:
         lines.append("no validation split: nothing is selected, the last checkpoint is the result")
     if config.schedule.steps and config.schedule.steps[-1][0] >= config.train.epochs:

@@ -26,6 +26,7 @@ class Initial:
       step: the step of the checkpoint to read, the best.
       layers: the names of the run's layers that are restored from it.
       new: the names of the run's layers that are initialised at random: those it lacks, and the last.
+      notices: what differs in how the two make the squares that they read, in lines.
     """
 
     statistics: Statistics
@@ -33,6 +34,7 @@ class Initial:
     step: int
     layers: tuple[str, ...]
     new: tuple[str, ...]
+    notices: tuple[str, ...]
 
     def params(self, drawn: sharding.Params, architecture: Architecture, mesh: Mesh) -> sharding.Params:
         """Return the run's initial parameters `drawn`, with `layers` restored from the net."""
@@ -78,7 +80,12 @@ def open_initial(config: ConfigDict, architecture: Architecture) -> Initial:
         raise UsageError(f"checkpoint {step} of config.train.init_from is damaged: {corruption}")
     provenance.check(run, workdir, step)
     layers, new = _shared_layers(checkpoints.shapes(step), architecture, workdir, saved.data.crop)
-    return Initial(statistics, checkpoints, step, layers, new)
+    notices = tuple(
+        f"config.data.{key}={config.data[key]!r}; the net in {workdir} read images with {saved.data[key]!r}"
+        for key in ("resize", "resize_filter", "resize_rounding")
+        if saved.data[key] != config.data[key]
+    )
+    return Initial(statistics, checkpoints, step, layers, new, notices)
 
 
 def _shared_layers(

@@ -15,7 +15,7 @@ from alexnet_jax.config import io as config_io
 from alexnet_jax.data.images import PREPROCESSING_KEYS
 from alexnet_jax.data.statistics import Statistics
 from alexnet_jax.errors import RunFailure, UsageError
-from alexnet_jax.evaluation import classes, views
+from alexnet_jax.evaluation import classes, imagenet_names, views
 from alexnet_jax.model import architectures, inputs, network, sharding
 from alexnet_jax.model.specs import Architecture
 from alexnet_jax.workdir import layout, provenance
@@ -31,7 +31,7 @@ class TrainedNet(views.PlacedNet):
     Attributes:
       workdir: where it was read.
       config: the run's, with what the command line changed.
-      class_names: by label.
+      class_names: by label; of ImageNet's classes the synset ids, see `readable_names`.
       statistics: of the images that it was trained on.
       step: of the checkpoint.
       dataset_digest: `Dataset.digest` of the dataset that it was trained on; '' where that is not known.
@@ -72,6 +72,11 @@ class TrainedNet(views.PlacedNet):
     def output_names(self) -> tuple[str, ...]:
         """Return a name for each output; 'class <label>' for one that no class has."""
         return classes.output_names(self.class_names, self.config.model.classes)
+
+    @property
+    def readable_names(self) -> tuple[str, ...]:
+        """Return the class names, by label, as people read them: 'magpie' for 'n01582220'."""
+        return tuple(map(imagenet_names.readable, self.class_names))
 
     def match_classes(self, names: Sequence[str], dataset: str, class_map: str = "") -> classes.ClassMatch:
         """Return which of this net's classes each class of a dataset is, by name.

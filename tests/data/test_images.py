@@ -268,3 +268,49 @@ with ThreadPoolExecutor(4) as pool:
     assert done.returncode == 0, done.stderr
     assert "PIL" not in done.stderr
     assert "Warning" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "size", [(301, 200), (97, 150), (255, 256), (257, 256), (641, 480), (40, 61), (1, 9)]
+)
+@pytest.mark.parametrize(("side", "crop"), [(256, 224), (72, 64), (64, 64), (60, 52)])
+def test_the_centre_of_torchvisions_square_is_its_crop(size: tuple[int, int], side: int, crop: int) -> None:
+    """By the formulas of its Resize and CenterCrop, over the whole image."""
+    pixels = np.random.default_rng(3).integers(0, 256, (*size[::-1], 3)).astype(np.uint8)
+    how = Preprocessing(side, 3, resize_filter="bilinear", resize_rounding="torchvision")
+    square = images.resize_center_crop(encoded(pixels), how)
+    short = min(size)
+    whole = Image.fromarray(pixels).resize(
+        (int(side * size[0] / short), int(side * size[1] / short)), Image.Resampling.BILINEAR
+    )
+    left, top = (round((length - crop) / 2) for length in whole.size)
+    wanted = np.asarray(whole)[top : top + crop, left : left + crop]
+    start = (side - crop) // 2
+    np.testing.assert_array_equal(square[start : start + crop, start : start + crop], wanted)
+
+
+@pytest.mark.parametrize("kind", ["bicubic", "bilinear"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_squashed(kind: str, channels: int) -> None:
+    pixels = np.random.default_rng(4).integers(0, 256, (55, 83, channels)).astype(np.uint8)
+    whole = Image.fromarray(pixels[..., 0] if channels == 1 else pixels)
+    how = Preprocessing(32, channels, resize="squash", resize_filter=kind)
+    found = images.resize_center_crop_decoded(whole, how)
+    wanted = whole.resize((32, 32), Image.Resampling[kind.upper()])
+    np.testing.assert_array_equal(found, np.asarray(wanted).reshape(32, 32, channels))
+
+
+def test_opencvs_filter_and_the_papers_cut() -> None:
+    """The centre of the whole, scaled: no more than the centre is computed."""
+    pixels = np.random.default_rng(5).integers(0, 256, (60, 91, 3)).astype(np.uint8)
+    found = images.resize_center_crop(encoded(pixels), Preprocessing(40, 3, resize_filter="opencv_bilinear"))
+    whole = images.opencv.resized_part(Image.fromarray(pixels), (61, 40), (0, 0, 61, 40))
+    np.testing.assert_array_equal(found, whole[:, 10:50])
+
+
+def test_in_words() -> None:
+    assert Preprocessing(64, 3, True).in_words() == (
+        "turned by EXIF, short side to 64 (bicubic), and the centre of it"
+    )
+    squash = Preprocessing(64, 1, resize="squash", resize_filter="opencv_bilinear")
+    assert squash.in_words() == "squashed to 64 x 64 (opencv_bilinear)"

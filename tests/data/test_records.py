@@ -1,6 +1,7 @@
 """A dataset and its records against images that the test itself wrote in TFDS layout, without `prepare`."""
 
 import io
+import json
 import pickle
 import re
 from pathlib import Path
@@ -51,10 +52,33 @@ def test_not_prepared(tmp_path: Path) -> None:
         records.open_dataset(config_for(tmp_path, "raw", 3).data)
 
 
-@pytest.mark.parametrize(("key", "value"), [("channels", 1), ("format", "jpeg"), ("exif_rotation", True)])
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("channels", 1), ("format", "jpeg"), ("exif_rotation", True), ("resize_filter", "bilinear")],
+)
 def test_prepared_otherwise(raw: ConfigDict, key: str, value: Any) -> None:
     with pytest.raises(UsageError, match=f"config.data.{key}"):
         records.open_dataset(changed(raw, **{key: value}).data)
+
+
+@pytest.mark.parametrize("form", [{"resize": "squash"}, {"resize_rounding": "torchvision"}])
+def test_squares_of_another_form_are_another_dataset(raw: ConfigDict, form: dict[str, str]) -> None:
+    (name,) = form.values()
+    with pytest.raises(UsageError, match=f"_{SIZE}_{name}/1.0.0 is not prepared"):
+        records.open_dataset(changed(raw, **form).data)
+
+
+def test_a_dataset_of_before_was_cut_as_the_paper_cuts(tmp_path: Path) -> None:
+    config = config_for(tmp_path, "raw", 3)
+    path = write_dataset(config) / "preparation.json"
+    tree = json.loads(path.read_text())
+    for key in ("white_level", "resize", "resize_filter", "resize_rounding"):
+        tree.pop(key, None)
+    path.write_text(json.dumps(tree))
+    made = records.open_dataset(config.data).record_format
+    assert (made.resize, made.resize_filter, made.resize_rounding) == ("cut", "bicubic", "nearest")
+    with pytest.raises(UsageError, match="was prepared with resize_filter='bicubic'"):
+        records.open_dataset(changed(config, resize_filter="bilinear").data)
 
 
 def test_quality_counts_for_jpeg_alone(raw: ConfigDict, jpeg: ConfigDict) -> None:

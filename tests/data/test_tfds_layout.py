@@ -17,7 +17,8 @@ RAW = RecordFormat(size=10, channels=1, exif_rotation=False, format="raw", quali
 
 
 def data_config(folder: str = "/data") -> ConfigDict:
-    return ConfigDict({"name": "toy", "size": 10, "dir": folder})
+    reading = {"resize": "cut", "resize_rounding": "nearest"}
+    return ConfigDict({"name": "toy", "size": 10, "dir": folder, **reading})
 
 
 def entries_of(counts: dict[tuple[str, str], int]) -> Entries:
@@ -95,6 +96,9 @@ def test_saved_and_loaded(tmp_path: Path) -> None:
             "channels": 1,
             "exif_rotation": False,
             "white_level": 0.0,
+            "resize": "cut",
+            "resize_filter": "bicubic",
+            "resize_rounding": "nearest",
             "format": "raw",
             "quality": 95,
         },
@@ -114,6 +118,12 @@ def test_where_a_dataset_lies(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     monkeypatch.setenv("TFDS_DATA_DIR", "/shared")
     assert tfds_layout.dataset_folder(data_config("")) == Path("/shared/toy_10/1.0.0")
     assert tfds_layout.dataset_folder(data_config("/data")) == Path("/data/toy_10/1.0.0")
+    for form, folder in (
+        ({"resize": "squash"}, "squash"),
+        ({"resize_rounding": "torchvision"}, "torchvision"),
+    ):
+        data = ConfigDict(data_config("/data").to_dict() | form)
+        assert tfds_layout.dataset_folder(data) == Path(f"/data/toy_10_{folder}/1.0.0")
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
     assert not tfds_layout.is_prepared(data_config(""))
     (tmp_path / "toy_10" / "1.0.0").mkdir(parents=True)

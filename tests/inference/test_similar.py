@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from alexnet_jax.config import resolve
 from alexnet_jax.data import image_files
 from alexnet_jax.data.images import Preprocessing, resize_center_crop
 from alexnet_jax.errors import RunFailure, UsageError
@@ -307,3 +308,12 @@ def test_contact_sheets(trained, photos, tmp_path):
     with Image.open(tmp_path / "sheet.png") as sheet:
         assert sheet.size[0] > sheet.size[1] > 200
     assert (tmp_path / "sheet.svg").read_text().startswith("<?xml")
+
+
+def test_how_images_are_read_belongs_to_an_index(trained):
+    """A config that reads them otherwise makes another one; that of the first versions stays."""
+    keys = {similar.weights_key(trained)}
+    for change in ({"resize": "squash"}, {"resize_filter": "bilinear"}, {"white_level": 9.0}):
+        config = resolve.replace(trained.config, {f"data.{key}": value for key, value in change.items()})
+        keys.add(similar.weights_key(dataclasses.replace(trained, config=config)))
+    assert len(keys) == 4

@@ -74,10 +74,11 @@ def test_what_may_surprise_is_said(digits_config: ConfigDict) -> None:
     digits_config.model.classes = 12
     digits_config.data.validation_split = ""
     digits_config.schedule.kind, digits_config.schedule.steps = "steps", ((50.0, 0.001),)
-    initial = SimpleNamespace(layers=("conv1", "conv2"), new=("fc8",))
+    initial = SimpleNamespace(layers=("conv1", "conv2"), new=("fc8",), notices=("it differs",))
     lines = banner(prepare_run(digits_config), "runs/x", 1, initial).splitlines()  # type: ignore[arg-type]
     assert lines[5:] == [
         "from : conv1, conv2; initialised at random: fc8",
+        "it differs",
         "no validation split: nothing is selected, the last checkpoint is the result",
         "the run ends before the learning rate becomes 0.001 at epoch 50",
         "the data has 10 classes, the net 12",

@@ -119,6 +119,15 @@ def test_what_a_run_cannot_start_from(small_run: Path, tmp_path: Path, digits_co
     assert "has no layer that fully_connected has" in refusal(digits_config, small_run)
 
 
+def test_images_that_are_read_otherwise_are_said(small_run: Path, digits_config: ConfigDict) -> None:
+    assert opened(digits_config, small_run)[0].notices == ()
+    found, _ = opened(digits_config, small_run, data__resize="squash", data__resize_filter="bilinear")
+    assert found.notices == (
+        f"config.data.resize='squash'; the net in {small_run} read images with 'cut'",
+        f"config.data.resize_filter='bilinear'; the net in {small_run} read images with 'bicubic'",
+    )
+
+
 def test_a_corrupt_net_is_refused(small_run: Path, tmp_path: Path, digits_config: ConfigDict) -> None:
     corrupt = shutil.copytree(small_run, tmp_path / "corrupt")
     file = next(p for p in (corrupt / "checkpoints").rglob("*") if p.is_file() and p.parent.name == "d")

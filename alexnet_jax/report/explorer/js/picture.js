@@ -4,7 +4,8 @@
  *
  * It is turned as its EXIF entry says where the net's training images were, and else read as it is stored.
  */
-export async function decodePicture(file, size, channels, turned) {
+export async function decodePicture(file, net) {
+  const { channels, turned } = net;
   // The file's own numbers: no colour management, no multiplication by alpha.
   const bitmap = await createImageBitmap(turned ? file : await withoutExif(file), {
     colorSpaceConversion: "none",
@@ -28,7 +29,7 @@ export async function decodePicture(file, size, channels, turned) {
       pixels[at++] = (rgba[i] * 19595 + rgba[i + 1] * 38470 + rgba[i + 2] * 7471 + 32768) >> 16; // ITU-R 601
     }
   }
-  return square(pixels, width, height, channels, size);
+  return square(pixels, width, height, net);
 }
 
 /** The file with the EXIF segment of a JPEG under another name, for browsers always turn by it. */
@@ -42,42 +43,84 @@ async function withoutExif(file) {
   return new Blob([bytes], { type: file.type });
 }
 
-/** The short side to `size`, and the centre of it: Pillow's bicubic filter with antialiasing.
+/** A whole picture as the square that the net reads: scaled, and cut or squashed, as its config says.
  *
- * Across, then down, in Pillow's fixed-point numbers: the same pixels, or two grey levels off in a few of them.
+ * In Pillow's fixed-point numbers, or OpenCV's: the same pixels.
  */
-export function square(pixels, width, height, channels, size) {
+export function square(pixels, width, height, net) {
+  const { size, channels, reading } = net;
   const short = Math.min(width, height);
-  const across = Math.max(roundHalfEven((width * size) / short), size);
-  const down = Math.max(roundHalfEven((height * size) / short), size);
-  if (across === width && down === height && width === size && height === size) return pixels;
-  const left = Math.floor((across - size) / 2);
-  const top = Math.floor((down - size) / 2);
-  const boxX = [Math.fround(left * (width / across)), Math.fround((left + size) * (width / across))];
-  const boxY = [Math.fround(top * (height / down)), Math.fround((top + size) * (height / down))];
-  let result = pixels;
-  let wide = width;
-  if (boxX[0] !== 0 || boxX[1] !== size || width !== size) {
-    const filter = coefficients(width, boxX, size);
-    result = new Uint8Array(height * size * channels);
-    for (let y = 0; y < height; y++) {
-      for (let x = 0; x < size; x++) {
-        resampled(filter[x], pixels, y * width * channels, channels, channels, result, (y * size + x) * channels);
-      }
-    }
-    wide = size;
+  const x = placeOf(width, short, size, reading);
+  const y = placeOf(height, short, size, reading);
+  if (reading.filter === "opencv_bilinear") {
+    return openCvSquare(pixels, width, channels, openCvWeights(width, x, size, true), openCvWeights(height, y, size));
   }
-  if (boxY[0] !== 0 || boxY[1] !== size || height !== size) {
-    const filter = coefficients(height, boxY, size);
-    const rows = new Uint8Array(size * wide * channels);
-    for (let y = 0; y < size; y++) {
-      for (let x = 0; x < wide; x++) {
-        resampled(filter[y], result, x * channels, wide * channels, channels, rows, (y * wide + x) * channels);
+  const columns = pillowWeights(width, x, size, reading.filter);
+  const rows = pillowWeights(height, y, size, reading.filter);
+  const across = (source, count) => {
+    const result = new Uint8Array(count * size * channels);
+    for (let row = 0; row < count; row++) {
+      for (let column = 0; column < size; column++) {
+        const at = (row * size + column) * channels;
+        resampled(columns[column], source, row * width * channels, channels, channels, result, at);
       }
     }
-    result = rows;
+    return result;
+  };
+  const down = (source, count) => {
+    const result = new Uint8Array(size * count * channels);
+    for (let row = 0; row < size; row++) {
+      for (let column = 0; column < count; column++) {
+        const at = (row * count + column) * channels;
+        resampled(rows[row], source, column * channels, count * channels, channels, result, at);
+      }
+    }
+    return result;
+  };
+  // Between the passes Pillow rounds. It begins with the rows where they become fewer by far than the columns.
+  const fewer = height - (y.part ? size : y.scaled);
+  if (fewer > 0 && fewer > 2 * (width - (x.part ? size : x.scaled))) return across(down(pixels, width), size);
+  return down(across(pixels, height), size);
+}
+
+/** Of the columns, or the rows: how many the scaled picture has, the first that is in the square, and whether
+ * that part alone is scaled. */
+function placeOf(length, short, size, { form, rounding }) {
+  if (form === "squash") return { scaled: size, first: 0, part: false };
+  if (rounding === "torchvision") {
+    const scaled = Math.trunc((size * length) / short);
+    return { scaled, first: roundHalfEven((scaled - size) / 2), part: false };
+  }
+  const scaled = Math.max(roundHalfEven((length * size) / short), size);
+  return { scaled, first: Math.floor((scaled - size) / 2), part: true };
+}
+
+/** OpenCV's bilinear scaling, as data/opencv.py. */
+function openCvSquare(pixels, width, channels, columns, rows) {
+  const result = new Uint8Array(rows.length * columns.length * channels);
+  let at = 0;
+  for (const y of rows) {
+    for (const x of columns) {
+      for (let c = 0; c < channels; c++, at++) {
+        const value = (row, column) => pixels[(row * width + column) * channels + c];
+        const across = (row) => (value(row, x.before) * x.less + value(row, x.after) * x.more) >> 4;
+        result[at] = (((across(y.before) * y.less) >> 16) + ((across(y.after) * y.more) >> 16) + 2) >> 2;
+      }
+    }
   }
   return result;
+}
+
+function openCvWeights(length, { scaled, first }, size, alongRow = false) {
+  const scale = 1 / (scaled / length);
+  const inside = (place) => Math.min(Math.max(place, 0), length - 1);
+  return Array.from({ length: size }, (_, i) => {
+    const at = Math.fround((first + i + 0.5) * scale - 0.5);
+    const before = Math.floor(at);
+    const share = alongRow && (before < 0 || before >= length - 1) ? 0 : Math.fround(at - before);
+    const [less, more] = [Math.fround(1 - share), share].map((x) => roundHalfEven(x * 2048));
+    return { before: inside(before), after: inside(before + 1), less, more };
+  });
 }
 
 function roundHalfEven(x) {
@@ -88,23 +131,31 @@ function roundHalfEven(x) {
 
 const FRACTION = 22; // bits of Pillow's fixed-point weights
 
-function coefficients(length, [from, to], size) {
-  const scale = Math.fround(to - from) / size;
+function pillowWeights(length, { scaled, first, part }, size, name) {
+  const { kernel, radius } = FILTERS[name];
+  const at = (place) => Math.fround(place * (length / scaled)); // Pillow takes the ends of a part in 32 bits
+  const [from, to, count, skipped] = part ? [at(first), at(first + size), size, 0] : [0, length, scaled, first];
+  const scale = Math.fround(to - from) / count;
   const stretch = Math.max(scale, 1);
-  const support = 2 * stretch;
+  const support = radius * stretch;
   const filter = [];
-  for (let i = 0; i < size; i++) {
+  for (let i = skipped; i < skipped + size; i++) {
     const centre = from + (i + 0.5) * scale;
-    const first = Math.max(Math.trunc(centre - support + 0.5), 0);
+    const start = Math.max(Math.trunc(centre - support + 0.5), 0);
     const behind = Math.min(Math.trunc(centre + support + 0.5), length);
     const weights = [];
-    for (let x = first; x < behind; x++) weights.push(bicubic((x - centre + 0.5) / stretch));
+    for (let x = start; x < behind; x++) weights.push(kernel((x - centre + 0.5) / stretch));
     const sum = weights.reduce((a, b) => a + b, 0);
     const fixed = weights.map((w) => Math.trunc((w / sum) * 2 ** FRACTION + (w / sum < 0 ? -0.5 : 0.5)));
-    filter.push({ first, weights: fixed });
+    filter.push({ first: start, weights: fixed });
   }
   return filter;
 }
+
+const FILTERS = {
+  bicubic: { kernel: bicubic, radius: 2 },
+  bilinear: { kernel: (x) => Math.max(1 - Math.abs(x), 0), radius: 1 },
+};
 
 function bicubic(x) {
   const a = -0.5;

@@ -18,7 +18,7 @@ const ANSWERS = {
   },
 
   async decode({ file }) {
-    return { pixels: await decodePicture(file, model.net.size, model.net.channels, model.net.turned) };
+    return { pixels: await decodePicture(file, model.net) };
   },
 
   run({ pixels, view }) {
