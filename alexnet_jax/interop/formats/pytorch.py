@@ -16,6 +16,7 @@ import numpy as np
 from alexnet_jax.arrays import MAX_MEMBERS, BadFile
 from alexnet_jax.interop.formats.weights import (
     DTYPES,
+    MAX_ARRAYS,
     MAX_SHARING,
     Collector,
     Weights,
@@ -147,13 +148,19 @@ def _tables(root: Any) -> dict[_Path, _Table]:
     """
     found: dict[_Path, _Table] = {}
     seen: set[int] = set()
+    count = 0
 
     def visit(table: Any, path: _Path) -> None:
+        nonlocal count
         if type(table) is not dict or id(table) in seen:
             return
         seen.add(id(table))
-        if _tensors(table):
+        tensors = len(_tensors(table))
+        if tensors:
             found[path] = table
+        count += tensors
+        if count > MAX_ARRAYS:  # before their names are looked at
+            raise BadFile(f"it has more than {MAX_ARRAYS:,} arrays")
         if len(path) < MAX_DEPTH:
             for name in [*CONTAINERS, *(() if path else table)]:
                 visit(table.get(name), (*path, name))

@@ -181,6 +181,37 @@ ATTACKS: dict[str, tuple[str, Callable[[], bytes]]] = {
         "weights a.pth",
         lambda: pth(table((text("w"), row(nested(), nested(), nested(), nested(), nested()) + b"Q"))),
     ),
+    "objects made with the same nested tuple, 20,000 times": (
+        "weights a.pth",
+        lambda: pth(
+            nested() + put(5) + b"0](" + pieces.object_of("os.system", get(5), get(5)) * 20_000 + b"e"
+        ),
+    ),
+    "60,000 tensors under names of many prefixes, of a net that is none": (
+        "weights a.pth",
+        lambda: pth(
+            pieces.tensor(_storage(), PAIR, PAIR)
+            + put(5)
+            + b"0}("
+            + b"".join(text("net." * 200 + str(n)) + get(5) for n in range(60_000))
+            + b"u",
+            bytes(16),
+        ),
+    ),
+    "containers that hold one another under every name": (
+        "weights a.pth",
+        lambda: pth(
+            b"".join(b"}" + put(n) + b"0" for n in range(900))
+            + b"".join(
+                get(n)
+                + b"("
+                + b"".join(text(t) + get((n * 7 + k) % 900) for k, t in enumerate(("model", "net", "ema")))
+                + b"u0"
+                for n in range(900)
+            )
+            + get(0)
+        ),
+    ),
     "a key of the storages at the end is a nested tuple": (
         "weights a.old.pth",
         lambda: legacy(b"}", b"](" + nested() + b"e"),

@@ -55,6 +55,11 @@ def tensor(stored: bytes, size: bytes, stride: bytes, offset: bytes = b"K\x00") 
     return name("torch._utils._rebuild_tensor_v2") + row(stored, offset, size, stride, b"\x89", b"}") + b"R"
 
 
+def object_of(kind: str, arguments: bytes, state: bytes) -> bytes:
+    """An object of a class, as pickles have it."""
+    return name(kind) + arguments + b"\x81" + state + b"b"
+
+
 def table(*items: tuple[bytes, bytes]) -> bytes:
     """A dictionary."""
     return b"}(" + b"".join(key + value for key, value in items) + b"u"

@@ -81,6 +81,8 @@ def _odd(draw: Draw) -> bytes:
         lambda: b"}(" + b"".join(integer(n * (2**61 - 1)) + b"N" for n in range(some)) + b"u",
         lambda: pieces.storage(_odd(draw) if _some(draw, 0.3) else text("0"), many),
         lambda: table((_odd(draw), _odd(draw))),
+        lambda: pieces.object_of("argparse.Namespace", _odd(draw), _odd(draw)),
+        lambda: _pick(draw, [b"\x8f(", b"(", b"\x8f"]) + _odd(draw) + _pick(draw, [b"\x90", b"\x91"]),
     ]
     return kinds[draw.integers(len(kinds))]()
 
