@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ml_collections import ConfigDict
 
 from alexnet_jax.commands import table
 from alexnet_jax.commands.command import Command
+from alexnet_jax.data.shards import RECORD_FORMAT_KEYS
+from alexnet_jax.data.tfds_layout import dataset_folder
 from alexnet_jax.interop import convert
 from configs import imagenet_caffe, imagenet_torchvision
 from tests.commands.helpers import call
@@ -58,11 +61,10 @@ def handed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     data = tree["config"]["data"]
     data["dir"] = str(tmp_path / "data")
     config = toy.config_for(tmp_path / "toy", "jpeg", 3)
-    folder = tmp_path / "data" / f"{data['name']}_{data['size']}" / "1.0.0"
+    folder = dataset_folder(ConfigDict(data))
     folder.parent.mkdir(parents=True)
     toy.write_dataset(config).rename(folder)
-    keys = ("size", "channels", "exif_rotation", "format", "quality")
-    (folder / "preparation.json").write_text(json.dumps({key: data[key] for key in keys}))
+    (folder / "preparation.json").write_text(json.dumps({key: data[key] for key in RECORD_FORMAT_KEYS}))
     path.write_text(json.dumps(tree))
     shutil.copytree(folder, tmp_path / "source")
     for dataset in (folder, tmp_path / "source"):
