@@ -117,10 +117,9 @@ def test_records_of_class_folders_are_byte_for_byte_the_same(record_format: str,
 
 @pytest.mark.parametrize("views", [1, 10])
 def test_an_old_checkpoint_is_evaluated_to_the_same_numbers(views: int, workdir: Path, data: Path) -> None:
-    evaluation, expected = (
-        flatten(evaluated(ROOT, workdir, data, views)),
-        flatten(EXPECTED["evaluations"][str(views)]),
-    )
+    answer = evaluated(ROOT, workdir, data, views)
+    assert len(answer.pop("mistakes")) == min(20, sum(row["examples"] for row in answer.pop("confusions")))
+    evaluation, expected = flatten(answer), flatten(EXPECTED["evaluations"][str(views)])
     assert evaluation.keys() == expected.keys()
     for key, value in expected.items():
         assert evaluation[key] == (value if isinstance(value, str) else pytest.approx(value, rel=1e-6)), key

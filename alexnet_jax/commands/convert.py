@@ -8,7 +8,6 @@ cache. DIR --output=FILE writes .safetensors, with torchvision's names where it 
 
 Examples:
   convert torchvision --output=runs/torchvision
-  convert torchvision --output=runs/lpips --lpips=alex.pth
   convert runs/imagenet --output=imagenet.safetensors
 """
 

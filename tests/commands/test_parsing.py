@@ -207,14 +207,17 @@ def test_paths_take_a_tilde(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert parse(["train", "--config=~/configs/digits.py"]).workdirs == [Path("runs/digits")]
     paths = {flag.name for flag in FLAGS.values() if flag.kind in ("path", "paths", "config")}
     assert paths == {
-        *("config", "workdir", "source", "output", "class_names", "mean", "class_map", "predictions"),
+        *("config", "workdir", "source", "output", "class_names", "mean", "lpips", "class_map"),
+        "predictions",
     }
     line = ["evaluate", "--workdir=~/runs/there", "--class_map=~/map.tsv", "--predictions=~/p.csv"]
     flags = parse(line).flags
     assert (flags.class_map, flags.predictions) == (f"{tmp_path}/map.tsv", f"{tmp_path}/p.csv")
-    request = parse(["convert", "--class_names=~/names", "--mean=~/mean", "--output=~/x", "~/a.pth"])
+    request = parse(
+        ["convert", "--class_names=~/names", "--mean=~/mean", "--lpips=~/l", "--output=~/x", "~/a.pth"]
+    )
     assert request.flags.class_names == f"{tmp_path}/names"
-    assert request.flags.mean == f"{tmp_path}/mean"
+    assert (request.flags.mean, request.flags.lpips) == (f"{tmp_path}/mean", f"{tmp_path}/l")
 
 
 def test_flags_may_lie_in_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
