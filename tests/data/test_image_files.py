@@ -1,6 +1,7 @@
 """The user's files: which are found, and what is decoded of them."""
 
 import threading
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from alexnet_jax.data import image_files, images
+from alexnet_jax.data.images import Preprocessing
 from alexnet_jax.errors import UsageError
 from tests.data import made_up
 
@@ -44,9 +46,7 @@ def test_what_leads_to_no_image(photos: Path, tmp_path: Path) -> None:
 
 
 def data_config(threads: int = 2) -> ConfigDict:
-    return ConfigDict(
-        {"size": 16, "channels": 3, "threads": threads, "exif_rotation": True, "white_level": 0.0}
-    )
+    return ConfigDict({"threads": threads, **asdict(Preprocessing(size=16, channels=3, exif_rotation=True))})
 
 
 @pytest.mark.parametrize("threads", [1, 3])

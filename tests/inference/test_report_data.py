@@ -179,8 +179,11 @@ def test_classes_that_the_net_does_not_know(renamed, tmp_path):
 
 
 def test_the_patches_are_the_strongest(report, trained, data):
-    images, _ = data["train[90%:]"]
-    assert report.looked_at == len(images)
+    """Those of the training images."""
+    images, _ = data["train[:90%]"]
+    looked_at = report_data.spread(len(images), MOST)
+    assert report.looked_at == len(looked_at)
+    images = images[looked_at]
     layers = deconvnet.convolutions(trained.architecture)
     values = activations.activations(trained, images, layers, 4)
     assert {one.layer for one in report.channels} <= set(layers)
