@@ -1,5 +1,6 @@
 """How the user called the program, for help and messages."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -17,6 +18,11 @@ def command() -> str:
     if module in MODULES:
         return f"python -m {module}"
     return SCRIPT if name() == SCRIPT else "python -m alexnet_jax.main"
+
+
+def next_command() -> str:
+    """Return `command` as it is to be typed next: with the interpreter that runs it."""
+    return command().replace("python", os.path.relpath(sys.executable))
 
 
 def name() -> str:

@@ -15,8 +15,8 @@ _M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8
 _MADV_HUGEPAGE = 14
 
 
-def user_cache() -> Path:
-    """Return the folder for what is kept between starts; make it where it is missing.
+def user_cache(part: str = "") -> Path:
+    """Return the folder for what is kept between starts, or a part of it; make it where it is missing.
 
     `$XDG_CACHE_HOME/alexnet_jax` or `~/.cache/alexnet_jax`. Compiled programs that are loaded from it are
     executed, so it must belong to this user, who alone may write there.
@@ -42,7 +42,11 @@ def user_cache() -> Path:
         wrong = "may be written by others: chmod 700 makes it private"
     if wrong:
         raise UsageError(f"the cache {folder} {wrong}")
-    return folder
+    try:
+        (folder / part).mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"the cache {folder / part} cannot be used: {error.strerror}") from None
+    return folder / part
 
 
 def compilation_cache() -> str | None:

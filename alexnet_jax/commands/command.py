@@ -10,7 +10,10 @@ from ml_collections import ConfigDict
 from alexnet_jax.commands.flags import DEBUG, Flag
 
 # What `Command.needs` says of a command that trains, and of one that uses a trained net.
-CONFIG_FILE, TRAINED_NET = "--config=configs/X.py", "--workdir=DIR of a trained net"
+CONFIG_FILE, TRAINED_NET = (
+    "--config=configs/X.py",
+    "--workdir=DIR of a trained net or --workdir=pretrained:NAME",
+)
 
 
 @dataclass(frozen=True)

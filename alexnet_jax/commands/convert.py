@@ -18,7 +18,6 @@ from alexnet_jax.commands.command import Command, Request
 from alexnet_jax.commands.flags import CHECKPOINT, OUTPUT, Flag
 from alexnet_jax.config import find
 from alexnet_jax.errors import UsageError
-from alexnet_jax.interop import pretrained
 
 
 def run(request: Request) -> int:
@@ -29,6 +28,8 @@ def run(request: Request) -> int:
             "type convert FILE --output=DIR for a new workdir, or convert DIR --output=FILE for a file "
             ".safetensors or .npz of the workdir DIR"
         )
+    from alexnet_jax.interop import pretrained
+
     named = pretrained.is_name(request.arguments[0])
     source, output = Path(request.arguments[0]), Path(flags.output)
     is_workdir = source.is_dir() and not named
@@ -48,9 +49,9 @@ def run(request: Request) -> int:
             "torchvision": find.load_file("imagenet_torchvision"),
             "caffe": find.load_file("imagenet_caffe"),
         }
-        given = (flags.class_names, flags.mean, flags.lpips)
-        others = [Path(path) if path else None for path in given]
-        lines = convert.to_workdir(source, output, recipes, *others)
+        others = {"class_names": flags.class_names, "mean": flags.mean, "lpips_heads": flags.lpips}
+        paths = {name: Path(path) for name, path in others.items() if path}
+        lines = convert.to_workdir(source, output, recipes, **paths)
     print("\n".join(lines))
     return 0
 

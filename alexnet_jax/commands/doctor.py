@@ -10,7 +10,6 @@ Examples:
 """
 
 from dataclasses import replace
-from pathlib import Path
 
 from alexnet_jax.commands.command import Command, Request
 from alexnet_jax.commands.flags import CLASS_LEVEL, CONFIG, SOURCE, WORKDIR
@@ -21,8 +20,8 @@ def run(request: Request) -> int:
     from alexnet_jax.commands import doctor_report
     from alexnet_jax.data import summary
 
-    workdirs = request.flags.workdir
-    text, healthy = doctor_report.report(request.config or None, Path(workdirs[0]) if workdirs else None)
+    workdir = request.workdir if request.flags.workdir else None
+    text, healthy = doctor_report.report(request.config or None, workdir)
     print(text)
     if request.flags.source:
         print("\n".join(summary.describe(request.flags.source, request.flags.class_level)))

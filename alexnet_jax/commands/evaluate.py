@@ -45,7 +45,7 @@ def run(request: Request) -> int:
     if line:
         print(line, file=sys.stderr if flags.json else sys.stdout)
     elif not flags.json and len(nets) == 1:
-        print(f"next, all of it with images: {program.command()} report --workdir={request.workdir}")
+        print(f"next: {program.next_command()} report --workdir={request.workdir}")
     return 0
 
 

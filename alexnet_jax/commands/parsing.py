@@ -17,10 +17,10 @@ import alexnet_jax
 from alexnet_jax import program
 from alexnet_jax.commands import manual, table
 from alexnet_jax.commands.command import CONFIG_FILE, Command, Request
+from alexnet_jax.commands.flags import PRETRAINED
 from alexnet_jax.config import find, io, resolve
 from alexnet_jax.errors import UsageError
 from alexnet_jax.files import check_local
-from alexnet_jax.interop import pretrained
 from alexnet_jax.workdir import layout
 
 FLAGS = flags.FLAGS
@@ -168,14 +168,16 @@ def _find_config(command: Command, words: Sequence[Word]) -> tuple[ConfigDict | 
 
 
 def _workdir(command: Command, value: str) -> Path:
-    if not value.startswith(pretrained.PREFIX):
+    if not value.startswith(PRETRAINED):
         return Path(value)
     if command.needs == CONFIG_FILE:
         raise UsageError(
             f"--workdir={value}: {command.name} uses no trained net; config.train.init_from is the folder of "
             "one with which a run begins"
         )
-    return pretrained.workdir(value.removeprefix(pretrained.PREFIX))
+    from alexnet_jax.interop import pretrained
+
+    return pretrained.workdir(value.removeprefix(PRETRAINED))
 
 
 def _parse_flags(argv: list[str], config: ConfigDict | None) -> list[str]:

@@ -38,8 +38,7 @@ def run(request: Request) -> int:
 
     code = loop.train(config, request.workdir, flags.profile)
     if code == 0 and distributed.is_primary():
-        typed = program.command().replace("python", os.path.relpath(sys.executable))
-        print(f"next: {typed} evaluate --workdir={request.workdir}")
+        print(f"next: {program.next_command()} evaluate --workdir={request.workdir}")
     return code
 
 

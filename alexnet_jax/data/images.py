@@ -196,9 +196,7 @@ def _scaled(sides: tuple[int, int], how: Preprocessing) -> tuple[tuple[int, int]
     if how.resize == "squash":
         return (size, size), (0, 0)
     short = min(width, height)
-    if (
-        how.resize_rounding == "torchvision"
-    ):  # Resize(size) and CenterCrop(size); Python's round: half to even
+    if how.resize_rounding == "torchvision":  # Resize and CenterCrop; Python's round: half to even
         across, down = int(size * width / short), int(size * height / short)
         return (across, down), (round((across - size) / 2), round((down - size) / 2))
     across, down = max(round(width * size / short), size), max(round(height * size / short), size)

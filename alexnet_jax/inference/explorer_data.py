@@ -143,9 +143,8 @@ def _images(config: ConfigDict) -> list[tuple[str, bytes]]:
         next(i for i in real if batch["label"][i] == label) for label in sorted({*batch["label"][real]})
     ]
     rows_shown = (firsts + [i for i in real if i not in firsts])[:MAX_IMAGES]
-    names = [
-        readable(dataset.class_names[batch["label"][i]]) for i in rows_shown
-    ]  # whatever the net calls them
+    # Whatever the net calls them.
+    names = [readable(dataset.class_names[batch["label"][i]]) for i in rows_shown]
     return [(name, _png(batch["image"][i])) for name, i in zip(names, rows_shown, strict=True)]
 
 

@@ -129,8 +129,12 @@ def to_file(workdir: Path, output: Path, which: str, half: bool = False) -> list
     arrays = to_arrays(net.architecture, jax.device_get(net.params), form)
     statistics = asdict(net.statistics)
     mean = statistics.pop("mean")
-    if form == "plain" and (workdir / layout.LPIPS_HEADS).exists():
-        arrays.update(zip(LPIPS_HEADS, lpips.heads_of(net), strict=True))
+    left_out = []
+    if (workdir / layout.LPIPS_HEADS).exists():
+        if form == "plain":
+            arrays.update(zip(LPIPS_HEADS, lpips.heads_of(net), strict=True))
+        else:
+            left_out.append("without the heads of LPIPS, which a .npz holds too")
     if net.normalization.mean in ("centre", "crop"):
         arrays[MEAN] = mean
     arrays = _rounded(arrays) if half else arrays
@@ -144,7 +148,7 @@ def to_file(workdir: Path, output: Path, which: str, half: bool = False) -> list
         formats.WRITERS[output.suffix](output, arrays, json.dumps(note))
     except OSError as error:
         raise RunFailure(f"{output} cannot be written: {error.strerror or error}") from error
-    return [f"{output}: {net.architecture.name} of step {net.step}, {', '.join(net.params)}"]
+    return [f"{output}: {net.architecture.name} of step {net.step}, {', '.join(net.params)}", *left_out]
 
 
 def _rounded(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -84,7 +84,11 @@ def _locked(path: Path) -> Iterator[IO[bytes]]:
             fcntl.flock(content, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UsageError(f"another process is fetching {path}: wait for it") from None
-        yield content
+        try:
+            yield content
+        finally:
+            if path.exists() and not path.stat().st_size:  # nothing to resume
+                path.unlink()
 
 
 def _complete(file: Published, content: IO[bytes], path: Path) -> None:
@@ -161,7 +165,8 @@ def _copy(
     response: Any, content: IO[bytes], start: int, total: int | None, file: Published
 ) -> tuple[bool, str]:
     size = start
-    with Progress(f"fetch {file.name}", total, "bytes", initial=start) as progress:
+    mebibytes = None if total is None else total >> 20
+    with Progress(f"fetch {file.name}", mebibytes, "MiB", initial=start >> 20) as progress:
         while part := response.read(_PART):
             size += len(part)
             if size > file.most:
@@ -169,7 +174,7 @@ def _copy(
                 raise RunFailure(f"{file.address} gives more than {file.most:,} bytes: it is another file")
             content.write(part)
             content.flush()
-            progress.update(len(part))
+            progress.update((size >> 20) - progress.done)
     # `read` of a part does not say that the connection broke.
     short = total is not None and size < total
     return not short, f"the connection broke off at {size:,} of {total:,} bytes" if short else ""

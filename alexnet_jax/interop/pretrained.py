@@ -15,7 +15,6 @@ from alexnet_jax import runtime
 from alexnet_jax.errors import RunFailure, UsageError
 from alexnet_jax.interop.fetch import Published, fetch
 
-PREFIX = "pretrained:"  # of --workdir
 FOLDER = Path(__file__).parents[1] / "pretrained"
 # torchvision/models/alexnet.py, AlexNet_Weights.IMAGENET1K_V1.
 PUBLISHED = {
@@ -47,9 +46,7 @@ def weights_file(name: str) -> Path:
       UsageError, RunFailure: as `fetch`; the cache cannot be used.
     """
     if name in PUBLISHED:
-        folder = runtime.user_cache() / "downloads"
-        folder.mkdir(exist_ok=True)
-        return fetch(PUBLISHED[name], folder)
+        return fetch(PUBLISHED[name], runtime.user_cache("downloads"))
     return FOLDER / f"{name}.safetensors"
 
 
@@ -63,10 +60,8 @@ def workdir(name: str) -> Path:
     """
     if name not in cards():
         fetched = f"; convert {name} --output=DIR fetches that one" if name in PUBLISHED else ""
-        raise UsageError(f"{PREFIX}{name}: there are {', '.join(PREFIX + each for each in cards())}{fetched}")
-    folder = runtime.user_cache() / "nets"
-    folder.mkdir(exist_ok=True)
-    path = folder / f"{name}-{cards()[name]['sha256'][:12]}"
+        raise UsageError(f"no net {name} comes along: there are {', '.join(cards())}{fetched}")
+    path = runtime.user_cache("nets") / f"{name}-{cards()[name]['sha256'][:12]}"
     if not path.exists():
         made = subprocess.run(
             [sys.executable, "-m", "alexnet_jax.main", "convert", name, f"--output={path}"],
@@ -76,6 +71,6 @@ def workdir(name: str) -> Path:
             check=False,
         )
         if made.returncode and not path.exists():  # another process may have been first
-            raise RunFailure(f"{PREFIX}{name} cannot be written to {path}: {made.stderr.strip()[-500:]}")
-        print(f"{PREFIX}{name}: {cards()[name]['title']}; its workdir is {path}", file=sys.stderr)
+            raise RunFailure(f"the net {name} cannot be written to {path}: {made.stderr.strip()[-500:]}")
+        print(f"{name}: {cards()[name]['title']}; its workdir is {path}", file=sys.stderr)
     return path

@@ -65,7 +65,7 @@ WRONG: list[tuple[str, int, str]] = [
     ("train --config=configs/digits.py --config.data.dir={data} --config.mesh.model=1 --workdir={tmp}/text.txt", 2, "the workdir {tmp}/text.txt cannot be written: File exists"),
     ("train --config=configs/digits.py --workdir=a --workdir=b", 2, "train takes one --workdir, not 2"),
     ("train --workdir={run} --config.optimizer.momentum=0.5", 2, "{run} holds a run with config.optimizer.momentum=0.9, not 0.5: use the old value, or another --workdir"),
-    ("evaluate", 2, "evaluate needs --workdir=DIR of a trained net"),
+    ("evaluate", 2, "evaluate needs --workdir=DIR of a trained net or --workdir=pretrained:NAME"),
     ("evaluate --workdir=nowhere", 2, "nowhere/config.json does not exist: nowhere is not the workdir of a run"),
     ("evaluate --workdir={tmp}/empty", 2, "{tmp}/empty/config.json does not exist: {tmp}/empty is not the workdir of a run"),
     ("evaluate --workdir={tmp}/cut", 2, "{tmp}/cut/config.json cannot be read as a run's config: Expecting property name enclosed in double quotes: line 1 column 13 (char 12)"),

@@ -129,7 +129,9 @@ def test_heads_of_lpips_go_along(tmp_path):
     makers.write_npz(tmp_path / "a.npz", TV, **heads, other=np.zeros(2))
     _, printed = converted(tmp_path / "a.npz", tmp_path / "run")
     assert "not read: other" in printed
-    convert.to_file(tmp_path / "run", tmp_path / "b.npz", "best")
+    lines = convert.to_file(tmp_path / "run", tmp_path / "b.safetensors", "best")
+    assert lines[1:] == ["without the heads of LPIPS, which a .npz holds too"]
+    assert len(convert.to_file(tmp_path / "run", tmp_path / "b.npz", "best")) == 1
     converted(tmp_path / "b.npz", tmp_path / "back")
     for number, head in enumerate(lpips.load_heads(tmp_path / "back")):
         np.testing.assert_array_equal(head, np.full(channels[number], number + 1, np.float32))

@@ -122,8 +122,8 @@ def check_card(name, config, source, folder):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("predict", "--workdir=pretrained:nothing", "x.jpg"), "there are pretrained:cifar10, "),
-        (("predict", "--workdir=pretrained:../x", "x.jpg"), "there are pretrained:cifar10, "),
+        (("predict", "--workdir=pretrained:nothing", "x.jpg"), "there are cifar10, "),
+        (("predict", "--workdir=pretrained:../x", "x.jpg"), "there are cifar10, "),
         (
             ("predict", "--workdir=pretrained:torchvision", "x.jpg"),
             "convert torchvision --output=DIR fetches",
@@ -147,7 +147,7 @@ def test_a_cache_of_another_user(cache):
 def test_a_workdir_that_cannot_be_made(cache, monkeypatch):
     monkeypatch.setattr(pretrained, "FOLDER", cache / "nowhere")
     monkeypatch.setattr(pretrained, "cards", lambda: {"gone": {"sha256": "0" * 64}})
-    with pytest.raises(RunFailure, match="pretrained:gone cannot be written to"):
+    with pytest.raises(RunFailure, match="the net gone cannot be written to"):
         pretrained.workdir("gone")
 
 

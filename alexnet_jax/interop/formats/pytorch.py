@@ -29,25 +29,12 @@ STORAGES = {storage: np.dtype(dtype) for storage, _, dtype in DTYPES}
 # Under which names training scripts keep a net's tensors, in the order in which they are looked for: the net
 # itself before its running average.
 CONTAINERS = (
-    *(
-        "state_dict",
-        "model_state_dict",
-        "model_state",
-        "model",
-        "net",
-        "network",
-        "module",
-        "weights",
-        "params",
-    ),
-    *("model_ema", "state_dict_ema", "ema_state_dict", "ema"),
-)
+    "state_dict", "model_state_dict", "model_state", "model", "net", "network", "module", "weights", "params",
+    "model_ema", "state_dict_ema", "ema_state_dict", "ema",
+)  # fmt: skip
 WRAPPERS = ("module", "_orig_mod")  # parts of names, of DataParallel and torch.compile, which may wrap a part
 MAX_DEPTH = 3  # of containers in containers
-FIRST = (
-    "features.0.weight",
-    "net.slice1.0.weight",
-)  # of torchvision's AlexNet; of lpips.LPIPS, whose trunk it is
+FIRST = ("features.0.weight", "net.slice1.0.weight")  # of torchvision's AlexNet; of lpips.LPIPS around it
 _Table = dict[str | int, Any]
 _Path = tuple[str | int, ...]
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
@@ -130,10 +117,11 @@ def read(data: bytes) -> Weights:
     for name, tensor in zip(names, _tensors(tables[chosen]).values(), strict=True):
         found.add(name.removeprefix(prefix), tensor.array(content(tensor.storage)))
     taken = [f"the tensors under {_joined(chosen)}"] if chosen else []
-    wrapped = [f"{w}." for w in WRAPPERS if any(w in str(name).split(".") for name in tables[chosen])]
-    taken += [f"names without {' and '.join([*wrapped, *([prefix] if prefix else [])])}"] * bool(
-        wrapped or prefix
-    )
+    dropped = [f"{w}." for w in WRAPPERS if any(w in str(name).split(".") for name in tables[chosen])]
+    if prefix:
+        dropped.append(prefix)
+    if dropped:
+        taken.append(f"names without {' and '.join(dropped)}")
     left = [_joined(path) for path in tables if path and path != chosen]
     left += [f"{len(_tensors(root))} tensors beside these"] if chosen and () in tables else []
     left += _beside(root, chosen, tables)
