@@ -10,7 +10,7 @@ Another net's weights: config.train.init_from, and its architecture, crop, mean 
 The convolutions stay as they are, and no gradient is computed for them. To let the last one learn slowly:
 --config.optimizer.per_layer="{'conv5': {'kernel_rate_factor': 0.1, 'bias_rate_factor': 0.1}}". With fewer
 than 128 images make data.batch_size smaller and the learning rates with it. Measured on
-Caltech-101, see README.md.
+Caltech-101 with images scaled as the paper's, see docs/measurements.md.
 """
 
 from ml_collections import ConfigDict
@@ -25,7 +25,7 @@ def get_config() -> ConfigDict:
     config.data.batch_size = 128
     config.data.exif_rotation = True
     # Under convolutions that stay as they are, crops and mirror images cost 1.5 to 1.9 points on Caltech-101
-    # in each of three seeds (README.md). Where convolutions are trained, turn them on.
+    # in each of three seeds (docs/measurements.md). Where convolutions are trained, turn them on.
     config.data.random_crop = False
     config.data.flip = False
     config.model.classes = 0
