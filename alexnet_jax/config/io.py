@@ -13,6 +13,7 @@ from alexnet_jax.files import read_bounded, write_text
 
 MAX_BYTES = 4 * 2**20  # of a config.json; one with 21,841 class names has a quarter
 MAX_KEYS_BYTES = 2**18  # of the keys in it, as JSON; a config has 4,000, and ConfigDict takes 20 us for ten
+MAX_DEPTH = 20  # of values in values; a config has five, and ConfigDict follows them by recursion
 # Keys that runs and datasets made by earlier versions do not have, with what those did.
 ADDED: dict[str, dict[str, Any]] = {
     "data": {
@@ -35,14 +36,21 @@ def to_json(config: ConfigDict) -> dict[str, Any]:
 
 
 def from_json(tree: Mapping[str, Any]) -> ConfigDict:
-    """Return the config that `to_json` gave: lists become tuples."""
-    return ConfigDict({key: _restored(value) for key, value in tree.items()})
+    """Return the config that `to_json` gave: lists become tuples.
+
+    Raises:
+      ValueError: its values lie in each other more than `MAX_DEPTH` deep.
+    """
+    config: ConfigDict = _restored(tree, MAX_DEPTH)
+    return config
 
 
-def _restored(value: Any) -> Any:
+def _restored(value: Any, depth: int) -> Any:
+    if not depth:
+        raise ValueError(f"its values lie in each other more than {MAX_DEPTH} deep")
     if isinstance(value, Mapping):
-        return from_json(value)
-    return tuple(map(_restored, value)) if isinstance(value, list) else value
+        return ConfigDict({key: _restored(inner, depth - 1) for key, inner in value.items()})
+    return tuple(_restored(inner, depth - 1) for inner in value) if isinstance(value, list) else value
 
 
 def from_saved(tree: Mapping[str, Any]) -> ConfigDict:

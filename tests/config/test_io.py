@@ -137,3 +137,13 @@ def test_keys_without_end_are_refused_before_they_are_read(tmp_path):
     path.write_text(json.dumps({"config": {f"a{number}": {} for number in range(100_000)}}))
     with pytest.raises(UsageError, match="more than a config needs"):
         io.load(path)
+
+
+@pytest.mark.parametrize("opening", ["[", '{"a":'])
+@pytest.mark.parametrize("depth", [30, 300, 900, 100_000])
+def test_values_in_values_in_values_are_refused(opening, depth, tmp_path):
+    closing = {"[": "]", '{"a":': "}"}[opening]
+    path = tmp_path / "config.json"
+    path.write_text(f'{{"config": {{"data": {opening * depth}0{closing * depth}}}}}')
+    with pytest.raises(UsageError, match="cannot be read as a run's config"):
+        io.load(path)
