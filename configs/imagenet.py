@@ -65,8 +65,11 @@ def get_config() -> ConfigDict:
     config.model.compute_dtype = "float32"
 
     config.optimizer = ConfigDict()
-    config.optimizer.name = "momentum"  # section 5; or 'lars', for large batches
+    # Section 5; or 'lars', for large batches; 'lbfgs' fits the last layer at once (configs/linear_probe.py).
+    config.optimizer.name = "momentum"
     config.optimizer.trust_coefficient = 0.001  # LARS
+    config.optimizer.weight_decays = ()  # 'lbfgs': from which cross-validation chooses
+    config.optimizer.folds = 5  # of the cross-validation
     config.optimizer.momentum = 0.9
     config.optimizer.weight_decay = 0.0005
     config.optimizer.bias_weight_decay = 0.0005  # the paper's formula has w for all; the 2012 source: 0
@@ -94,6 +97,10 @@ def get_config() -> ConfigDict:
     config.train = ConfigDict()
     config.train.init_from = ""  # workdir of a net whose layers, but the last, this run starts from
     config.train.epochs = 100.0  # the only length; the plateau rule may end the run before
+    config.train.min_steps = 0  # updates that the run makes at least: few images are seen in more epochs
+    # Views of each image of which the values of frozen layers are computed once; 0: one where images are
+    # neither cropped at random, flipped nor lit, else none, and each step computes all layers.
+    config.train.stored_views = 0
     config.train.accumulate_steps = 1  # parts in which a batch is computed, where memory is short
     config.train.log_every_steps = 100
     config.train.evaluate_every_epochs = 1.0

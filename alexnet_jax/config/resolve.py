@@ -65,6 +65,21 @@ def replace(config: ConfigDict, changes: Mapping[str, Any]) -> FrozenConfigDict:
     return freeze(copy)
 
 
+def sized(config: ConfigDict, train_images: int) -> FrozenConfigDict:
+    """Return a config whose batch and epochs fit the number of training images, by `train.min_steps`.
+
+    Where that is above 0, the batch is halved until it is no more than the images, and the epochs are as many
+    as that number of updates needs, if `train.epochs` are fewer.
+    """
+    least, batch_size = config.train.min_steps, config.data.batch_size
+    if not least:
+        return freeze(config)
+    while batch_size > train_images:
+        batch_size = -(-batch_size // 2)
+    epochs = max(config.train.epochs, least * batch_size / train_images)
+    return replace(config, {"data.batch_size": batch_size, "train.epochs": epochs})
+
+
 def total_steps(config: ConfigDict, train_images: int) -> int:
     """Return how many updates a run of `train.epochs` makes on `train_images` images.
 
@@ -77,5 +92,7 @@ def total_steps(config: ConfigDict, train_images: int) -> int:
             f"config.data.batch_size={batch_size} is more than the {train_images} images of "
             f"{config.data.train_split!r}; make it smaller, and config.schedule.learning_rate with it"
         )
-    steps: int = math.ceil(config.train.epochs * train_images / batch_size)
+    if config.optimizer.name == "lbfgs":
+        return 1  # the whole fit
+    steps: int = math.ceil(config.train.epochs * train_images / batch_size - 1e-9)
     return steps

@@ -125,7 +125,13 @@ SCHEMA: dict[str, Any] = {
     },
     "model": None,
     "optimizer": {
-        "name": _choice("momentum", "lars"),
+        "name": _choice("momentum", "lars", "lbfgs"),
+        "folds": _whole(2, 100),
+        "weight_decays": Key(
+            tuple,
+            lambda v: len(v) <= MAX_PAIRS and all(_fits(x, _LENGTH) for x in v),
+            f"at most {MAX_PAIRS} numbers above 0, at most {MOST}",
+        ),
         "trust_coefficient": _LENGTH,
         "momentum": Key(float, lambda v: 0 <= v < 1, "a number from 0 to below 1"),
         "weight_decay": _RATE,
@@ -154,6 +160,8 @@ SCHEMA: dict[str, Any] = {
         "log_every_steps": _POSITIVE,
         "evaluate_every_epochs": _LENGTH,
         "flat_loss_steps": _COUNT,
+        "stored_views": _COUNT,
+        "min_steps": _COUNT,
         "deterministic": _FLAG,
     },
     "evaluate": {
@@ -192,6 +200,7 @@ def check(config: ConfigDict) -> None:
         raise UsageError(f"config.model.classes={shown(config.model.classes)}: it must be {_COUNT.words}")
     _check_images(config.data)
     _check_batch(config.data.batch_size, config)
+    _check_optimizer(config)
     _check_schedule(config)
 
 
@@ -234,6 +243,25 @@ def _check_batch(batch_size: int, config: ConfigDict) -> None:
             raise UsageError(
                 f"config.data.batch_size={batch_size} is not a multiple of config.{key}={divisor}"
             )
+
+
+def _check_optimizer(config: ConfigDict) -> None:
+    fits_at_once, decays = config.optimizer.name == "lbfgs", config.optimizer.weight_decays
+    if fits_at_once != bool(decays):
+        raise UsageError(
+            f"config.optimizer.name={config.optimizer.name!r} with config.optimizer.weight_decays={decays}: "
+            "'lbfgs' chooses from some, and no other optimizer has any"
+        )
+    if fits_at_once and (config.optimizer.per_layer or config.schedule.kind != "constant"):
+        raise UsageError(
+            "config.optimizer.name='lbfgs' fits the last layer alone, at once: it takes an empty "
+            "config.optimizer.per_layer and config.schedule.kind='constant'"
+        )
+    if fits_at_once and (config.data.random_crop or config.data.flip or config.data.lighting):
+        raise UsageError(
+            "config.optimizer.name='lbfgs' reads the centre of each image once: set config.data.random_crop "
+            "and config.data.flip to False and config.data.lighting to 0.0"
+        )
 
 
 def _check_schedule(config: ConfigDict) -> None:

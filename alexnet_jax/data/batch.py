@@ -11,7 +11,8 @@ Array = TypeVar("Array")
 class Batch(TypedDict, Generic[Array], total=False):
     """A batch of B images: `Batch[np.ndarray]` on the host, `Batch[jax.Array]` on the mesh, sharded over B.
 
-    A plain dict at run time. A training batch has all fields; an evaluation batch has whole images, labels
+    A plain dict at run time. A training batch has all fields, but `values` in the place of images where those
+    of frozen layers are stored; an evaluation batch has whole images, labels
     and weights; a view that the device cuts has neither label nor weight.
 
     Attributes:
@@ -23,6 +24,7 @@ class Batch(TypedDict, Generic[Array], total=False):
       lighting: float32 (B, C), what PCA lighting adds to every pixel, in grey levels.
       scale: float32 (B,), by which the image is multiplied after mean and lighting.
       weight: float32 (B,), 1 for an image that counts, 0 for padding.
+      values: (B, H, W, C) or (B, C), those of a layer, from which the net continues.
     """
 
     image: Array
@@ -32,6 +34,7 @@ class Batch(TypedDict, Generic[Array], total=False):
     lighting: Array
     scale: Array
     weight: Array
+    values: Array
 
 
 class Batches(Iterator[Batch[np.ndarray]], Protocol):

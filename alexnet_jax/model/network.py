@@ -14,7 +14,7 @@ from jax.sharding import PartitionSpec as P
 
 from alexnet_jax.errors import UsageError, WrongTypeError
 from alexnet_jax.model import sharding
-from alexnet_jax.model.rows import Here, Weighted, exchange
+from alexnet_jax.model.rows import Here, Layer, Weighted, exchange
 from alexnet_jax.model.shapes import layer_shapes
 from alexnet_jax.model.sharding import Params
 from alexnet_jax.model.specs import Architecture, Dropout
@@ -30,17 +30,19 @@ def run(
     here: Here,
     masks: Masks | None = None,
     wanted: tuple[str, ...] = (),
+    start: str = "",
 ) -> Values:
     """Run the table on the towers that are here and return values of its layers by name.
 
     Args:
       architecture: the table.
       params: {layer: {'kernel', 'bias'}} of the towers here.
-      x_BxHxWxC: images as `inputs.normalise` gives them.
+      x_BxHxWxC: images as `inputs.normalise` gives them; with `start` its values here.
       here: how many towers that is, and over which mesh axis they lie.
       masks: for each dropout layer, in the shape of its values here, True where one is kept; None
         when the net is used, not trained.
       wanted: names of the layers whose values to return; empty: the logits.
+      start: the layer after which to begin; '': with the image.
 
     Returns:
       {name: (B, H, W, C here) or (B, C here)}; the logits are (B, classes) on every device.
@@ -51,9 +53,9 @@ def run(
     dtype = jnp.dtype(architecture.compute_dtype)
     wanted = check_wanted(architecture, wanted)
     x = x_BxHxWxC.astype(dtype)
-    is_image = True
+    is_image = not start
     values: Values = {}
-    for layer in architecture.layers:
+    for layer in layers_after(architecture, start):
         weights = None
         if isinstance(layer, Weighted):
             weights = tuple(params[layer.name][part].astype(dtype) for part in ("kernel", "bias"))
@@ -66,6 +68,12 @@ def run(
         if layer.name in wanted:
             values[layer.name] = x
     return values
+
+
+def layers_after(architecture: Architecture, start: str) -> tuple[Layer, ...]:
+    """Return the rows of the table that follow the layer `start`; all where it is ''."""
+    names = [layer.name for layer in architecture.layers]
+    return architecture.layers[names.index(start) + 1 if start else 0 :]
 
 
 def check_wanted(architecture: Architecture, wanted: tuple[str, ...]) -> tuple[str, ...]:
@@ -89,6 +97,7 @@ def forward(
     masks: Masks | None = None,
     wanted: tuple[str, ...] = (),
     forward_mode: bool = False,
+    start: str = "",
 ) -> Values:
     """Run the network on `mesh`: towers over `model`, images over `data`.
 
@@ -96,10 +105,11 @@ def forward(
       architecture: the table.
       mesh: what `sharding.make_mesh` gave; None computes all towers wherever the arrays lie.
       params: as `init_params` gives them.
-      x_BxHxWxC: normalised images.
+      x_BxHxWxC: normalised images; with `start` the values of that layer, as this function gives them.
       masks: what `sharding.dropout_masks` gave, in training.
       wanted: layers whose values to return; empty: the logits.
       forward_mode: take JAX's own derivatives, so that `jax.jvp` works; slower.
+      start: the layer after which to begin; '': with the image.
 
     Returns:
       {name: (B, H, W, C) or (B, C)}, whole values: gathered channels stand in tower order.
@@ -109,7 +119,7 @@ def forward(
     """
     if mesh is None:
         here = Here(architecture.towers, None, forward_mode)
-        return run(architecture, params, x_BxHxWxC, here, masks, wanted)
+        return run(architecture, params, x_BxHxWxC, here, masks, wanted, start)
     wanted = check_wanted(architecture, wanted)
     here = Here(architecture.towers // mesh.shape["model"], "model", forward_mode)
     table = layer_shapes(architecture)
@@ -123,11 +133,14 @@ def forward(
     }
 
     def towers(params: Params, x: jax.Array, masks: Masks | None) -> Values:
-        return run(architecture, params, x, here, masks, wanted)
+        return run(architecture, params, x, here, masks, wanted, start)
 
     mask_specs = None if masks is None else {n: channels_last(m.ndim) for n, m in masks.items()}
-    in_specs = (sharding.param_specs(architecture), P("data"), mask_specs)
-    return jax.shard_map(towers, mesh=mesh, in_specs=in_specs, out_specs=out_specs)(params, x_BxHxWxC, masks)
+    needed = {layer.name for layer in layers_after(architecture, start)}
+    param_specs = {n: spec for n, spec in sharding.param_specs(architecture).items() if n in needed}
+    x_spec = channels_last(x_BxHxWxC.ndim) if start else P("data")
+    shard = jax.shard_map(towers, mesh=mesh, in_specs=(param_specs, x_spec, mask_specs), out_specs=out_specs)
+    return shard({name: params[name] for name in param_specs}, x_BxHxWxC, masks)
 
 
 _compiled_forward = jax.jit(forward, static_argnums=(0, 1, 5, 6))

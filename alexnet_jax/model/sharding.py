@@ -107,7 +107,7 @@ def replicate(tree: Any, mesh: Mesh) -> Any:
     return jax.tree.map(put, tree)
 
 
-def to_device(batch: Mapping[str, Any], mesh: Mesh) -> dict[str, jax.Array]:
+def to_device(batch: Mapping[str, Any], mesh: Mesh) -> Any:
     """Return this process's rows of a batch as global arrays, sharded over `data`."""
     sharding = batch_sharding(mesh)
     return {name: jax.make_array_from_process_local_data(sharding, value) for name, value in batch.items()}

@@ -9,6 +9,7 @@ from math import prod
 from typing import Any, ClassVar
 
 import jax
+import jax.numpy as jnp
 from jax import lax
 
 from alexnet_jax.errors import UsageError, WrongTypeError
@@ -22,6 +23,8 @@ from alexnet_jax.model.rows import (
     check_one_of,
     exchange,
 )
+
+MIN_MEAN_SQUARE = 1e-24  # of `RMSNorm`: an image whose values are all 0 is not divided by 0
 
 
 @dataclass(frozen=True)
@@ -176,6 +179,24 @@ class WithinChannelLRN(Layer):
     def apply(self, x: jax.Array, weights: Any, here: Here) -> jax.Array:
         """Return `x` normalised."""
         return layers.within_channel_lrn(x, self.size, self.alpha, self.beta, self.k, here.forward_mode)
+
+
+@dataclass(frozen=True)
+class RMSNorm(Layer):
+    """The values of an image divided by their root mean square, over all positions and channels.
+
+    Under a linear layer it makes images of strong and of weak contrast count alike: the direction is what
+    is compared, as by the cosine. Values that are all 0 stay 0. No part of any published net.
+    """
+
+    def apply(self, x: jax.Array, weights: Any, here: Here) -> jax.Array:
+        """Return `x` normalised; the towers' values count together."""
+        axes = tuple(range(1, x.ndim))
+        wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+        mean_square = jnp.mean(wide * wide, axis=axes, keepdims=True)
+        if here.axis is not None:
+            mean_square = lax.pmean(mean_square, here.axis)
+        return (wide * lax.rsqrt(jnp.maximum(mean_square, MIN_MEAN_SQUARE))).astype(x.dtype)
 
 
 @dataclass(frozen=True)

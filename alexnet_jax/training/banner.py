@@ -6,12 +6,15 @@ from jax.sharding import Mesh
 
 from alexnet_jax.model.shapes import layer_shapes
 from alexnet_jax.training.setup import RunSetup
+from alexnet_jax.training.stored_values import Plan
 from alexnet_jax.training.warm_start import Initial
 
 MAX_PROCESSES_SHOWN = 64
 
 
-def banner(setup: RunSetup, workdir: object, processes: int, initial: Initial | None) -> str:
+def banner(
+    setup: RunSetup, workdir: object, processes: int, initial: Initial | None, plan: Plan | None
+) -> str:
     """Return lines that say what is trained, on what, and what may surprise the user.
 
     Args:
@@ -19,6 +22,7 @@ def banner(setup: RunSetup, workdir: object, processes: int, initial: Initial | 
       workdir: its folder.
       processes: how many processes it has.
       initial: the net that it starts from; None where all parameters are initialised at random.
+      plan: which values of frozen layers are stored; None: none.
     """
     config, mesh = setup.config, setup.mesh
     data, model = mesh.shape["data"], mesh.shape["model"]
@@ -30,9 +34,11 @@ def banner(setup: RunSetup, workdir: object, processes: int, initial: Initial | 
         f"{setup.architecture.name}: {parameters:,} parameters",
         f"mesh: {data} x {model} of {mesh.devices.flat[0].device_kind} ({towers}){unused}",
         f"data: {setup.dataset.folder}, {setup.train_images:,} images in {config.data.train_split!r}",
-        f"run: {config.train.epochs:g} epochs = {setup.total_steps:,} steps of {config.data.batch_size}",
+        _length(setup),
         f"workdir: {workdir}",
     ]
+    if plan is not None:
+        lines.append(plan.line())
     if processes > 1:
         lines += process_lines(mesh, setup.architecture.towers, config.data.batch_size)
     if initial is not None:
@@ -50,6 +56,18 @@ def banner(setup: RunSetup, workdir: object, processes: int, initial: Initial | 
     if fewer < config.model.classes:
         lines.append(f"the data has {fewer} classes, the net {config.model.classes}")
     return "\n".join(lines)
+
+
+def _length(setup: RunSetup) -> str:
+    """Return how long the run is, and what decided it."""
+    config = setup.config
+    if setup.fits_at_once:
+        return (
+            f"run: {setup.architecture.logits} is fitted to all {setup.train_images:,} images, with "
+            f"{len(config.optimizer.weight_decays)} weight decays in {config.optimizer.folds} parts"
+        )
+    steps = f"{setup.total_steps:,} steps of {config.data.batch_size}"
+    return f"run: {config.train.epochs:g} epochs = {steps}, learning rate {config.schedule.learning_rate:g}"
 
 
 def process_lines(mesh: Mesh, towers: int, batch_size: int) -> list[str]:

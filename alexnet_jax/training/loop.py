@@ -6,7 +6,7 @@ import gc
 import math
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from alexnet_jax.data import pipeline
+from alexnet_jax.data.batch import Batch
 from alexnet_jax.data.statistics import Statistics
 from alexnet_jax.distributed import Group
 from alexnet_jax.errors import RunFailure
@@ -22,7 +23,7 @@ from alexnet_jax.evaluation import metrics, views
 from alexnet_jax.evaluation.split import evaluate_split
 from alexnet_jax.model import inputs, sharding
 from alexnet_jax.progress import Progress
-from alexnet_jax.training import diagnosis, optimizer, resume
+from alexnet_jax.training import diagnosis, linear_probe, optimizer, resume, stored_values, warm_start
 from alexnet_jax.training.banner import banner
 from alexnet_jax.training.profiler import Profiler
 from alexnet_jax.training.setup import RunSetup, check_same_everywhere, prepare_run
@@ -54,7 +55,7 @@ def train(config: ConfigDict, workdir: Path, profile: int = 0) -> int:
     """
     group = Group()
     with Stop(group) as stop:
-        setup = prepare_run(config)
+        setup = prepare_run(warm_start.resolve_probe(config, workdir))
         check_same_everywhere(setup, group)
         with lock(workdir) if group.is_primary else contextlib.nullcontext():
             try:
@@ -85,7 +86,8 @@ def _open_run(setup: RunSetup, workdir: Path, stop: Stop, group: Group) -> "_Run
     mean_on_mesh = sharding.replicate(mean, mesh)
     start = resume.start(setup, workdir, program, checkpoints, initial, group)
     if group.is_primary:
-        print(banner(setup, workdir, group.processes, initial), file=sys.stderr, flush=True)
+        plan = stored_values.plan(setup, rules)
+        print(banner(setup, workdir, group.processes, initial, plan), file=sys.stderr, flush=True)
     made_with = RunInputs(config, setup.dataset.class_names, statistics)
     return _Run(setup, workdir, stop, group, checkpoints, made_with, rules, program, mean_on_mesh, start)
 
@@ -113,6 +115,9 @@ class _Run:
             lambda leaves: jnp.all(jnp.stack([jnp.isfinite(x).all() for x in leaves])),
             out_shardings=sharding.replicated(mesh),
         )
+        self.plan = stored_values.plan(self.setup, self.rules)
+        self.stored_training: stored_values.StoredValues | None = None
+        self.stored_validation: stored_values.StoredValues | None = None
         self.step, self.state, self.plateau = start.step, start.state, start.plateau
         self.evaluated_step, self.saved_step = start.evaluated_step, start.step
         self.window = Window()
@@ -122,28 +127,23 @@ class _Run:
 
     def run(self, profile: int) -> int:
         """Train to the end or to a signal; return the exit code."""
-        config, total, primary = self.config, self.setup.total_steps, self.group.is_primary
+        total, primary = self.setup.total_steps, self.group.is_primary
         self.log = MetricsLog(self.workdir, self.step) if primary else None
-        host_batches = pipeline.training_batches(
-            self.setup.dataset,
-            config.data,
-            config.seed,
-            first_batch=self.step,
-            last_batch=total,
-            rows=sharding.rows_here(self.setup.mesh, config.data.batch_size),
-        )
-        batches = batches_ahead(host_batches, self.setup.mesh, self.window)
+        batches = self._batches()
         profiler = Profiler(self.workdir / layout.PROFILE, profile, self.step)
+        self.window.restart()
         try:
             with Progress("train", total, "steps", initial=self.step, shown=primary) as self.progress:
                 self._evaluate_and_save()
                 while not self._leaving():
-                    self._train_step(batches, profiler)
+                    if self.setup.fits_at_once:
+                        self._fit_last_layer()
+                    else:
+                        self._train_step(batches, profiler)
                     self._evaluate_and_save()
         finally:
             profiler.close()
             batches.close()
-            host_batches.close()
             gc.collect()  # reference cycles in grain hold the last batches and their shared memory
             self.checkpoints.close()
             if self.log is not None:
@@ -155,6 +155,34 @@ class _Run:
         if self.plateau.finished and primary:
             print(f"ended at step {self.step}: the validation error has stopped improving", file=sys.stderr)
         return 0
+
+    def _batches(self) -> Generator[Batch[jax.Array], None, None]:
+        """Return the batches of the steps to come; compute the values of frozen layers once, where they fit."""
+        setup, config, total = self.setup, self.config, self.setup.total_steps
+        if self.plan is not None and self.plan.fits and self.step < total:
+            stored = stored_values.compute(
+                setup,
+                self.program,
+                self.state.params,
+                self.mean,
+                self.plan,
+                self._stopped,
+                self.group.is_primary,
+            )
+            if stored is not None:
+                training, self.stored_validation = stored
+                self.stored_training = training
+                self.program = dataclasses.replace(self.program, start=self.plan.layer)
+                return training.training_batches(setup, self.step, total)
+        host_batches = pipeline.training_batches(
+            setup.dataset,
+            config.data,
+            config.seed,
+            first_batch=self.step,
+            last_batch=total,
+            rows=sharding.rows_here(setup.mesh, config.data.batch_size),
+        )
+        return batches_ahead(host_batches, setup.mesh, self.window)
 
     def _evaluate_and_save(self) -> None:
         """Validate and save a checkpoint, each where it is due after the last step."""
@@ -174,6 +202,14 @@ class _Run:
             self._save(error)
             self.window.restart()
 
+    @property
+    def _rows(self) -> int:
+        """How many images an evaluation takes at once."""
+        return sharding.padded_batch_size(self.config.evaluate.batch_size, self.setup.mesh)
+
+    def _stopped(self) -> bool:
+        return bool(self.stop.now())
+
     def _leaving(self) -> bool:
         """Return whether the loop ends here: all is done, or the processes agreed to stop at a signal."""
         return bool(self.stop.agreed) or self._ended()
@@ -183,7 +219,7 @@ class _Run:
         evaluated = not self.config.data.validation_split or self.evaluated_step >= self.step
         return self.plateau.finished or (self.step >= self.setup.total_steps and evaluated)
 
-    def _train_step(self, batches: Iterator[dict[str, jax.Array]], profiler: Profiler) -> None:
+    def _train_step(self, batches: Iterator[Batch[jax.Array]], profiler: Profiler) -> None:
         """Make one update and log where it is due; make none where a signal ended the workers."""
         profiler.before(self.step, self.state)
         update, learning_rates = self._compiled_step(), self._learning_rates()
@@ -206,6 +242,25 @@ class _Run:
         if self.step == self.config.train.flat_loss_steps:
             self._log_window()
             self._report_flat_loss()
+
+    def _fit_last_layer(self) -> None:
+        """Make the one step of a run that fits the last layer at once."""
+        if self.stored_training is None or self.stop.now():
+            return
+        fitted = linear_probe.fit_last_layer(self.setup, self.stored_training, self._stopped, self.progress)
+        if fitted is None:
+            return
+        logits, params = self.setup.architecture.logits, self.state.params
+        shardings = sharding.param_shardings(self.setup.architecture, self.setup.mesh)[logits]
+        layer = jax.device_put(fitted[0], shardings)
+        self.state = dataclasses.replace(
+            self.state, step=self.state.step + 1, params={**params, logits: layer}
+        )
+        self.step += 1
+        self.progress.update(1)
+        averages = self.stored_training.evaluate(self.program, self.state.params, self._rows, self._stopped)
+        if averages is not None and self.log is not None:
+            self.log.write(self.step, self.setup.epoch(self.step), _tags("train", averages[0]) | fitted[1])
 
     def _compiled_step(self) -> Any:
         """Return the compiled training step; compile it again when a layer becomes frozen."""
@@ -247,15 +302,7 @@ class _Run:
 
     def _evaluate(self) -> float | None:
         """Return the validation top-1 error; log it and update the plateau schedule; None when stopped."""
-        results = evaluate_split(
-            self.setup.dataset,
-            self.config,
-            self.setup.mesh,
-            self.config.data.validation_split,
-            [lambda image: self.predict(self.state.params, image)],
-            stopped=lambda: bool(self.stop.now()),
-            shown=False,
-        )
+        results = self._validate()
         if results is None:
             return None
         averages, epoch = results[0], self.setup.epoch(self.step)
@@ -276,6 +323,20 @@ class _Run:
             rate = optimizer.learning_rate(self.config, self.plateau, epoch)
             self.progress.say(f"the error has stopped improving: the learning rate is now {rate:g}")
         return error
+
+    def _validate(self) -> list[metrics.Averages] | None:
+        """Return the averages over the validation split; None when stopped."""
+        if self.stored_validation is not None:
+            return self.stored_validation.evaluate(self.program, self.state.params, self._rows, self._stopped)
+        return evaluate_split(
+            self.setup.dataset,
+            self.config,
+            self.setup.mesh,
+            self.config.data.validation_split,
+            [lambda image: self.predict(self.state.params, image)],
+            stopped=self._stopped,
+            shown=False,
+        )
 
     def _log_window(self) -> None:
         """Log the averages of the steps since the last line of the log, where there are any."""

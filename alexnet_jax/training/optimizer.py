@@ -61,6 +61,7 @@ def layer_rules(
     Raises:
       UsageError: `config.optimizer.per_layer` names a layer that has no weights, or leaves none to train.
     """
+    all_but_last = {"frozen_from": 0.0} if optimizer.name == "lbfgs" else {}
     names = [name for name, shape in layer_shapes(architecture).items() if shape.kernel]
     for name in optimizer.per_layer:
         if name not in names:
@@ -77,7 +78,9 @@ def layer_rules(
             "kernel_steps": (),
             "frozen_from": math.inf,
             "trust_ratio": True,
-        } | (dict(optimizer.per_layer[name]) if name in optimizer.per_layer else {})
+            **(all_but_last if name != architecture.logits else {}),
+            **optimizer.per_layer.get(name, {}),
+        }
         rules[name] = LayerRule(
             LeafRule(values["kernel_rate_factor"], values["kernel_weight_decay"], values["kernel_steps"]),
             LeafRule(values["bias_rate_factor"], values["bias_weight_decay"], schedule.bias_steps),

@@ -44,9 +44,15 @@ class RunSetup:
     train_images: int
     total_steps: int
 
+    @property
+    def fits_at_once(self) -> bool:
+        """Whether the whole run is one fit of the last layer (`training.linear_probe`)."""
+        return bool(self.config.optimizer.name == "lbfgs")
+
     def epoch(self, step: int) -> float:
         """Return how many epochs `step` updates are."""
-        return step * int(self.config.data.batch_size) / self.train_images
+        images = self.train_images if self.fits_at_once else int(self.config.data.batch_size)
+        return step * images / self.train_images
 
 
 def check_run(config: ConfigDict) -> tuple[FrozenConfigDict, Architecture, Mesh]:
@@ -72,7 +78,7 @@ def prepare_run(config: ConfigDict) -> RunSetup:
     Raises:
       UsageError: as `check_run` does, or the data does not fit.
     """
-    config, architecture, mesh = check_run(config)
+    config, _, _ = check_run(config)
     dataset = open_dataset(config.data)
     splits = choose_splits(config.data, dataset.splits)
     config = resolve.replace(
@@ -84,7 +90,6 @@ def prepare_run(config: ConfigDict) -> RunSetup:
             "model.classes": config.model.classes or len(dataset.class_names),
         },
     )
-    architecture = architectures.build(config.model, config.data.crop, config.data.channels)
     check_classes(len(dataset.class_names), config.model.classes, str(dataset.folder))
     if splits.notice and not jax.process_index():
         print(
@@ -94,9 +99,10 @@ def prepare_run(config: ConfigDict) -> RunSetup:
     for split in (splits.train, splits.validation, splits.test):
         if split:
             dataset.records(split)  # refuses one that is not there or is empty
+    train_images = dataset.size(config.data.train_split)
+    config, architecture, mesh = check_run(resolve.sized(config, train_images))
     first, last = sharding.rows_here(mesh, config.data.batch_size)
     worker_count(config.data, last - first)  # refuses more than shared memory has room for
-    train_images = dataset.size(config.data.train_split)
     total_steps = resolve.total_steps(config, train_images)
     return RunSetup(config, dataset, architecture, mesh, train_images, total_steps)
 

@@ -42,6 +42,7 @@ class Program:
     Attributes:
       frozen: layers that are not updated; they cost no backward pass where nothing below them is trained.
       accumulate_steps: microbatches of a batch, computed one after another and added up.
+      start: the layer whose stored values a batch has in the place of images; '': it has images.
     """
 
     architecture: Architecture
@@ -51,6 +52,7 @@ class Program:
     seed: int
     frozen: frozenset[str] = frozenset()
     accumulate_steps: int = 1
+    start: str = ""
 
 
 def init_state(program: Program, params: Any) -> TrainState:
@@ -83,7 +85,8 @@ def train_step(
     Args:
       program: what is fixed.
       state: as `init_state` gives it.
-      batch: a training batch (`data.batch`), sharded over 'data'.
+      batch: a training batch (`data.batch`), sharded over 'data'; with `program.start` that of
+        `stored_values`.
       mean: what `inputs.mean_array` gave.
       learning_rates: {layer: {'kernel', 'bias'}}, scalars.
 
@@ -110,12 +113,12 @@ def _gradients(
     masks = sharding.dropout_masks(program.architecture, key, size, program.mesh)
     if microbatch is not None:  # the masks are those that the whole batch would have
         batch, masks = _rows_of(program, (batch, masks), microbatch)
-    x = inputs.normalise(batch, mean, program.normalization)
+    x = batch["values"] if program.start else inputs.normalise(batch, mean, program.normalization)
     trained = _trained(program, state)
 
     def loss_of(trained: Any) -> tuple[jax.Array, Sums]:
         params = {**state.params, **trained}
-        outputs = network.forward(program.architecture, program.mesh, params, x, masks)
+        outputs = network.forward(program.architecture, program.mesh, params, x, masks, start=program.start)
         log_probabilities = metrics.log_softmax(outputs[program.architecture.logits])
         sums = metrics.score(log_probabilities, batch["label"], batch["weight"])
         return (sums.loss / sums.count if microbatch is None else sums.loss), sums

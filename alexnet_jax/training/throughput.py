@@ -1,15 +1,17 @@
 """Measure the steps of training: their sums, their time, and how long the device waits for input."""
 
 import collections
+import contextlib
 import math
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
-from typing import Any, NoReturn
+from collections.abc import Callable, Generator
+from typing import NoReturn
 
 import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from alexnet_jax.data.batch import Batch, Batches
 from alexnet_jax.evaluation import metrics
 from alexnet_jax.model import sharding
 
@@ -81,19 +83,18 @@ class Window:
         }
 
 
-def batches_ahead(
-    batches: Iterator[Mapping[str, Any]], mesh: Mesh, window: Window
-) -> Generator[dict[str, jax.Array], None, None]:
-    """Yield batches on the device; the next one is copied there while one is used."""
-    queue: collections.deque[dict[str, jax.Array]] = collections.deque()
-    while True:
-        started = time.monotonic()
-        try:
-            host = next(batches)
-        except StopIteration:
-            break
-        window.wait_for_input(time.monotonic() - started)
-        queue.append(sharding.to_device(host, mesh))
-        if len(queue) == 2:
-            yield queue.popleft()
-    yield from queue
+def batches_ahead(batches: Batches, mesh: Mesh, window: Window) -> Generator[Batch[jax.Array], None, None]:
+    """Yield batches on the device; the next one is copied there while one is used; close them at the end."""
+    queue: collections.deque[Batch[jax.Array]] = collections.deque()
+    with contextlib.closing(batches):
+        while True:
+            started = time.monotonic()
+            try:
+                host = next(batches)
+            except StopIteration:
+                break
+            window.wait_for_input(time.monotonic() - started)
+            queue.append(sharding.to_device(host, mesh))
+            if len(queue) == 2:
+                yield queue.popleft()
+        yield from queue

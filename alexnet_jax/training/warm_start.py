@@ -7,9 +7,12 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from alexnet_jax import program
+from alexnet_jax.config import io as config_io
+from alexnet_jax.config import resolve
 from alexnet_jax.data.statistics import Statistics
 from alexnet_jax.errors import UsageError
-from alexnet_jax.model import network, sharding
+from alexnet_jax.evaluation import activations
+from alexnet_jax.model import architectures, network, sharding
 from alexnet_jax.model.shapes import layer_shapes
 from alexnet_jax.model.specs import Architecture
 from alexnet_jax.workdir import layout, provenance
@@ -54,11 +57,7 @@ def open_initial(config: ConfigDict, architecture: Architecture) -> Initial:
       RunFailure: which checkpoint is the best cannot be known.
     """
     workdir = Path(config.train.init_from)
-    if not (workdir / layout.CONFIG).is_file():
-        raise UsageError(
-            f"config.train.init_from={config.train.init_from!r} is not the workdir of a trained net; weights "
-            f"become one by: {program.command()} convert FILE --output=DIR"
-        )
+    _check_is_net(workdir, config.train.init_from)
     run = provenance.read(workdir)
     saved, statistics = run.config, run.statistics
     for key in ("channels", "mean", "input_std"):
@@ -86,6 +85,38 @@ def open_initial(config: ConfigDict, architecture: Architecture) -> Initial:
         if saved.data[key] != config.data[key]
     )
     return Initial(statistics, checkpoints, step, layers, new, notices)
+
+
+def resolve_probe(config: ConfigDict, run: Path) -> ConfigDict:
+    """Return a config whose `model.probe` names a layer, where it is 'deepest' that of a run's weights.
+
+    Args:
+      config: the experiment, as it was given.
+      run: its workdir; what is resumed keeps the layer that it has.
+
+    Raises:
+      UsageError: `config.train.init_from` names no net.
+    """
+    if config.model.get("probe") != "deepest" or not config.train.init_from:
+        return config
+    if (run / layout.CONFIG).is_file():
+        layer = config_io.load(run / layout.CONFIG)[0].model.get("probe", "")
+    else:
+        workdir = Path(config.train.init_from)
+        _check_is_net(workdir, config.train.init_from)
+        read = provenance.read(workdir)
+        saved = read.config
+        whole = architectures.build(saved.model, saved.data.crop, saved.data.channels)
+        layer = activations.embedding_layer(whole) if read.weights_reach is None else read.weights_reach
+    return resolve.replace(config, {"model.probe": layer})
+
+
+def _check_is_net(workdir: Path, given: str) -> None:
+    if not (workdir / layout.CONFIG).is_file():
+        raise UsageError(
+            f"config.train.init_from={given!r} is not the workdir of a trained net; weights "
+            f"become one by: {program.command()} convert FILE --output=DIR"
+        )
 
 
 def _shared_layers(

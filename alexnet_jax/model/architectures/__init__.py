@@ -11,7 +11,7 @@ from alexnet_jax.errors import UsageError
 from alexnet_jax.model.architectures import alexnet_2012, caffe, cifar10, mnist, source_2012, torchvision
 from alexnet_jax.model.architectures.common import require
 from alexnet_jax.model.shapes import layer_shapes
-from alexnet_jax.model.specs import Architecture, Table
+from alexnet_jax.model.specs import Architecture, Dense, Dropout, Layer, RMSNorm, Table
 from alexnet_jax.progress import printable
 
 TABLES: dict[str, Callable[..., Table]] = {
@@ -64,6 +64,11 @@ _ARGUMENTS: dict[str, tuple[Any, Callable[[Any], bool], str]] = {
     "lrn": (bool, lambda v: True, "True or False"),
     "pool_size": (int, lambda v: 0 < v <= MAX_POOL, f"a whole number from 1 to {MAX_POOL}"),
     "dropout": (int | float, lambda v: 0 <= v < 1, "a number from 0 to below 1"),
+    "probe": (
+        str,
+        lambda v: len(v) <= schema.MAX_TEXT,
+        "a layer's name, 'deepest', or '' for the net itself",
+    ),
     "compute_dtype": (str, lambda v: v in _DTYPES, "'float32', 'bfloat16' or 'float64'"),
 }
 
@@ -84,7 +89,7 @@ def build(model: ConfigDict, crop: int, channels: int) -> Architecture:
     name = arguments.pop("architecture")
     known = isinstance(name, str) and name in TABLES
     require(known, f"config.model.architecture={schema.shown(name)}: there are {', '.join(TABLES)}")
-    for key in sorted(arguments_of(name) - {"crop", "channels"} - arguments.keys()):
+    for key in sorted(arguments_of(name) - {"crop", "channels", "probe"} - arguments.keys()):
         raise UsageError(f"config.model.{key} is missing: {name} takes {_listed(name)}")
     return create(name, {"crop": crop, "channels": channels} | arguments, "config.model.")
 
@@ -94,7 +99,8 @@ def create(name: str, arguments: Mapping[str, Any], prefix: str = "") -> Archite
 
     Args:
       name: one of `TABLES`.
-      arguments: of its function, and `compute_dtype`.
+      arguments: of its function, `compute_dtype`, and `probe`: the layer after which `RMSNorm` and a linear
+        layer give the classes, in the place of all that follows it ('deepest': the last before the classes).
       prefix: what stands before an argument's name in a message.
 
     Raises:
@@ -111,17 +117,29 @@ def create(name: str, arguments: Mapping[str, Any], prefix: str = "") -> Archite
     defaults = {key: each.default for key, each in inspect.signature(TABLES[name]).parameters.items()}
     used = defaults | {"compute_dtype": "float32"} | dict(arguments)
     used["classes"] = used["classes"] or 2
-    dtype = used.pop("compute_dtype")
+    dtype, probe = used.pop("compute_dtype"), used.pop("probe", "")
     table = TABLES[name](**used)
+    if probe:
+        table = Table(_probed(table.layers, probe, used["classes"], f"{prefix}probe={probe!r}"), table.towers)
     shape = (used["crop"], used["channels"], used["classes"])
     architecture = Architecture(name, *shape, table.towers, table.layers, dtype)
     layer_shapes(architecture)  # raises where the image is too small
     return architecture
 
 
+def _probed(rows: tuple[Layer, ...], probe: str, classes: int, given: str) -> tuple[Layer, ...]:
+    """Return the rows up to the layer `probe`, and after it a linear layer on its values, normalised."""
+    before = [row.name for row in rows[:-1]]
+    if probe == "deepest":
+        probe = [row.name for row in rows[:-1] if not isinstance(row, Dropout)][-1]
+    require(probe in before, f"{printable(given)} is not a layer before the classes: {', '.join(before)}")
+    kept = rows[: before.index(probe) + 1]
+    return (*kept, RMSNorm("rmsnorm"), Dense("linear", classes, 0.0, 0.0, "sum"))
+
+
 def arguments_of(name: str) -> set[str]:
     """Return the names of the arguments that the architecture `name` takes."""
-    return {*inspect.signature(TABLES[name]).parameters, "compute_dtype"}
+    return {*inspect.signature(TABLES[name]).parameters, "compute_dtype", "probe"}
 
 
 def _listed(name: str) -> str:

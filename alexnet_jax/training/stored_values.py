@@ -1,0 +1,316 @@
+"""The values of frozen layers, computed once: a head trains on them where nothing below it changes.
+
+The layers from the image to the last one before what is trained give the same values for the same view of an
+image at every epoch. They are computed before the first step for every image that trains or validates, kept
+on the devices, and gathered for each batch. Which images a step reads, and the masks of its dropout, are
+those of a run that computes them anew.
+"""
+
+import math
+import os
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from alexnet_jax.data import order, pipeline
+from alexnet_jax.data.augment import center_offset
+from alexnet_jax.data.batch import Batch, Batches
+from alexnet_jax.evaluation import metrics
+from alexnet_jax.evaluation.split import evaluate_batches
+from alexnet_jax.model import inputs, network, sharding
+from alexnet_jax.model.shapes import layer_shapes
+from alexnet_jax.model.specs import Architecture, Dropout, Weighted
+from alexnet_jax.progress import Progress
+from alexnet_jax.training.optimizer import LayerRule
+from alexnet_jax.training.setup import RunSetup
+from alexnet_jax.training.step import Program
+
+MAX_BYTES = 4 * 2**30  # on a device; 119,000 images of torchvision's pool5
+MAX_MEMORY_SHARE = 0.25  # of the machine's memory, for all devices of a CPU together
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Say at which layer values are stored, and how many.
+
+    Attributes:
+      layer: the last one that is the same at every epoch.
+      views: of each training image; the crops, flips and lighting of that many first epochs, which repeat.
+      train_images, validation_images: images of which values are stored.
+      bytes: what they take on a device.
+      room: what they may take.
+    """
+
+    layer: str
+    views: int
+    train_images: int
+    validation_images: int
+    bytes: int
+    room: int
+
+    @property
+    def fits(self) -> bool:
+        """Whether there is room; else every step computes the whole net."""
+        return self.bytes <= self.room
+
+    def line(self) -> str:
+        """Return what the banner says."""
+        images = self.train_images + self.validation_images
+        views = f" in {self.views} views" if self.views > 1 else ""
+        if not self.fits:
+            return (
+                f"frozen layers: the values of {self.layer} for {images:,} images{views} would take "
+                f"{self.bytes / 1e9:,.1f} GB, more than {self.room / 1e9:,.1f}: each step computes them"
+            )
+        return (
+            f"frozen layers: the values of {self.layer} are computed once, for {images:,} images{views}, "
+            f"{self.bytes / 1e6:,.0f} MB"
+        )
+
+
+def plan(setup: RunSetup, rules: Mapping[str, LayerRule]) -> Plan | None:
+    """Return which values may be stored for a run; None where each step differs from the first layer on.
+
+    They may where a layer with weights is never trained and nothing random stands before it: images are
+    neither cropped at random, flipped nor lit, or `config.train.stored_views` says how many views of each
+    are enough.
+    """
+    config, architecture = setup.config, setup.architecture
+    random = config.data.random_crop or config.data.flip or config.data.lighting
+    views = config.train.stored_views if random else 1
+    layer = _last_fixed(architecture, rules, dropout_off=setup.fits_at_once)
+    if not layer or not views:
+        return None
+    split = config.data.validation_split
+    validation_images = setup.dataset.size(split) if split else 0
+    size = (
+        math.prod(layer_shapes(architecture)[layer].output) * jnp.dtype(architecture.compute_dtype).itemsize
+    )
+    total = size * (setup.train_images * views + validation_images) // setup.mesh.shape["model"]
+    return Plan(layer, views, setup.train_images, validation_images, total, _room(setup.mesh))
+
+
+def _last_fixed(architecture: Architecture, rules: Mapping[str, LayerRule], dropout_off: bool) -> str:
+    """Return the last layer before anything trained or random; '' where no layer with weights is below it."""
+    last, weighted = "", False
+    for layer in architecture.layers:
+        random = isinstance(layer, Dropout) and not dropout_off
+        if random or (isinstance(layer, Weighted) and rules[layer.name].frozen_from > 0):
+            break
+        weighted |= isinstance(layer, Weighted)
+        last = layer.name
+    return last if weighted else ""
+
+
+def _room(mesh: Mesh) -> int:
+    """Return how many bytes of values each device may hold."""
+    device = mesh.devices.flat[0]
+    if device.platform != "cpu":
+        return MAX_BYTES
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    here = sum(device.process_index == jax.process_index() for device in mesh.devices.flat)
+    return min(MAX_BYTES, int(memory * MAX_MEMORY_SHARE) // max(int(here), 1))
+
+
+@dataclass(frozen=True)
+class StoredValues:
+    """Hold the values of a layer for images, on the mesh.
+
+    Attributes:
+      mesh: the devices.
+      values: (N, H, W, C) or (N, C), in the net's type; every device has its towers' channels of all rows.
+      labels: int32 (N,).
+    """
+
+    mesh: Mesh
+    values: jax.Array
+    labels: jax.Array
+
+    def gather(self, rows: np.ndarray, weight: np.ndarray) -> Batch[jax.Array]:
+        """Return a batch with `values`, `label` and `weight`, sharded over 'data'.
+
+        Args:
+          rows: int (B,), of `values`.
+          weight: float32 (B,), 0 for padding.
+        """
+        at = sharding.replicate((np.asarray(rows, np.int32), weight), self.mesh)
+        batch: Batch[jax.Array] = _gather(self.mesh, self.values.ndim)(self.values, self.labels, *at)
+        return batch
+
+    def training_batches(
+        self, setup: RunSetup, first: int, last: int
+    ) -> Generator[Batch[jax.Array], None, None]:
+        """Yield the training batches `first` to `last` - 1: the images are those of `pipeline`'s."""
+        batch_size = setup.config.data.batch_size
+        weight, epoch_order = np.ones(batch_size, np.float32), lru_cache(2)(order.epoch_order)
+        views = len(self.labels) // setup.train_images
+        for number in range(first, last):
+            yield self.gather(_rows(setup, number, views, epoch_order), weight)
+
+    def in_order(self, batch_size: int) -> Iterator[Batch[jax.Array]]:
+        """Yield every row once, in order; the last batch is padded with rows of weight 0."""
+        for start in range(0, len(self.labels), batch_size):
+            positions = np.arange(start, start + batch_size)
+            yield self.gather(
+                np.minimum(positions, len(self.labels) - 1), (positions < len(self.labels)).astype(np.float32)
+            )
+
+    def evaluate(
+        self, program: Program, params: Any, batch_size: int, stopped: Callable[[], bool]
+    ) -> list[metrics.Averages] | None:
+        """Return loss and errors of a net that continues from the values; None when stopped."""
+        probabilities = _probabilities(program.architecture, program.mesh, program.start)
+        count = len(self.labels)
+        with Progress("evaluate", count, "images", shown=False) as progress:
+            return evaluate_batches(
+                ((batch, {}) for batch in self.in_order(batch_size)),
+                count,
+                self.mesh,
+                [lambda batch: probabilities(params, batch["values"])],
+                stopped,
+                progress,
+            )
+
+
+@lru_cache(8)
+def _probabilities(net: Architecture, mesh: Mesh, start: str) -> Callable[[Any, jax.Array], jax.Array]:
+    def probabilities(params: Any, values: jax.Array) -> jax.Array:
+        logits = network.forward(net, mesh, params, values, start=start)[net.logits]
+        return jnp.exp(metrics.log_softmax(logits))
+
+    return jax.jit(probabilities, compiler_options=sharding.compiler_options(net, mesh))
+
+
+@lru_cache(8)
+def _gather(mesh: Mesh, ndim: int) -> Callable[..., Batch[jax.Array]]:
+    def gather(values: jax.Array, labels: jax.Array, rows: jax.Array, weight: jax.Array) -> Any:
+        return {"values": values[rows], "label": labels[rows], "weight": weight}
+
+    whole = sharding.batch_sharding(mesh)
+    shardings = {"values": _sharding(mesh, ndim, "data"), "label": whole, "weight": whole}
+    return jax.jit(gather, out_shardings=shardings)
+
+
+def _sharding(mesh: Mesh, ndim: int, rows: str | None = None) -> NamedSharding:
+    return NamedSharding(mesh, P(rows, *[None] * (ndim - 2), "model"))
+
+
+def _rows(setup: RunSetup, batch: int, views: int, epoch_order: order.EpochOrder) -> np.ndarray:
+    """Return the rows of the stored values that a training batch has: view after view, in order of records.
+
+    An epoch has the view of its number, and after the last view the first again.
+    """
+    images, config = setup.train_images, setup.config
+    epochs, indices = order.record_indices(images, config.seed, config.data.batch_size, batch, epoch_order)
+    rows: np.ndarray = epochs % views * images + indices
+    return rows
+
+
+def compute(
+    setup: RunSetup,
+    program: Program,
+    params: Any,
+    mean: jax.Array,
+    plan: Plan,
+    stopped: Callable[[], bool] = lambda: False,
+    shown: bool = True,
+) -> tuple[StoredValues, StoredValues | None] | None:
+    """Compute the values of a plan, for the images that train and for those that validate.
+
+    Args:
+      setup: the run.
+      program: its net.
+      params: {layer: {'kernel', 'bias'}} of the layers up to the plan's, at least.
+      mean: what `inputs.mean_array` gave, on the mesh.
+      plan: what is stored.
+      stopped: asked at each batch; True gives it up.
+      shown: whether progress is shown.
+
+    Returns:
+      Those that train, and those that validate, None where there are none; None when stopped.
+
+    Raises:
+      RunFailure: a damaged record.
+    """
+    config, mesh = setup.config, setup.mesh
+    total = plan.views * plan.train_images + plan.validation_images
+    with Progress(f"values of {plan.layer}", total, "images", shown=shown) as progress:
+        fill = _Fill(setup, program, params, mean, plan.layer, stopped, progress)
+        size, count = config.data.batch_size, plan.views * plan.train_images
+        epoch_order = lru_cache(2)(order.epoch_order)
+
+        def rows_of(number: int) -> np.ndarray:
+            rows = _rows(setup, number, plan.views, epoch_order)
+            positions = number * size + np.arange(size)
+            return np.where(positions < count, rows, count)  # those of the epoch after are left out
+
+        batches = pipeline.training_batches(
+            setup.dataset,
+            config.data,
+            config.seed,
+            first_batch=0,
+            last_batch=-(-count // size),
+            rows=sharding.rows_here(mesh, size),
+        )
+        train = fill(batches, count, rows_of)
+        if train is None:
+            return None
+        if not plan.validation_images:
+            return train, None
+        size = sharding.padded_batch_size(config.evaluate.batch_size, mesh)
+        split, rows = config.data.validation_split, sharding.rows_here(mesh, size)
+        batches = pipeline.evaluation_batches(setup.dataset, split, config.data, size, rows=rows)
+        validation = fill(batches, plan.validation_images, lambda number: number * size + np.arange(size))
+        return None if validation is None else (train, validation)
+
+
+@dataclass(frozen=True)
+class _Fill:
+    """Fill stored values from batches of images."""
+
+    setup: RunSetup
+    program: Program
+    params: Any
+    mean: jax.Array
+    layer: str
+    stopped: Callable[[], bool]
+    progress: Progress
+
+    def __call__(
+        self, batches: Batches, count: int, rows_of: Callable[[int], np.ndarray]
+    ) -> StoredValues | None:
+        """Return `count` rows: the batch of a number fills `rows_of(number)`, but none from `count` on."""
+        net, mesh = self.program.architecture, self.program.mesh
+        shape = (count, *layer_shapes(net)[self.layer].output)
+        shardings = _sharding(mesh, len(shape)), sharding.replicated(mesh)
+        edge = center_offset(self.setup.config.data.size, net.crop)
+
+        def fill(stored: Any, params: Any, mean: jax.Array, batch: Any, rows: jax.Array) -> Any:
+            view = batch if "flip" in batch else inputs.view(batch["image"], edge, edge, False, net.crop)
+            x = inputs.normalise(view, mean, self.program.normalization)
+            found = network.forward(net, mesh, params, x, wanted=(self.layer,))[self.layer]
+            values, labels = stored
+            return values.at[rows].set(found, mode="drop"), labels.at[rows].set(batch["label"], mode="drop")
+
+        options = sharding.compiler_options(net, mesh)
+        compiled = jax.jit(fill, donate_argnums=0, out_shardings=shardings, compiler_options=options)
+        empty = jnp.zeros(shape, net.compute_dtype), jnp.zeros(count, jnp.int32)
+        stored = jax.device_put(empty, shardings)
+        with closing(batches):
+            for number, host in enumerate(batches):
+                if self.stopped():
+                    return None
+                rows = sharding.replicate(np.asarray(rows_of(number), np.int32), mesh)
+                batch = sharding.to_device(host, mesh)
+                stored = compiled(stored, self.params, self.mean, batch, rows)
+                jax.block_until_ready(stored)
+                self.progress.update(min(len(rows), (self.progress.total or 0) - self.progress.done))
+        return StoredValues(mesh, *stored)
