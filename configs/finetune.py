@@ -11,7 +11,7 @@ Another net's weights: config.train.init_from, and its architecture, crop, mean 
 The convolutions stay as they are: their values are computed once for each image. Layers between them and the
 head, where the weights hold some, are trained with it. To let the last convolution learn slowly, too:
 --config.optimizer.per_layer="{'conv5': {'kernel_rate_factor': 0.1, 'bias_rate_factor': 0.1}}". What this
-gives with 5 to 500 images a class stands in docs/fine_tuning.md; with few, configs/linear_probe.py is as good.
+gives with 5 to 500 images a class stands in docs/fine_tuning.md, beside configs/linear_probe.py.
 """
 
 from ml_collections import ConfigDict
@@ -36,8 +36,9 @@ def get_config() -> ConfigDict:
     config.train.init_from = "runs/torchvision"
     config.optimizer.bias_weight_decay = 0.0
     config.optimizer.per_layer = ConfigDict({f"conv{i}": {"frozen_from": 0.0} for i in (1, 2, 3, 4, 5)})
-    # Measured with 5 to 500 images a class (docs/fine_tuning.md): batches of 32 at this learning rate, falling
-    # to 0, for ten epochs or a thousand updates, whichever is more. With fewer than 32 images a batch is halved.
+    # Measured with 5 to 500 images a class (docs/fine_tuning.md): batches of 32 at this learning rate,
+    # falling to 0, for ten epochs or a thousand updates, whichever is more. A batch that is more than the
+    # images is halved.
     config.schedule.kind = "polynomial"
     config.schedule.steps = ()
     config.schedule.power = 1.0
@@ -47,6 +48,7 @@ def get_config() -> ConfigDict:
     config.train.log_every_steps = 100
     config.train.flat_loss_steps = 500
     config.checkpoint.every_epochs = 100.0
+    config.checkpoint.keep = 1
     config.evaluate.batch_size = 64
     config.evaluate.views = 1  # as it is trained
     return config

@@ -162,7 +162,8 @@ def program(net: PlacedNet, layers: Sequence[str]) -> Callable[[jax.Array], dict
 
 def on_mesh(net: PlacedNet, images: np.ndarray) -> jax.Array:
     """Return images, uint8 (B, S, S, C) or (B, crop, crop, C), sharded over the mesh of the net."""
-    return sharding.to_device({"image": images}, net.mesh)["image"]
+    placed: jax.Array = sharding.to_device({"image": images}, net.mesh)["image"]
+    return placed
 
 
 def rows_at_once(net: PlacedNet, batch_size: int, images: int) -> int:

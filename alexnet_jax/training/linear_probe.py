@@ -244,7 +244,8 @@ def _minimise() -> Callable[..., Any]:
             kernel, bias = weights
             logits = jnp.matmul(x, kernel, precision="highest") + bias
             losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-            return (losses * counts).sum() / counts.sum() + weight_decay / 2 * (kernel**2).sum()
+            total: jax.Array = (losses * counts).sum() / counts.sum() + weight_decay / 2 * (kernel**2).sum()
+            return total
 
         value_and_grad = optax.value_and_grad_from_state(loss)
 

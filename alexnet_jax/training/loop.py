@@ -157,7 +157,7 @@ class _Run:
         return 0
 
     def _batches(self) -> Generator[Batch[jax.Array], None, None]:
-        """Return the batches of the steps to come; compute the values of frozen layers once, where they fit."""
+        """Return the batches to come; compute the values of frozen layers first, where they are stored."""
         setup, config, total = self.setup, self.config, self.setup.total_steps
         if self.plan is not None and self.plan.fits and self.step < total:
             stored = stored_values.compute(

@@ -61,7 +61,7 @@ def test_many_processes_are_cut_short() -> None:
 
 
 def test_the_lines_of_a_run(digits_config: ConfigDict) -> None:
-    lines = banner(prepare_run(digits_config), "runs/x", 1, None).splitlines()
+    lines = banner(prepare_run(digits_config), "runs/x", 1, None, None).splitlines()
     # 32 images of 1,350, 12 steps
     assert lines[1].startswith("mesh: 1 x 2 of ")
     assert lines[1].endswith(" (a tower a device); 2 devices stay unused")
@@ -75,7 +75,7 @@ def test_what_may_surprise_is_said(digits_config: ConfigDict) -> None:
     digits_config.data.validation_split = ""
     digits_config.schedule.kind, digits_config.schedule.steps = "steps", ((50.0, 0.001),)
     initial = SimpleNamespace(layers=("conv1", "conv2"), new=("fc8",), notices=("it differs",))
-    lines = banner(prepare_run(digits_config), "runs/x", 1, initial).splitlines()  # type: ignore[arg-type]
+    lines = banner(prepare_run(digits_config), "runs/x", 1, initial, None).splitlines()  # type: ignore[arg-type]
     assert lines[5:] == [
         "from : conv1, conv2; initialised at random: fc8",
         "it differs",

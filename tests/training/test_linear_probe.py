@@ -1,0 +1,113 @@
+"""The linear layer that is fitted at once, beside scikit-learn's."""
+
+import numpy as np
+import pytest
+import sklearn.linear_model
+from ml_collections import ConfigDict
+
+from alexnet_jax.data.records import open_dataset
+from alexnet_jax.evaluation.activations import activations
+from alexnet_jax.training import linear_probe, loop
+from alexnet_jax.workdir import trained
+from alexnet_jax.workdir.checkpoints import Checkpoints
+from tests.helpers import logged, small_digits
+
+
+def clouds(images: int, width: int, classes: int = 3) -> tuple[np.ndarray, np.ndarray]:
+    """Return values (N, D) around a centre for each class, and labels; the lengths differ widely."""
+    random = np.random.default_rng(4)
+    labels = np.arange(images) % classes
+    values = random.normal(size=(classes, width))[labels] + 1.5 * random.normal(size=(images, width))
+    return (values * random.uniform(0.1, 30, (images, 1))).astype(np.float32), labels
+
+
+def sklearns(
+    values: np.ndarray, labels: np.ndarray, weight_decay: float
+) -> sklearn.linear_model.LogisticRegression:
+    scaled = values / np.linalg.norm(values.astype(np.float64), axis=1, keepdims=True)
+    penalty = 1 / (weight_decay * len(labels))
+    return sklearn.linear_model.LogisticRegression(C=penalty, tol=1e-9, max_iter=5000).fit(scaled, labels)
+
+
+@pytest.mark.parametrize("weight_decay", [1e-2, 1e-4])
+@pytest.mark.parametrize("width", [20, 500], ids=["more images than values", "fewer"])
+def test_the_fit_is_scikit_learns(width, weight_decay):
+    values, labels = clouds(90, width)
+    ours = linear_probe.LogisticRegression(values, labels, 3).fit(weight_decay)
+    peer = sklearns(values, labels, weight_decay)
+    assert ours.converged
+    np.testing.assert_allclose(ours.kernel, peer.coef_.T, atol=3e-3 * np.abs(peer.coef_).max())
+    logits = values / np.linalg.norm(values, axis=1, keepdims=True) @ peer.coef_.T + peer.intercept_
+    assert ours.top1_error == np.mean(logits.argmax(axis=1) != labels)
+    probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    assert ours.loss == pytest.approx(-np.log(probabilities[np.arange(90), labels]).mean(), rel=2e-2)
+
+
+def test_a_class_without_images_is_never_guessed():
+    values, labels = clouds(90, 20)
+    fit = linear_probe.LogisticRegression(values, labels, 4).fit(1e-3)
+    logits = values / np.linalg.norm(values, axis=1, keepdims=True) @ fit.kernel + fit.bias
+    assert set(logits.argmax(axis=1)) == {0, 1, 2}
+
+
+def test_cross_validation_leaves_each_image_out_once():
+    values, labels = clouds(60, 200)
+    decays = (1e-4, 1e-2)
+    scores = linear_probe.LogisticRegression(values, labels, 3).cross_validate(decays, 3, seed=1)
+    part = linear_probe.stratified_folds(labels, 3, seed=1)
+    assert [score.weight_decay for score in scores] == [1e-2, 1e-4]
+    for score in scores:
+        wrong = 0
+        for fold in range(3):
+            peer = sklearns(values[part != fold], labels[part != fold], score.weight_decay)
+            scaled = values[part == fold] / np.linalg.norm(values[part == fold], axis=1, keepdims=True)
+            wrong += (peer.predict(scaled) != labels[part == fold]).sum()
+        assert score.top1_error == pytest.approx(wrong / 60)
+
+
+def test_folds_have_their_share_of_each_class():
+    labels = np.repeat([0, 1, 2], [11, 4, 1])
+    part = linear_probe.stratified_folds(labels, 5, seed=3)
+    assert sorted(np.bincount(part, minlength=5)) == [3, 3, 3, 3, 4]
+    assert sorted(np.bincount(part[labels == 0], minlength=5)) == [2, 2, 2, 2, 3]
+    assert len(set(part[labels == 1])) == 4
+
+
+def test_of_equal_errors_the_lower_loss_is_taken():
+    scores = [linear_probe.Score(*row) for row in ((1e-2, 0.1, 0.9), (1e-3, 0.1, 0.5), (1e-4, 0.2, 0.1))]
+    assert linear_probe.best(scores).weight_decay == 1e-3
+
+
+@pytest.fixture(scope="module")
+def probe_config(small_run, digits_folder) -> ConfigDict:
+    """A probe of the second pooling layer of a small two-tower net."""
+    config = small_digits(digits_folder)
+    config.data.random_crop = config.data.flip = False
+    config.data.lighting = 0.0
+    config.model.probe = "pool2"
+    config.train.init_from, config.train.epochs = str(small_run), 1.0
+    config.optimizer.name, config.optimizer.weight_decays, config.optimizer.folds = "lbfgs", (1e-2, 1e-3), 2
+    return config
+
+
+@pytest.mark.parametrize("mesh", [(1, 1), (1, 2)])
+def test_a_run_gives_the_net_that_scikit_learn_gives(mesh, probe_config, small_run, tmp_path, capfd):
+    probe_config.mesh.data, probe_config.mesh.model = mesh
+    assert loop.train(probe_config, tmp_path) == 0
+    assert Checkpoints(tmp_path).steps() == [1]
+    (line,) = logged(tmp_path, "train/loss")
+    base = trained.load(small_run, trained.read_config(small_run))
+    net = trained.load(tmp_path, trained.read_config(tmp_path))
+    records = open_dataset(net.config.data).records("train[:90%]")
+    images, labels = zip(*(records.image(row) for row in range(len(records))), strict=True)
+    values = activations(base, np.stack(images), ["pool2"], 64)["pool2"].reshape(len(images), -1)
+    peer = sklearns(values, np.asarray(labels), line["weight_decay"])
+    scaled = values / np.linalg.norm(values, axis=1, keepdims=True)
+    ours = activations(net, np.stack(images), ["linear"], 64)["linear"]
+    expected = scaled @ peer.coef_.T + peer.intercept_
+    centred = [logits - logits.mean(axis=1, keepdims=True) for logits in (ours, expected)]
+    np.testing.assert_allclose(centred[0], centred[1], atol=1e-2 * np.abs(centred[1]).max())
+    assert line["train/top1_error"] == pytest.approx(np.mean(peer.predict(scaled) != labels), abs=2 / 1350)
+    capfd.readouterr()
+    assert loop.train(probe_config, tmp_path) == 0  # it is there
+    assert "is finished at step 1 of 1" in capfd.readouterr().err
