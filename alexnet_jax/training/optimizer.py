@@ -242,7 +242,8 @@ def follow_loss(plateau: PlateauState, losses: Sequence[float], step: int, class
 
     A loss at ln(classes) is that of guessing, where nets of this depth stand for hundreds of steps. It has
     left when its average over the last `FLAT_LOSS_AVERAGE` steps or so is `FLAT_LOSS_TOLERANCE` below. The
-    average falls off exponentially, and begins as if ten steps at ln(classes) had gone before.
+    average falls off exponentially, and begins as if ten steps at ln(classes) had gone before; a loss above
+    twice that counts as twice, so that a bad step is soon forgotten.
 
     Args:
       plateau: the state before these steps.
@@ -254,7 +255,7 @@ def follow_loss(plateau: PlateauState, losses: Sequence[float], step: int, class
     for number, loss in enumerate(losses, start=step - len(losses) + 1):
         if average is None:
             break
-        average += (loss - average) / min(number + 10, FLAT_LOSS_AVERAGE)
+        average += (min(loss, 2 * guessing) - average) / min(number + 10, FLAT_LOSS_AVERAGE)
         if average <= (1 - FLAT_LOSS_TOLERANCE) * guessing:
             average = None
     return replace(plateau, flat_loss=average)

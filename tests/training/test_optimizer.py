@@ -212,6 +212,15 @@ def test_the_first_losses_weigh_as_a_mean_with_ten_at_guessing():
     assert optimizer.follow_loss(start, [low] * 3, 3, 1000).flat_loss is None
 
 
+def test_one_bad_step_is_soon_forgotten():
+    """By hand: 1.01 ln(2) after it; at half of ln(2) the loss has left where 0.51 * 0.99^n is below 0.48."""
+    bad = optimizer.follow_loss(PlateauState(flat_loss=math.log(2)), [1e9], 500, 2)
+    assert bad.flat_loss == pytest.approx(1.01 * math.log(2))
+    for steps, left in ((6, False), (7, True)):
+        after = optimizer.follow_loss(bad, [0.5 * math.log(2)] * steps, 500 + steps, 2)
+        assert (after.flat_loss is None) == left
+
+
 def test_where_a_run_stops_changes_no_bit_of_the_average():
     losses = np.random.default_rng(0).normal(0.75, 0.1, 300).astype(np.float32).tolist()
     whole = optimizer.follow_loss(PlateauState(flat_loss=math.log(2)), losses, 300, 2)
