@@ -84,8 +84,9 @@ def get_config() -> ConfigDict:
     config.schedule.learning_rate = 0.01
     config.schedule.steps = ()  # kind 'steps': pairs (epoch, learning rate from there on)
     config.schedule.bias_steps = ()  # pairs (epoch, learning rate) of the biases, instead of the weights' own
-    config.schedule.factor = 0.1  # kind 'plateau', and the four below
+    config.schedule.factor = 0.1  # kind 'plateau', and the five below
     config.schedule.patience = 5  # epochs
+    config.schedule.patience_steps = 1000  # and as many steps: 5 epochs of ImageNet are 50,000
     config.schedule.min_delta = 0.001  # top-1 error, as a fraction
     config.schedule.divisions = 3  # the wait after the last one ends the run
     config.schedule.power = 2.0  # kind 'polynomial': falls with (1 - epoch / train.epochs) ** power
@@ -104,7 +105,8 @@ def get_config() -> ConfigDict:
     config.train.accumulate_steps = 1  # parts in which a batch is computed, where memory is short
     config.train.log_every_steps = 100
     config.train.evaluate_every_epochs = 1.0
-    config.train.flat_loss_steps = 2000  # steps after which a loss still at ln(classes) is reported
+    # Steps after which a loss still at ln(classes) is reported, as it is at the run's end; 0: never.
+    config.train.flat_loss_steps = 2000
     config.train.deterministic = False  # on a GPU: the same bits at every run, slower
 
     config.evaluate = ConfigDict()

@@ -147,7 +147,7 @@ def test_an_old_run_is_resumed_as_it_was_then(
         flatten(json.loads((folder / "config.json").read_text())) for folder in (FOLDER / "workdir", workdir)
     )
     keys = ("max_rejected_share", "white_level", "resize", "resize_filter", "resize_rounding")
-    later = {f".config.data.{key}" for key in keys} | {".dataset_digest"}
+    later = {f".config.data.{key}" for key in keys} | {".config.schedule.patience_steps", ".dataset_digest"}
     assert after.keys() == before.keys() | later
     changed = {key for key in before if after[key] != before[key]}
     assert changed - {".hardware"} - {key for key in before if key.startswith(".versions.")} == {

@@ -3,6 +3,8 @@
 import json
 import math
 import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -103,6 +105,65 @@ def test_the_ordered_command_at_full_width(photographs, tmp_path):
     one = next((photographs / "val").rglob("*.jpg"))
     guesses = json.loads(alexnet("predict", f"--workdir={run}", "--json", one, devices=1))
     assert len(guesses[0]["top5"]) == 5
+
+
+def from_scratch_flags():
+    """The flags of README's command for training on one's own images from scratch."""
+    text = (ROOT / "README.md").read_text().replace("\\\n", " ")
+    [line] = [
+        line for line in re.findall(r"^python -m alexnet_jax.main (.*)$", text, re.M) if "width=" in line
+    ]
+    return shlex.split(line)
+
+
+# Thirty photographs of each.
+TWO_CLASSES = {
+    "animals": ("dalmatian", "elephant", "flamingo"),
+    "vehicles": ("Motorbikes", "airplanes", "ketch"),
+}
+
+
+def test_from_scratch_the_loss_leaves_guessing_by_the_readme_s_command(real_data, tmp_path):
+    """Two classes of 90 photographs, five steps an epoch; it is stopped when the run's state says so."""
+    of_category = {category: name for name, three in TWO_CLASSES.items() for category in three}
+    with tarfile.open(real_data / "caltech101_30.tar.xz", "r|*") as archive:
+        for member in archive:
+            parts = Path(member.name).parts
+            if member.isreg() and parts[-3] == "train" and parts[-2] in of_category:
+                target = tmp_path / "photos" / of_category[parts[-2]] / f"{parts[-2]}_{parts[-1]}"
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(archive.extractfile(member).read())
+    assert [len(list((tmp_path / "photos" / name).iterdir())) for name in TWO_CLASSES] == [90, 90]
+    run = tmp_path / "run"
+    given = {
+        "--source=photos/": f"--source={tmp_path / 'photos'}",
+        "--workdir=runs/scratch": f"--workdir={run}",
+    }
+    words = from_scratch_flags()
+    assert set(given) < set(words)
+    flags = [given.get(word, word) for word in words] + [f"--config.data.dir={tmp_path}"]
+    with (tmp_path / "errors.txt").open("w") as errors:
+        process = subprocess.Popen(command(*flags), cwd=ROOT, env=environment(1), stderr=errors)
+    until = time.monotonic() + 900
+    while process.poll() is None and time.monotonic() < until and not has_left(run):
+        time.sleep(0.5)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=120) == 143, (tmp_path / "errors.txt").read_text()[-3000:]
+    assert has_left(run)
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    training = [line for line in lines if "train/loss" in line]
+    assert {line["learning_rate"] for line in training} == {0.01}
+    steps = np.diff([0, *(line["step"] for line in training)])
+    losses = np.repeat([line["train/loss"] for line in training], steps)
+    assert losses[-20:].mean() <= 0.98 * math.log(2)
+
+
+def has_left(run):
+    """Whether the last checkpoint of a run holds no loss that still stands at ln(classes)."""
+    manifests = sorted((run / "checkpoints").glob("*/manifest.json"), key=lambda path: int(path.parent.name))
+    return (
+        bool(manifests) and "flat_loss" not in json.loads(manifests[-1].read_text())["progress"]["schedule"]
+    )
 
 
 def test_a_signal_stops_in_order_and_the_same_command_goes_on(tmp_path):

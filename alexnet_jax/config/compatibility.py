@@ -52,10 +52,16 @@ def changed_keys(saved: ConfigDict, given: ConfigDict) -> dict[str, tuple[Any, A
     }
 
 
+def without_effect(config: ConfigDict) -> set[str]:
+    """Return the keys that do nothing in this config and are not the same in runs of before and now."""
+    return set() if config.schedule.kind == "plateau" else {"schedule.patience_steps"}
+
+
 def deciding_changes(saved: ConfigDict, given: ConfigDict) -> dict[str, tuple[Any, Any]]:
     """Return `changed_keys` without those that may differ when a run is resumed."""
     # The polynomial schedule falls with the share of the epochs that is behind a run.
     free = set(MAY_CHANGE) - ({"train.epochs"} if given.schedule.kind == "polynomial" else set())
+    free |= without_effect(given)
     return {key: values for key, values in changed_keys(saved, given).items() if key not in free}
 
 

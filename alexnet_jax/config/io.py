@@ -24,7 +24,13 @@ ADDED: dict[str, dict[str, Any]] = {
         "resize_rounding": "nearest",
     },
     "optimizer": {"trust_coefficient": 0.001, "folds": 5, "weight_decays": ()},
-    "schedule": {"power": 2.0, "warmup_epochs": 0.0, "batch_scaling": "none", "base_batch_size": 128},
+    "schedule": {
+        "power": 2.0,
+        "warmup_epochs": 0.0,
+        "batch_scaling": "none",
+        "base_batch_size": 128,
+        "patience_steps": 0,
+    },
     "train": {"accumulate_steps": 1, "stored_views": 0, "min_steps": 0},
 }
 

@@ -146,6 +146,7 @@ SCHEMA: dict[str, Any] = {
         "bias_steps": _PAIRS,
         "factor": Key(float, lambda v: 0 < v < 1, "a number between 0 and 1"),
         "patience": _POSITIVE,
+        "patience_steps": _COUNT,
         "min_delta": _RATE,
         "divisions": _COUNT,
         "power": _LENGTH,

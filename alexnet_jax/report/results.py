@@ -132,13 +132,14 @@ def nearest_config(config: ConfigDict) -> tuple[str, dict[str, Any]]:
       of these keys.
     """
     own = _flatten(config)
+    free = {*_WITHOUT_EFFECT, *compatibility.without_effect(config)}
     differences = {}
     for name, path in find.config_files().items():
         known = _flatten(find.load_file(path))
         differences[name] = {
             key: value
             for key, value in own.items()
-            if key not in _WITHOUT_EFFECT and (key not in known or known[key] != value)
+            if key not in free and (key not in known or known[key] != value)
         }
     nearest, changes = min(differences.items(), key=lambda item: len(item[1]))
     return nearest, changes

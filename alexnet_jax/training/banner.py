@@ -52,6 +52,11 @@ def banner(
     if config.schedule.steps and config.schedule.steps[-1][0] >= config.train.epochs:
         epoch, rate = config.schedule.steps[-1]
         lines.append(f"the run ends before the learning rate becomes {rate:g} at epoch {epoch:g}")
+    if config.schedule.kind == "plateau" and config.schedule.patience_steps >= setup.total_steps:
+        lines.append(
+            "the run ends before the plateau rule can divide the learning rate: it waits for "
+            f"config.schedule.patience_steps={config.schedule.patience_steps}"
+        )
     fewer = len(setup.dataset.class_names)
     if fewer < config.model.classes:
         lines.append(f"the data has {fewer} classes, the net {config.model.classes}")

@@ -50,7 +50,14 @@ def name_batches(dataset: Dataset, config: ConfigDict, path: Path, step: int) ->
     return f"{words}, all in {path}"
 
 
-def flat_loss(net: PlacedNet, dataset: Dataset, config: ConfigDict, loss: float) -> list[str]:
+def flat_loss_steps(train: ConfigDict, total_steps: int) -> set[int]:
+    """Return the steps after which a flat loss is reported: that of `config.train`, and the run's last."""
+    return {train.flat_loss_steps, total_steps} if train.flat_loss_steps else set()
+
+
+def flat_loss(
+    net: PlacedNet, dataset: Dataset, config: ConfigDict, loss: float, step: int, total_steps: int
+) -> list[str]:
     """Return messages about a training loss that is no better than guessing; none where it is better.
 
     Args:
@@ -58,6 +65,8 @@ def flat_loss(net: PlacedNet, dataset: Dataset, config: ConfigDict, loss: float)
       dataset: the data on which it is trained.
       config: the run's config.
       loss: the mean loss of the last steps, in nats.
+      step: how many updates were made.
+      total_steps: how many the run makes at most.
     """
     guessing = math.log(config.model.classes)
     if loss <= (1 - FLAT_LOSS_TOLERANCE) * guessing:
@@ -72,11 +81,13 @@ def flat_loss(net: PlacedNet, dataset: Dataset, config: ConfigDict, loss: float)
         )
     # README, "A loss that stands still": the paper's initial values and biases stand twice as long.
     sooner = "the recipe of configs/imagenet_2012_source.py, which learns sooner, "
+    longer = f"a config.train.epochs above {config.train.epochs:g}, which ends the run here"
+    patience = "more patience" if step < total_steps else longer
     lines.append(
-        f"the loss stands still: {loss:.3f} after {config.train.flat_loss_steps} steps is no better than "
-        f"guessing, ln({config.model.classes}) = {guessing:.3f}. Try more patience (some thousand steps are "
-        f"not rare), {sooner if net.architecture.name == 'alexnet_2012' else ''}a higher "
-        "config.schedule.learning_rate, or look whether the labels are right."
+        f"the loss stands still: {loss:.3f} after {step} steps is no better than guessing, "
+        f"ln({config.model.classes}) = {guessing:.3f}. Try {patience} "
+        f"(some thousand steps are not rare), {sooner if net.architecture.name == 'alexnet_2012' else ''}a "
+        "higher config.schedule.learning_rate, or look whether the labels are right."
     )
     return lines
 

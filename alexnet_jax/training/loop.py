@@ -239,7 +239,7 @@ class _Run:
         profiler.after(self.step, self.state)
         if self.step % self.config.train.log_every_steps == 0:
             self._log_window()
-        if self.step == self.config.train.flat_loss_steps:
+        if self.step in diagnosis.flat_loss_steps(self.config.train, self.setup.total_steps):
             self._log_window()
             self._report_flat_loss()
 
@@ -312,7 +312,9 @@ class _Run:
         due_epoch = math.floor(epoch / every + 1e-9) * every
         previous = self.plateau
         error = averages.top1_error
-        self.plateau = optimizer.update_plateau(self.config.schedule, previous, due_epoch, error)
+        self.plateau = optimizer.update_plateau(
+            self.config.schedule, previous, due_epoch, error, self.setup.epoch(1)
+        )
         if self.log is not None:
             self.log.write(self.step, epoch, _tags("val", averages))
         self.progress.say(
@@ -343,6 +345,8 @@ class _Run:
         if not self.window.sums:
             return
         averages = self.window.close(self.step, self._fail_not_finite)
+        classes = self.config.model.classes
+        self.plateau = optimizer.follow_loss(self.plateau, self.window.losses, self.step, classes)
         epoch = self.setup.epoch(self.step - 1)
         values = {
             **_tags("train", averages),
@@ -361,8 +365,9 @@ class _Run:
             self.mean,
             self.state.params,
         )
-        lines = diagnosis.flat_loss(net, self.setup.dataset, self.config, self.window.mean_loss)
-        for line in lines:
+        loss = self.plateau.flat_loss or self.window.mean_loss
+        total = self.setup.total_steps
+        for line in diagnosis.flat_loss(net, self.setup.dataset, self.config, loss, self.step, total):
             self.progress.say(line)
 
     def _save(self, error: float | None) -> None:

@@ -9,7 +9,7 @@ before it as it is. `optax.sgd` multiplies the velocity by the rate instead, and
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,11 +18,15 @@ import jax.numpy as jnp
 import optax
 from ml_collections import ConfigDict
 
+from alexnet_jax.config.schema import FLAT_LOSS_TOLERANCE
 from alexnet_jax.errors import UsageError
 from alexnet_jax.model.shapes import layer_shapes
 from alexnet_jax.model.specs import Architecture
 
 Tree = Any
+# Over about how many steps the training loss is averaged to see whether it has left ln(classes): the loss of
+# one batch of two classes is off by more than the 2 % that count.
+FLAT_LOSS_AVERAGE = 100
 
 
 @dataclass(frozen=True)
@@ -159,26 +163,31 @@ class PlateauState:
       best: the lowest validation top-1 error that counted as an improvement, None before the first.
       last_improvement_epoch: the epoch of that error, or of the last division.
       finished: whether the patience after the last division is over, and with it the run.
+      flat_loss: the average training loss while it stands at ln(classes), in nats; None once it has left.
+        Until then nothing else is counted.
     """
 
     num_decays: int = 0
     best: float | None = None
     last_improvement_epoch: float = 0.0
     finished: bool = False
+    flat_loss: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the state under the names that checkpoints have."""
+        flat = {} if self.flat_loss is None else {"flat_loss": self.flat_loss}
         return {
             "divisions": self.num_decays,
             "best": self.best,
             "since": self.last_improvement_epoch,
             "ended": self.finished,
+            **flat,
         }
 
     @classmethod
     def from_json(cls, tree: Mapping[str, Any]) -> "PlateauState":
-        """Return the state that `to_json` gave."""
-        return cls(tree["divisions"], tree["best"], tree["since"], tree["ended"])
+        """Return the state that `to_json` gave; earlier versions counted from the start, flat or not."""
+        return cls(tree["divisions"], tree["best"], tree["since"], tree["ended"], tree.get("flat_loss"))
 
 
 def batch_factor(config: ConfigDict) -> float:
@@ -231,18 +240,46 @@ def _stepped(rate: float, steps: Iterable[tuple[float, float]], epoch: float) ->
     return rate
 
 
-def update_plateau(schedule: ConfigDict, plateau: PlateauState, epoch: float, error: float) -> PlateauState:
+def follow_loss(plateau: PlateauState, losses: Sequence[float], step: int, classes: int) -> PlateauState:
+    """Return the state after steps of training: whether the loss has left ln(classes) for the first time.
+
+    A loss at ln(classes) is that of guessing, where nets of this depth stand for hundreds of steps. It has
+    left when its average over the last `FLAT_LOSS_AVERAGE` steps or so is `FLAT_LOSS_TOLERANCE` below. The
+    average falls off exponentially, and begins as if ten steps at ln(classes) had gone before; a loss above
+    twice that counts as twice, so that a bad step is soon forgotten.
+
+    Args:
+      plateau: the state before these steps.
+      losses: the mean loss of each step, in nats; one after another, so that grouping changes no bit.
+      step: the number of the last of them.
+      classes: how many the net has.
+    """
+    average, guessing = plateau.flat_loss, math.log(classes)
+    for number, loss in enumerate(losses, start=step - len(losses) + 1):
+        if average is None:
+            break
+        average += (min(loss, 2 * guessing) - average) / min(number + 10, FLAT_LOSS_AVERAGE)
+        if average <= (1 - FLAT_LOSS_TOLERANCE) * guessing:
+            average = None
+    return replace(plateau, flat_loss=average)
+
+
+def update_plateau(
+    schedule: ConfigDict, plateau: PlateauState, epoch: float, error: float, epochs_per_step: float
+) -> PlateauState:
     """Return the state of reduce on plateau after an evaluation (section 5); of other schedules it stays.
 
     The paper divides the learning rate "when the validation error rate stopped improving": here, when the
-    top-1 `error` (a fraction) has not fallen by `min_delta` for `patience` epochs. After `divisions` of these
-    another `patience` epochs without a fall finish the run.
+    top-1 `error` (a fraction) has not fallen by `min_delta` for `patience` epochs and `patience_steps` steps.
+    After `divisions` of these another such wait without a fall finishes the run. While the training loss
+    stands at ln(classes) nothing is counted.
     """
-    if schedule.kind != "plateau":
+    if schedule.kind != "plateau" or plateau.flat_loss is not None:
         return plateau
     if plateau.best is None or (error < plateau.best and error <= plateau.best - schedule.min_delta):
         return replace(plateau, best=error, last_improvement_epoch=epoch)
-    if epoch - plateau.last_improvement_epoch < schedule.patience:
+    patience = max(schedule.patience, schedule.patience_steps * epochs_per_step)
+    if epoch - plateau.last_improvement_epoch < patience - 1e-9:
         return plateau
     if plateau.num_decays >= schedule.divisions:
         return replace(plateau, finished=True)

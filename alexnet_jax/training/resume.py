@@ -1,6 +1,7 @@
 """Keep a run's config in its workdir, find the checkpoints there, and resume from the last whole one."""
 
 import hashlib
+import math
 import sys
 import time
 from dataclasses import dataclass, field
@@ -143,7 +144,7 @@ def start(
 
     number, metadata, corrupt = group.broadcast_from_primary(latest)
     if not number:
-        return Start(0, state)
+        return Start(0, state, optimizer.PlateauState(flat_loss=math.log(setup.config.model.classes)))
     target = sharding.abstract_like(state, step.state_shardings(program, state))
     restored = checkpoints.restore(number, target)
 

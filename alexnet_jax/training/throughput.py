@@ -23,6 +23,7 @@ class Window:
 
     Attributes:
       sums: the sums of each step.
+      losses: the mean loss of each step of the last closed window.
       mean_loss: the mean loss of the last closed window.
       note: its mean loss and top-1 error, for the progress bar.
       seconds: how long it took.
@@ -31,6 +32,7 @@ class Window:
 
     def __init__(self) -> None:
         self.sums: list[metrics.Sums] = []
+        self.losses: list[float] = []
         self.note = ""
         self.mean_loss = math.nan
         self.seconds = self.waited = 0.0
@@ -69,6 +71,7 @@ class Window:
         self.seconds, self._started = now - self._started, now
         self.waited, self._waiting = self._waiting, 0.0
         self.sums = []
+        self.losses = [float(sums.loss) / float(sums.count) for sums in values]
         averages = metrics.average(values)
         self.mean_loss = averages.loss
         self.note = f"loss {averages.loss:.3f}, error {averages.top1_error:.1%}"

@@ -96,3 +96,12 @@ def test_the_length_of_a_polynomial_schedule_stays():
     given.train.epochs = 5.0
     with pytest.raises(UsageError, match=r"config.train.epochs=100.0, not 5.0"):
         compatibility.check_same_run(saved, given, "runs/x")
+
+
+@pytest.mark.parametrize("kind", ["constant", "polynomial", "plateau"])
+def test_the_patience_in_steps_is_the_plateau_rules_alone(kind):
+    """Runs of before have 0, and those without the rule resume with the configs of now."""
+    saved, given = (changed("schedule.kind", kind) for _ in range(2))
+    saved.schedule.patience_steps = 0
+    differing = {} if kind != "plateau" else {"schedule.patience_steps": (0, 1000)}
+    assert compatibility.deciding_changes(saved, given) == differing

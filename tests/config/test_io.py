@@ -86,7 +86,13 @@ def test_runs_of_the_first_versions_get_the_keys_that_came_later(tmp_path):
     assert metadata == {}
     assert config.to_dict() == {
         "optimizer": {"momentum": 0.8, "trust_coefficient": 0.001},
-        "schedule": {"power": 1.0, "warmup_epochs": 0.0, "batch_scaling": "none", "base_batch_size": 128},
+        "schedule": {
+            "power": 1.0,
+            "warmup_epochs": 0.0,
+            "batch_scaling": "none",
+            "base_batch_size": 128,
+            "patience_steps": 0,
+        },
     }
     path.write_text(json.dumps({"config": {"train": {"epochs": 2.0}}}))
     assert io.load(path)[0].to_dict() == {"train": {"epochs": 2.0, "accumulate_steps": 1}}

@@ -98,6 +98,7 @@ KEYS = {
     "schedule.bias_steps": PAIRS,
     "schedule.factor": (("a number between 0 and 1",), (0.1, 0.5), (0, 1, 1.5, math.nan)),
     "schedule.patience": POSITIVE,
+    "schedule.patience_steps": COUNT,
     "schedule.min_delta": NOT_NEGATIVE,
     "schedule.divisions": COUNT,
     "schedule.power": LENGTH,

@@ -70,6 +70,14 @@ def test_the_lines_of_a_run(digits_config: ConfigDict) -> None:
     assert lines[4:] == ["workdir: runs/x"]
 
 
+@pytest.mark.parametrize(("steps", "said"), [(11, False), (12, True)])  # of twelve that the run has
+def test_a_patience_longer_than_the_run_is_said(digits_config: ConfigDict, steps: int, said: bool) -> None:
+    digits_config.schedule.kind, digits_config.schedule.patience_steps = "plateau", steps
+    lines = banner(prepare_run(digits_config), "runs/x", 1, None).splitlines()
+    line = "the run ends before the plateau rule can divide the learning rate: it waits for "
+    assert lines[5:] == [f"{line}config.schedule.patience_steps=12"] * said
+
+
 def test_what_may_surprise_is_said(digits_config: ConfigDict) -> None:
     digits_config.model.classes = 12
     digits_config.data.validation_split = ""

@@ -75,12 +75,21 @@ def test_a_dead_layer_is_named(net: trained.TrainedNet, layer: str, dead: str) -
     assert diagnosis.dead_relu_layers(killed(net, layer), dataset, net.config) == [dead]
 
 
+@pytest.mark.parametrize(("given", "steps"), [(0, set()), (200, {200, 500}), (500, {500})])
+def test_a_flat_loss_is_looked_for_at_a_step_and_at_the_end(given: int, steps: set[int]) -> None:
+    train = ConfigDict({"flat_loss_steps": given})
+    assert diagnosis.flat_loss_steps(train, 500) == steps
+
+
 def test_what_is_reported_of_a_loss_that_stands_still(net: trained.TrainedNet) -> None:
     dataset, guessing = open_dataset(net.config.data), math.log(10)
-    assert diagnosis.flat_loss(net, dataset, net.config, 0.97 * guessing) == []
-    (still,) = diagnosis.flat_loss(net, dataset, net.config, 0.99 * guessing)
+    assert diagnosis.flat_loss(net, dataset, net.config, 0.97 * guessing, 200, 500) == []
+    (still,) = diagnosis.flat_loss(net, dataset, net.config, 0.99 * guessing, 200, 500)
     assert still.startswith(f"the loss stands still: {0.99 * guessing:.3f} after 200 steps is no better than")
-    dead, still_too = diagnosis.flat_loss(killed(net, "conv3"), dataset, net.config, guessing)
+    assert "Try more patience (" in still
+    (still,) = diagnosis.flat_loss(net, dataset, net.config, guessing, 500, 500)
+    assert "Try a config.train.epochs above 0.284444, which ends the run here (" in still
+    dead, still_too = diagnosis.flat_loss(killed(net, "conv3"), dataset, net.config, guessing, 200, 500)
     assert dead.startswith("the net is dead: every value of relu3 is 0")
     assert "a lower config.schedule.learning_rate than 0.01" in dead
     assert still_too.startswith("the loss stands still")

@@ -2,6 +2,7 @@
 
 import gc
 import math
+import re
 import time
 from pathlib import Path
 
@@ -60,6 +61,9 @@ def test_a_layer_freezes_in_the_middle_of_a_run_also_when_it_was_stopped(tmp_pat
         assert loop.train(config, tmp_path / "stopped") == 0
     whole = {step: saved_params(tmp_path / "whole", step) for step in (3, 4, STOP, STEPS)}
     jax.tree.map(np.testing.assert_array_equal, saved_params(tmp_path / "stopped", STEPS), whole[STEPS])
+    ends = [Checkpoints(tmp_path / run).metadata(STEPS)["schedule"] for run in ("whole", "stopped")]
+    assert ends[0] == ends[1]  # to the last bit of the average loss
+    assert ends[0]["flat_loss"] > 0
     for leaf in ("kernel", "bias"):
         assert (whole[4]["conv1"][leaf] != whole[3]["conv1"][leaf]).any()
         np.testing.assert_array_equal(whole[STEPS]["conv1"][leaf], whole[4]["conv1"][leaf])
@@ -81,8 +85,18 @@ def test_a_loss_that_stands_still_is_reported(digits_config, tmp_path, capfd, ar
         digits_config.model = ConfigDict(model | {"architecture": architecture})
     digits_config.schedule.learning_rate = 1e-9
     digits_config.train.flat_loss_steps = 8
+    # Two evaluations whose error stays would end it: one before the other an epoch of four steps.
+    digits_config.data.train_split = "train[:10%]"
+    digits_config.train.epochs = 12 * 32 / 150
+    digits_config.schedule.kind = "plateau"
+    digits_config.schedule.update(patience=1, patience_steps=0, divisions=0)
     loop.train(digits_config, tmp_path)
     errors = capfd.readouterr().err
+    assert "ended at step" not in errors
+    assert re.findall(r"the loss stands still: 2\.\d+ after (\d+) steps is", errors) == ["8", "12"]
+    saved = Checkpoints(tmp_path).metadata(12)["schedule"]
+    assert saved.pop("flat_loss") > 0.98 * math.log(10)
+    assert saved == {"divisions": 0, "best": None, "since": 0.0, "ended": False}
     assert "the loss stands still: 2." in errors
     assert "ln(10) = 2.303" in errors
     assert ("configs/imagenet_2012_source.py" in errors) == (architecture == "alexnet_2012")
@@ -92,7 +106,8 @@ def test_the_plateau_rule_counts_in_whole_intervals(digits_config, tmp_path, mon
     """An evaluation falls on the first step after its epoch; what the rule sees is the epoch itself."""
     seen = []
 
-    def update_plateau(schedule, plateau, epoch, error):
+    def update_plateau(schedule, plateau, epoch, error, epochs_per_step):
+        assert epochs_per_step == pytest.approx(32 / 1350)
         seen.append(epoch)
         return plateau
 

@@ -1,5 +1,8 @@
 """The update rule and the schedules against hand calculation and an independent implementation."""
 
+import json
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -149,7 +152,7 @@ def test_plateau_against_the_reference(seed):
     plateau, learning_rates = PlateauState(), []
     for epoch, error in enumerate(errors):
         learning_rates.append(optimizer.learning_rate(config, plateau, epoch))
-        plateau = optimizer.update_plateau(schedule, plateau, epoch + 1.0, error)
+        plateau = optimizer.update_plateau(schedule, plateau, epoch + 1.0, error, 128 / 1_281_167)
         if plateau.finished:
             break
     assert plateau.finished == (lasted is not None)
@@ -163,11 +166,78 @@ def test_plateau_by_hand():
     schedule.patience, schedule.divisions = 2, 1
     memory, seen = PlateauState(), []
     for epoch, error in enumerate([0.5, 0.4, 0.3995, 0.3995, 0.39, 0.39, 0.39], start=1):
-        memory = optimizer.update_plateau(schedule, memory, float(epoch), error)
+        memory = optimizer.update_plateau(schedule, memory, float(epoch), error, 1e-4)
         seen.append((memory.num_decays, memory.finished))
     # 0.3995 is no fall of 0.001; two epochs after 0.4 it is divided; two epochs after 0.39 it ends
     assert seen == [(0, False), (0, False), (0, False), (1, False), (1, False), (1, False), (1, True)]
     assert PlateauState.from_json(memory.to_json()) == memory
+
+
+@pytest.mark.parametrize(("steps", "divided"), [(0, 3), (20, 3), (21, 4), (30, 4), (31, 5)])
+def test_the_patience_is_of_epochs_and_of_steps(steps, divided):
+    """Epochs of ten steps, and a patience of two of them: after the first the error stays."""
+    schedule = imagenet.get_config().schedule
+    schedule.patience, schedule.patience_steps = 2, steps
+    memory, epoch = PlateauState(), 0
+    while not memory.num_decays:
+        epoch += 1
+        memory = optimizer.update_plateau(schedule, memory, float(epoch), 0.5, 0.1)
+    assert epoch == divided
+
+
+def test_nothing_is_counted_before_the_loss_has_left():
+    schedule = imagenet.get_config().schedule
+    schedule.patience, schedule.patience_steps, schedule.divisions = 2, 0, 0
+    flat = PlateauState(flat_loss=0.69)
+    for epoch in range(1, 50):
+        assert optimizer.update_plateau(schedule, flat, float(epoch), 0.5, 0.1) == flat
+    # One batch of 0 in 100 does not count; by hand: 0.69 - 0.69 / 100 is above 0.98 ln(2) = 0.6793
+    flat = optimizer.follow_loss(flat, [0.0], 500, 2)
+    assert flat.flat_loss == pytest.approx(0.6831)
+    left = optimizer.follow_loss(flat, [0.0], 501, 2)
+    assert left == PlateauState()
+    assert optimizer.follow_loss(left, [9.0], 502, 2) == left  # once and for all
+    seen = []
+    for epoch in (50, 51, 52):
+        left = optimizer.update_plateau(schedule, left, float(epoch), 0.5, 0.1)
+        seen.append(left.finished)
+    assert seen == [False, False, True]  # the patience begins with the first evaluation after it
+
+
+def test_the_first_losses_weigh_as_a_mean_with_ten_at_guessing():
+    """At 10 % below ln(1000), the mean of n such and ten of ln(1000) is 2 % below from n = 2.5 on."""
+    start, low = PlateauState(flat_loss=math.log(1000)), 0.9 * math.log(1000)
+    two = optimizer.follow_loss(start, [low, low], 2, 1000)
+    assert two.flat_loss == pytest.approx((2 * low + 10 * math.log(1000)) / 12, rel=1e-12)
+    assert optimizer.follow_loss(start, [low] * 3, 3, 1000).flat_loss is None
+
+
+def test_one_bad_step_is_soon_forgotten():
+    """By hand: 1.01 ln(2) after it; at half of ln(2) the loss has left where 0.51 * 0.99^n is below 0.48."""
+    bad = optimizer.follow_loss(PlateauState(flat_loss=math.log(2)), [1e9], 500, 2)
+    assert bad.flat_loss == pytest.approx(1.01 * math.log(2))
+    for steps, left in ((6, False), (7, True)):
+        after = optimizer.follow_loss(bad, [0.5 * math.log(2)] * steps, 500 + steps, 2)
+        assert (after.flat_loss is None) == left
+
+
+def test_where_a_run_stops_changes_no_bit_of_the_average():
+    losses = np.random.default_rng(0).normal(0.75, 0.1, 300).astype(np.float32).tolist()
+    whole = optimizer.follow_loss(PlateauState(flat_loss=math.log(2)), losses, 300, 2)
+    assert whole.flat_loss is not None
+    parts, end = PlateauState(flat_loss=math.log(2)), 0
+    for length in (1, 5, 94, 200):
+        parts = optimizer.follow_loss(parts, losses[end : end + length], end + length, 2)
+        parts = PlateauState.from_json(json.loads(json.dumps(parts.to_json())))
+        end += length
+    assert parts == whole
+
+
+def test_a_state_of_before_counts_as_it_did():
+    """Earlier versions saved no loss, and did not wait for it."""
+    old = {"divisions": 1, "best": 0.5, "since": 3.0, "ended": False}
+    assert PlateauState.from_json(old) == PlateauState(1, 0.5, 3.0, False, None)
+    assert PlateauState.from_json(old).to_json() == old
 
 
 def test_lars_against_an_independent_calculation():

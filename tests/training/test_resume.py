@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -210,7 +211,7 @@ def test_a_new_run_starts_with_what_is_drawn(
 ) -> None:
     started = start(digits_config, tmp_path)
     assert (started.step, started.evaluated_step, int(started.state.step)) == (0, 0, 0)
-    assert started.plateau == PlateauState(0, None, 0.0, False)
+    assert started.plateau == PlateauState(0, None, 0.0, False, math.log(10))
     setup = prepare_run(digits_config)
     drawn = network.init_params(setup.architecture, digits_config.seed, setup.mesh)
     jax.tree.map(np.testing.assert_array_equal, started.state.params, drawn)

@@ -99,13 +99,14 @@ def test_a_resumed_run_has_the_same_bits(undisturbed, tmp_path, digits_folder):
 
 
 def test_each_image_is_read_once(tmp_path, digits_folder, monkeypatch, capfd):
-    read = []
+    read: list[str] = []
     image = Records.image
-    monkeypatch.setattr(
-        Records,
-        "image",
-        lambda self, index, buffer=None: read.append(self.split) or image(self, index, buffer),
-    )
+
+    def count(self, index, buffer=None):
+        read.append(self.split)
+        return image(self, index, buffer)
+
+    monkeypatch.setattr(Records, "image", count)
     config = frozen_digits(digits_folder)
     config.train.epochs = 3.0
     assert loop.train(config, tmp_path) == 0

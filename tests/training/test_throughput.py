@@ -30,6 +30,7 @@ def test_a_window_averages_over_images_not_over_steps() -> None:
     averages = window.close(2, fail)
     assert (averages.loss, averages.top1_error, averages.count) == (9 / 5, 3 / 5, 5)
     assert window.mean_loss == averages.loss
+    assert window.losses == [2.0, 1.0]
     assert window.note == "loss 1.800, error 60.0%"
     assert window.sums == []
 
