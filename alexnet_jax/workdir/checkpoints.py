@@ -247,9 +247,11 @@ class Checkpoints:
     def _parts(self, step: int) -> dict[Path, dict[str, tuple[int, ...]]]:
         """Return the arrays at `step` as `shapes` does, by the folder that holds them."""
         folder = self.folder / str(step)
-        parts = {folder / layout.STATE: _shapes(folder / layout.STATE)}
+        own = _shapes(folder / layout.STATE)
+        parts = {folder / layout.STATE: own}
         if manifest.FROZEN in manifest.read(folder)["files"]:
-            parts[self.frozen / layout.STATE] = _shapes(self.frozen / layout.STATE)
+            frozen = _shapes(self.frozen / layout.STATE)
+            parts[self.frozen / layout.STATE] = {name: frozen[name] for name in frozen if name not in own}
         return parts
 
     def verified_restore(self, step: int, target: Any) -> Any:
