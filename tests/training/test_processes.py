@@ -204,8 +204,8 @@ def test_layers_that_are_never_trained_are_saved_once_by_all(digits_folder, tmp_
     assert_same_end(workdir, whole)
     ours, theirs = (arrays(folder / "frozen" / "state") for folder in (workdir, whole))
     assert {name.split("/")[1] for name in ours} == set(rules)
-    for name, value in ours.items():
-        np.testing.assert_array_equal(value, theirs[name])
+    for name, value in ours.items():  # drawn by programs that are compiled otherwise
+        np.testing.assert_allclose(value, theirs[name], rtol=1e-5, atol=1e-8)
 
 
 def workers(launched):
