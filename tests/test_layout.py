@@ -221,12 +221,14 @@ OF_MANY = {
     "test_configs.py",
     "test_docs_library.py",
     "test_docs_notebook.py",
+    "test_frozen_layers.py",
     "test_layout.py",
     "test_old_run.py",
     "test_package.py",
     "test_preprocessing.py",
     "test_real_data.py",
     "training/test_processes.py",
+    "workdir/test_frozen_part.py",
 }
 # Modules whose tests stand elsewhere, as those of each command, in tests of the table and of the messages.
 ELSEWHERE = {

@@ -18,7 +18,7 @@ from alexnet_jax import extras
 from alexnet_jax.errors import RunFailure, UsageError
 from alexnet_jax.model.shapes import layer_shapes
 from alexnet_jax.model.specs import Architecture
-from alexnet_jax.training import setup, warm_start
+from alexnet_jax.training import optimizer, setup, warm_start
 from alexnet_jax.workdir import layout, provenance
 from alexnet_jax.workdir.checkpoints import Checkpoints
 from alexnet_jax.workdir.lock import is_locked
@@ -101,14 +101,14 @@ def _can_start(config: ConfigDict, workdir: Path | None, lines: list[str], probl
     except (UsageError, RunFailure) as error:
         problems.append(str(error))
         return
-    parameters = sum(shape.parameters for shape in layer_shapes(run.architecture).values())
+    trained, frozen = _parameters(run.config, run.architecture)
     needed, free = memory_needed(run.config, run.architecture, run.mesh), _free_memory(run.mesh)
     words = f"memory: about {_gibibytes(needed)} of {_gibibytes(free)} that a device has free"
     lines.append(words)
     if needed > free:
         problems.append(f"{words}: set a smaller config.data.batch_size, or more devices")
     if workdir is not None:
-        _can_write(config.checkpoint.keep, workdir, 8 * parameters, lines, problems)
+        _can_write(config.checkpoint.keep, workdir, 8 * trained, 4 * frozen, lines, problems)
     shape = " x ".join(str(run.mesh.shape[axis]) for axis in ("data", "model"))
     if not problems:
         lines.append(
@@ -130,13 +130,22 @@ def _data(run: setup.RunSetup) -> list[str]:
 def memory_needed(config: ConfigDict, architecture: Architecture, mesh: Mesh) -> int:
     """Return an estimate, in bytes a device, of what a step of training holds at once, in float32.
 
-    Parameters, velocities and gradients; of each layer the values, their gradients, and a copy in passing.
+    Parameters, velocities and gradients, of layers that are never trained the parameters alone; of each layer
+    the values, their gradients, and a copy in passing.
     """
-    table = layer_shapes(architecture).values()
-    parameters = sum(shape.parameters for shape in table) // mesh.shape["model"]
-    values = sum(prod(shape.output) for shape in table) // mesh.shape["model"]
+    trained, frozen = _parameters(config, architecture)
+    values = sum(prod(shape.output) for shape in layer_shapes(architecture).values())
     images = config.data.batch_size // mesh.shape["data"]
-    return int(4 * (3 * parameters + 3 * values * images))
+    return int(4 * (3 * trained + frozen + 3 * values * images) // mesh.shape["model"])
+
+
+def _parameters(config: ConfigDict, architecture: Architecture) -> tuple[int, int]:
+    """Return how many parameters a run trains at some time, and how many it never trains."""
+    rules = optimizer.layer_rules(architecture, config.optimizer, config.schedule)
+    never = optimizer.frozen_layers(rules, 0.0)
+    table = layer_shapes(architecture)
+    frozen = sum(table[name].parameters for name in never)
+    return sum(shape.parameters for shape in table.values()) - frozen, frozen
 
 
 def _free_memory(mesh: Mesh) -> int:
@@ -150,8 +159,13 @@ def _free_memory(mesh: Mesh) -> int:
     return 2**63
 
 
-def _can_write(keep: int, workdir: Path, checkpoint: int, lines: list[str], problems: list[str]) -> None:
-    """Add whether the workdir can be written, and the disk that `keep` checkpoints of so many bytes need."""
+def _can_write(
+    keep: int, workdir: Path, checkpoint: int, once: int, lines: list[str], problems: list[str]
+) -> None:
+    """Add whether the workdir can be written, and the disk that it needs.
+
+    That is what `keep` checkpoints of so many bytes take, and before the first of them so many bytes once.
+    """
     folder = next(path for path in (workdir.absolute(), *workdir.absolute().parents) if path.exists())
     if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
         problems.append(f"the workdir {workdir} cannot be written")
@@ -160,7 +174,7 @@ def _can_write(keep: int, workdir: Path, checkpoint: int, lines: list[str], prob
         problems.append(f"another run is using {workdir}")
     # Those that are kept, the best, and the one that is written before an older one goes.
     written = len(Checkpoints(workdir).steps())
-    needed = max(keep + 2 - written, 1) * checkpoint
+    needed = max(keep + 2 - written, 1) * checkpoint + (0 if written else once)
     free = shutil.disk_usage(folder).free
     words = f"disk: checkpoints need about {_gibibytes(needed)} more, {_gibibytes(free)} are free at {folder}"
     lines.append(words)
@@ -197,7 +211,10 @@ def _state(workdir: Path, lines: list[str], problems: list[str]) -> None:
         lines.append(f"checkpoint {step}: whole, epoch {metadata['epoch']:g}{words}{note}")
     for name in checkpoints.interrupted():
         lines.append(f"checkpoint {name}: an interrupted save, which the next start removes")
-    if steps and not whole:
+    lost = checkpoints.find_frozen_corruption(steps[-1]) if steps else None
+    if lost:
+        problems.append(lost)
+    elif steps and not whole:
         problems.append(f"no checkpoint in {checkpoints.folder} is whole: remove it to start anew")
     elif whole < len(steps):
         lines.append("the run resumes from the newest whole checkpoint")

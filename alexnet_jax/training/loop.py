@@ -27,7 +27,7 @@ from alexnet_jax.training import diagnosis, linear_probe, optimizer, resume, sto
 from alexnet_jax.training.banner import banner
 from alexnet_jax.training.profiler import Profiler
 from alexnet_jax.training.setup import RunSetup, check_same_everywhere, prepare_run
-from alexnet_jax.training.step import Program, compiled_train_step
+from alexnet_jax.training.step import Program, compiled_train_step, split_state
 from alexnet_jax.training.stop import Stop
 from alexnet_jax.training.throughput import Window, batches_ahead
 from alexnet_jax.workdir import layout
@@ -81,6 +81,7 @@ def _open_run(setup: RunSetup, workdir: Path, stop: Stop, group: Group) -> "_Run
         normalization,
         optimizer.update_rule(rules, config.optimizer),
         config.seed,
+        frozen=optimizer.frozen_layers(rules, 0.0),
         accumulate_steps=config.train.accumulate_steps,
     )
     mean_on_mesh = sharding.replicate(mean, mesh)
@@ -374,7 +375,9 @@ class _Run:
         if not self.all_finite(jax.tree.leaves(self.state.params)):
             self._fail_not_finite(self.step)
         provenance = self.inputs.provenance(self.step, self.setup.dataset.statistics)
-        self.checkpoints.save(self.step, self.state, self._metadata(error), provenance)
+        never_trained = optimizer.frozen_layers(self.rules, 0.0)
+        trained, frozen = split_state(self.state, never_trained)
+        self.checkpoints.save(self.step, trained, self._metadata(error), provenance, frozen)
         self.saved_step = self.step
 
     def _metadata(self, error: float | None) -> dict[str, Any]:

@@ -131,7 +131,7 @@ def start(
     """Draw the parameters of a new run, or restore the last checkpoint of the one in the workdir.
 
     Raises:
-      RunFailure: there are checkpoints, and all are corrupt.
+      RunFailure: there are checkpoints, and all are corrupt, or the frozen part that the last needs is.
       UsageError: the last was made with something else than lies beside it (`provenance.check`).
     """
     params = network.init_params(setup.architecture, setup.config.seed, setup.mesh)
@@ -167,6 +167,9 @@ def _latest(
     corrupt = []
     for number in reversed(checkpoints.steps()):
         corruption = checkpoints.find_corruption(number)
+        if corruption and corruption == checkpoints.find_frozen_corruption(number):
+            # It can be put back, and then this checkpoint is whole.
+            raise RunFailure(f"{corruption}, or remove {checkpoints.folder} to start anew")
         if corruption:
             print(f"checkpoint {number} is damaged and not used: {printable(corruption)}", file=sys.stderr)
             corrupt.append(number)

@@ -27,7 +27,7 @@ class TrainState:
     Attributes:
       step: int32, updates applied.
       params: {layer: {'kernel', 'bias'}}.
-      opt_state: the optimizer's, velocities included.
+      opt_state: the optimizer's, velocities included; layers that a run never trains have none.
     """
 
     step: jax.Array
@@ -56,10 +56,21 @@ class Program:
 
 
 def init_state(program: Program, params: Any) -> TrainState:
-    """Return the state before the first update, sharded over the mesh."""
-    state = TrainState(jnp.zeros((), jnp.int32), params, program.optimizer.init(params))
+    """Return the state before the first update, sharded over the mesh.
+
+    Layers that `program` freezes have no velocities in it: no later step may train them.
+    """
+    state = TrainState(jnp.zeros((), jnp.int32), params, None)
+    state = TrainState(state.step, params, program.optimizer.init(_trained(program, state)))
     placed: TrainState = jax.device_put(state, state_shardings(program, state))
     return placed
+
+
+def split_state(state: TrainState, frozen: frozenset[str]) -> tuple[TrainState, Any]:
+    """Return a state without the layers `frozen`, which have no velocities, and the parameters of these."""
+    trained = {name: leaves for name, leaves in state.params.items() if name not in frozen}
+    rest = {name: state.params[name] for name in sorted(frozen)}
+    return TrainState(state.step, trained, state.opt_state), rest
 
 
 def state_shardings(program: Program, state: TrainState) -> TrainState:

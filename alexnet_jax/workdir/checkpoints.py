@@ -5,11 +5,15 @@ file with its size and SHA-256. It also holds the checkpoint's metadata (the epo
 validation error) and what it was made with, each with a checksum of its own. A folder without a manifest is
 an interrupted save, one that does not agree with its manifest is corrupt: neither is used. `restore` does
 not verify; its callers do.
+
+Layers that a run never trains are the same in all its checkpoints: they are saved once, in `frozen/` of the
+workdir, which is complete before the first checkpoint is. What holds an array is known in this module alone.
 """
 
 import contextlib
 import shutil
 import threading
+from collections.abc import Container, Mapping
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -38,11 +42,15 @@ class Checkpoints:
 
     Attributes:
       folder: in which they lie, one folder a step.
+      frozen: the folder of the layers that are never trained; it need not be there.
     """
 
     def __init__(self, workdir: Path, keep: int = 1):
         self.folder = (workdir / layout.CHECKPOINTS).absolute()
+        self.frozen = self.folder.parent / layout.FROZEN
         self.keep = keep
+        # How a manifest lists the frozen part that this process has restored or saved; None before.
+        self._frozen_row: list[Any] | None = None
         self._orbax = ocp.AsyncCheckpointer(ocp.PyTreeCheckpointHandler())
         self._finisher: threading.Thread | None = None
         self._failure: BaseException | None = None
@@ -79,7 +87,12 @@ class Checkpoints:
         return min(known)[1] if known else None
 
     def save(
-        self, step: int, state: Any, metadata: dict[str, Any], provenance: dict[str, Any] | None = None
+        self,
+        step: int,
+        state: Any,
+        metadata: dict[str, Any],
+        provenance: dict[str, Any] | None = None,
+        frozen: Mapping[str, Any] | None = None,
     ) -> None:
         """Save the values that `state` has now, in the background, one save at a time.
 
@@ -88,23 +101,31 @@ class Checkpoints:
           state: a tree of arrays.
           metadata: what else a resumed run needs, for JSON: 'epoch', 'schedule', 'validation_top1_error'.
           provenance: what it is made with (`RunInputs.provenance`), for JSON; None: nothing is recorded.
+          frozen: {layer: its parameters} of the layers that the run never trains, which `state` lacks. They
+            are saved with the first checkpoint; later ones refer to them.
 
         Raises:
           RunFailure: the save before this one failed.
         """
         self.wait()
         folder = self.folder / str(step)
+        parts = {folder: state}
+        if frozen and self._frozen_row is None:  # what lies there no complete checkpoint of this run needs
+            parts = {self.frozen: {"params": frozen}, folder: state}
         try:
-            if jax.process_index() == 0:
-                if folder.exists():
-                    _remove(folder)
-                folder.mkdir(parents=True)
-            self._orbax.save(folder / layout.STATE, args=ocp.args.PyTreeSave(state))
+            for part, tree in parts.items():
+                if jax.process_index() == 0:
+                    if part.exists():
+                        _remove(part)
+                    part.mkdir(parents=True)
+                self._orbax.save(part / layout.STATE, args=ocp.args.PyTreeSave(tree))
         except (OSError, ValueError) as error:
             raise RunFailure(
                 f"the checkpoint {folder} cannot be written: {_shown(error)}{explain()}"
             ) from error
-        self._finisher = threading.Thread(target=self._finish, args=(folder, metadata, provenance))
+        self._finisher = threading.Thread(
+            target=self._finish, args=(folder, metadata, provenance, bool(frozen))
+        )
         self._finisher.start()
 
     def update_metadata(self, step: int, metadata: dict[str, Any]) -> None:
@@ -115,14 +136,29 @@ class Checkpoints:
             written = manifest.read(folder)
             manifest.write(folder, written["files"], metadata, written.get("provenance"))
 
-    def _finish(self, folder: Path, metadata: dict[str, Any], provenance: dict[str, Any] | None) -> None:
+    def _finish(
+        self,
+        folder: Path,
+        metadata: dict[str, Any],
+        provenance: dict[str, Any] | None,
+        needs_frozen: bool,
+    ) -> None:
         try:
             self._orbax.wait_until_finished()
+            if needs_frozen and self._frozen_row is None:
+                self._frozen_row = self._finish_frozen() if jax.process_index() == 0 else []
             if jax.process_index() == 0:
-                manifest.write(folder, manifest.checksums(folder), metadata, provenance)
+                table = manifest.checksums(folder)
+                if needs_frozen and self._frozen_row is not None:
+                    table[manifest.FROZEN] = self._frozen_row
+                manifest.write(folder, table, metadata, provenance)
                 self._remove_old()
         except BaseException as error:  # handed to the caller of wait
             self._failure = error
+
+    def _finish_frozen(self) -> list[Any]:
+        manifest.write(self.frozen, manifest.checksums(self.frozen), {}, None)
+        return manifest.row_of(self.frozen / layout.MANIFEST)
 
     def _remove_old(self) -> None:
         steps, best = self.steps(), self.best()
@@ -157,8 +193,15 @@ class Checkpoints:
         _remove(self.folder / str(step))
 
     def find_corruption(self, step: int) -> str | None:
-        """Return how the checkpoint at `step` differs from its manifest; None when it does not."""
+        """Return how the checkpoint at `step` differs from its manifest; None when it does not.
+
+        So with the frozen part, where it needs one.
+        """
         return manifest.find_corruption(self.folder / str(step))
+
+    def find_frozen_corruption(self, step: int) -> str | None:
+        """Return what is wrong with the frozen part that the checkpoint at `step` needs; None: nothing."""
+        return manifest.find_frozen_corruption(self.folder / str(step))
 
     def resolve_step(self, which: str) -> int:
         """Return the step that `which` names: 'last', 'best' (else the last), or a number.
@@ -197,18 +240,19 @@ class Checkpoints:
         """Return the shape of each array at `step` by its name, such as 'params/conv1/kernel'.
 
         Raises:
-          UsageError: the checkpoint cannot be read.
+          UsageError: the checkpoint cannot be read. RunFailure: its manifest is corrupt.
         """
-        folder = self.folder / str(step) / layout.STATE
-        try:
-            files.read_bounded(folder / "_METADATA", MAX_METADATA_BYTES)
-            metadata = ocp.Checkpointer(ocp.PyTreeCheckpointHandler()).metadata(folder)
-            if metadata.item_metadata is None:
-                raise ValueError("what it says of its arrays is damaged or missing")
-            jax.tree.map(_check_chunks, metadata.item_metadata.tree, is_leaf=lambda x: hasattr(x, "shape"))
-            return _names_and_shapes(metadata.item_metadata.tree)
-        except Exception as error:  # Orbax raises whatever a damaged file leads it to
-            raise UsageError(f"{folder} cannot be read: {_shown(error)}") from error
+        return {name: shape for part in self._parts(step).values() for name, shape in part.items()}
+
+    def _parts(self, step: int) -> dict[Path, dict[str, tuple[int, ...]]]:
+        """Return the arrays at `step` as `shapes` does, by the folder that holds them."""
+        folder = self.folder / str(step)
+        own = _shapes(folder / layout.STATE)
+        parts = {folder / layout.STATE: own}
+        if manifest.FROZEN in manifest.read(folder)["files"]:
+            frozen = _shapes(self.frozen / layout.STATE)
+            parts[self.frozen / layout.STATE] = {name: frozen[name] for name in frozen if name not in own}
+        return parts
 
     def verified_restore(self, step: int, target: Any) -> Any:
         """Verify the checkpoint at `step`, and `restore` it.
@@ -217,6 +261,8 @@ class Checkpoints:
           RunFailure: it is corrupt. UsageError: as `restore`.
         """
         corruption = self.find_corruption(step)
+        if corruption and corruption == self.find_frozen_corruption(step):
+            raise RunFailure(f"checkpoint {step} cannot be used: {corruption}")
         if corruption:
             raise RunFailure(f"checkpoint {step} is damaged: {corruption}; choose another with --checkpoint")
         return self.restore(step, target)
@@ -233,26 +279,18 @@ class Checkpoints:
 
         Raises:
           UsageError: the saved arrays do not have the target's shapes or names.
+          RunFailure: the manifest is corrupt.
         """
-        folder = self.folder / str(step) / layout.STATE
-        checkpointer = ocp.Checkpointer(ocp.PyTreeCheckpointHandler())
-        restore_args = ocp.checkpoint_utils.construct_restore_args(target)
-        try:
-            saved = self.shapes(step)
-            for name, shape in _names_and_shapes(target).items():
-                if name not in saved:
-                    raise UsageError(f"{folder} holds no {name}: it is of another net")
-                if saved[name] != shape:
-                    raise UsageError(f"{folder}: {name} is {saved[name]}, and this config needs {shape}")
-            _check_size(folder, target)
-            return checkpointer.restore(
-                folder,
-                args=ocp.args.PyTreeRestore(item=target, restore_args=restore_args, partial_restore=True),
-            )
-        except UsageError:
-            raise
-        except Exception as error:  # Orbax and TensorStore raise whatever a damaged file leads them to
-            raise UsageError(f"{folder} cannot be restored: {_shown(error)}") from error
+        folder, parts = self.folder / str(step) / layout.STATE, self._parts(step)
+        saved = {name: shape for part in parts.values() for name, shape in part.items()}
+        for name, shape in _names_and_shapes(target).items():
+            if name not in saved:
+                raise UsageError(f"{folder} holds no {name}: it is of another net")
+            if saved[name] != shape:
+                raise UsageError(f"{folder}: {name} is {saved[name]}, and this config needs {shape}")
+        self._frozen_row = manifest.read(folder.parent)["files"].get(manifest.FROZEN)
+        restored = [_restore_part(part, names, target) for part, names in parts.items()]
+        return jax.tree.map(lambda *found: next(x for x in found if x is not ocp.PLACEHOLDER), *restored)
 
     def close(self) -> None:
         """Wait for a save in progress and release Orbax's threads."""
@@ -260,6 +298,40 @@ class Checkpoints:
             self.wait()
         finally:
             self._orbax.close()
+
+
+def _shapes(folder: Path) -> dict[str, tuple[int, ...]]:
+    """Return the shape of each array that Orbax saved in `folder`, by its name."""
+    try:
+        files.read_bounded(folder / "_METADATA", MAX_METADATA_BYTES)
+        metadata = ocp.Checkpointer(ocp.PyTreeCheckpointHandler()).metadata(folder)
+        if metadata.item_metadata is None:
+            raise ValueError("what it says of its arrays is damaged or missing")
+        jax.tree.map(_check_chunks, metadata.item_metadata.tree, is_leaf=lambda x: hasattr(x, "shape"))
+        return _names_and_shapes(metadata.item_metadata.tree)
+    except Exception as error:  # Orbax raises whatever a damaged file leads it to
+        raise UsageError(f"{folder} cannot be read: {_shown(error)}") from error
+
+
+def _restore_part(folder: Path, names: Container[str], target: Any) -> Any:
+    """Return the tree `target` with the arrays `names` from `folder`, and PLACEHOLDER for the others."""
+    wanted = jax.tree_util.tree_map_with_path(
+        lambda path, leaf: leaf if _name(path) in names else ocp.PLACEHOLDER, target
+    )
+    leaves = [leaf for leaf in jax.tree.leaves(wanted) if leaf is not ocp.PLACEHOLDER]
+    if not leaves:
+        return wanted
+    try:
+        _check_size(folder, leaves)
+        restore_args = ocp.checkpoint_utils.construct_restore_args(wanted)
+        return ocp.Checkpointer(ocp.PyTreeCheckpointHandler()).restore(
+            folder,
+            args=ocp.args.PyTreeRestore(item=wanted, restore_args=restore_args, partial_restore=True),
+        )
+    except UsageError:
+        raise
+    except Exception as error:  # Orbax and TensorStore raise whatever a damaged file leads them to
+        raise UsageError(f"{folder} cannot be restored: {_shown(error)}") from error
 
 
 def _check_chunks(leaf: Any) -> None:
@@ -281,9 +353,9 @@ def _remove(folder: Path) -> None:
     shutil.rmtree(folder)
 
 
-def _check_size(folder: Path, target: Any) -> None:
-    """Raise UsageError where the arrays of `target` have many times the bytes of the files in `folder`."""
-    wanted = sum(prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(target))
+def _check_size(folder: Path, leaves: list[Any]) -> None:
+    """Raise UsageError where arrays have many times the bytes of the files in `folder`."""
+    wanted = sum(prod(leaf.shape) * leaf.dtype.itemsize for leaf in leaves)
     found = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     if wanted > SMALL_BYTES + MAX_RATIO * found:
         raise UsageError(
@@ -293,11 +365,11 @@ def _check_size(folder: Path, target: Any) -> None:
 
 def _names_and_shapes(tree: Any) -> dict[str, tuple[int, ...]]:
     flat, _ = jax.tree_util.tree_flatten_with_path(tree, is_leaf=lambda x: hasattr(x, "shape"))
-    return {
-        jax.tree_util.keystr(path, simple=True, separator="/"): tuple(leaf.shape)
-        for path, leaf in flat
-        if hasattr(leaf, "shape")
-    }
+    return {_name(path): tuple(leaf.shape) for path, leaf in flat if hasattr(leaf, "shape")}
+
+
+def _name(path: tuple[Any, ...]) -> str:
+    return jax.tree_util.keystr(path, simple=True, separator="/")
 
 
 def _shown(error: BaseException) -> str:

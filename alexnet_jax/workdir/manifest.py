@@ -3,6 +3,9 @@
 `manifest.json` is written last: a folder without one is an interrupted save. Metadata and provenance have
 checksums of their own in it. They find a flipped bit and an edit by hand; they do not stop somebody who
 computes them anew. This module imports no JAX: the report reads manifests without it.
+
+The layers that a run never trains lie once beside all checkpoints (`layout.FROZEN`), with a manifest of the
+same kind. Checkpoints that need them list that manifest among their files.
 """
 
 import hashlib
@@ -16,6 +19,8 @@ from alexnet_jax.errors import RunFailure
 from alexnet_jax.workdir import layout
 
 MAX_BYTES = 2**21  # a hundred for each file of a checkpoint, of which a process writes a few dozen
+# The frozen part in the table of a checkpoint's files.
+FROZEN = f"../../{layout.FROZEN}/{layout.MANIFEST}"
 # What a damaged or hostile manifest leads its readers to.
 UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
 
@@ -75,9 +80,43 @@ def read(folder: Path) -> dict[str, Any]:
 
 
 def find_corruption(folder: Path) -> str | None:
-    """Return what is wrong with the checkpoint in `folder`; None when it is as it was written."""
+    """Return what is wrong with the checkpoint in `folder`; None when it is as it was written.
+
+    The frozen part is looked at, too, where the checkpoint needs it.
+    """
+    return _find_own_corruption(folder) or find_frozen_corruption(folder)
+
+
+def find_frozen_corruption(folder: Path) -> str | None:
+    """Return what is wrong with the frozen part that the checkpoint in `folder` needs, and the way out.
+
+    None when it is as it was written, when there is no need of one, and when the manifest of the checkpoint
+    itself, which would say so, is corrupt.
+    """
+    try:
+        row = read(folder)["files"].get(FROZEN)
+    except RunFailure:
+        return None
+    if row is None:
+        return None
+    frozen = folder.parent.parent / layout.FROZEN
+    wrong: str | None
+    if not (frozen / layout.MANIFEST).is_file():
+        wrong = f"{frozen / layout.MANIFEST if frozen.exists() else frozen} is missing"
+    else:
+        wrong = _find_own_corruption(frozen)
+        if wrong is None and row_of(frozen / layout.MANIFEST) != row:
+            wrong = f"{frozen} is of another run"
+    return wrong and (
+        f"{wrong}; the layers that were never trained lie there, once for all checkpoints: put back the "
+        f"folder {frozen.name} of this run"
+    )
+
+
+def _find_own_corruption(folder: Path) -> str | None:
     try:
         found, written = checksums(folder), read(folder)["files"]
+        written.pop(FROZEN, None)
         for name in written:
             if name not in found:
                 return f"{folder / name} is missing"
@@ -95,10 +134,15 @@ def checksums(folder: Path) -> dict[str, list[Any]]:
     table: dict[str, list[Any]] = {}
     for path in sorted(folder.rglob("*")):
         if path.is_file() and path.name != layout.MANIFEST:
-            with path.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-            table[path.relative_to(folder).as_posix()] = [path.stat().st_size, digest]
+            table[path.relative_to(folder).as_posix()] = row_of(path)
     return table
+
+
+def row_of(path: Path) -> list[Any]:
+    """Return [size in bytes, SHA-256] of a file."""
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return [path.stat().st_size, digest]
 
 
 def _as_text(manifest: Mapping[str, Any]) -> str:

@@ -106,6 +106,21 @@ def test_what_it_reports_beforehand(
     assert not healthy
 
 
+def test_layers_that_are_never_trained_cost_less(digits_config: ConfigDict, tmp_path: Path) -> None:
+    """Their parameters are held in memory, and saved once; by hand, from the shapes of the small net."""
+    run = setup.prepare_run(digits_config)
+    before = doctor_report.memory_needed(run.config, run.architecture, run.mesh)
+    never = ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7")
+    digits_config.optimizer.per_layer = ConfigDict({name: {"frozen_from": 0.0} for name in never})
+    run = setup.prepare_run(digits_config)
+    params = network.init_params(run.architecture, 0, run.mesh)
+    frozen = sum(leaf.size for name in never for leaf in params[name].values())
+    after = doctor_report.memory_needed(run.config, run.architecture, run.mesh)
+    assert before - after == pytest.approx(4 * 2 * frozen / run.mesh.shape["model"], abs=8)
+    head = sum(leaf.size for leaf in params["fc8"].values())
+    assert doctor_report._parameters(run.config, run.architecture) == (head, frozen)
+
+
 def test_the_state_of_a_run(digits_config: ConfigDict, tmp_path: Path) -> None:
     workdir = tmp_path / "run"
     digits_config.checkpoint.every_epochs, digits_config.checkpoint.keep = epochs(4), 9

@@ -73,8 +73,12 @@ def finish(process: subprocess.Popen[bytes], seconds: float = 240) -> int:
 
 def state(workdir: Path, step: int) -> Any:
     """Read all arrays of a checkpoint: parameters, velocities, step."""
-    folder = (workdir / "checkpoints" / str(step) / "state").absolute()
-    return ocp.Checkpointer(ocp.PyTreeCheckpointHandler()).restore(folder)
+    return arrays(workdir / "checkpoints" / str(step))
+
+
+def arrays(folder: Path) -> Any:
+    """Read all arrays of a checkpoint, or of the frozen part."""
+    return ocp.Checkpointer(ocp.PyTreeCheckpointHandler()).restore((folder / "state").absolute())
 
 
 def same(a: Any, b: Any) -> bool:
@@ -95,7 +99,8 @@ Moment = Callable[[subprocess.Popen[bytes], Path, Path], None]
 _dice = random.Random(2012)
 
 
-def _until(process: subprocess.Popen[bytes], happens: Callable[[], bool], seconds: float = 120) -> None:
+def wait_until(process: subprocess.Popen[bytes], happens: Callable[[], bool], seconds: float = 120) -> None:
+    """Wait until something `happens`, the process ends, or `seconds` have passed."""
     until = time.monotonic() + seconds
     while process.poll() is None and not happens() and time.monotonic() < until:
         time.sleep(0.002)
@@ -103,7 +108,7 @@ def _until(process: subprocess.Popen[bytes], happens: Callable[[], bool], second
 
 def until_reported(process: subprocess.Popen[bytes], errors: Path, words: bytes) -> None:
     """Wait until `words` stand in `errors`, the process's standard error, or it ends."""
-    _until(process, lambda: words in errors.read_bytes())
+    wait_until(process, lambda: words in errors.read_bytes())
 
 
 def log(workdir: Path) -> str:
@@ -126,7 +131,7 @@ def compiling(process: subprocess.Popen[bytes], workdir: Path, errors: Path) -> 
 def stepping(process: subprocess.Popen[bytes], workdir: Path, errors: Path) -> None:
     """Wait until some steps after the first ones of this start."""
     before = len(log(workdir))
-    _until(process, lambda: b"workdir: " in errors.read_bytes() and len(log(workdir)) > before)
+    wait_until(process, lambda: b"workdir: " in errors.read_bytes() and len(log(workdir)) > before)
     time.sleep(_dice.uniform(0, 0.5))
 
 
@@ -139,7 +144,7 @@ def evaluating(process: subprocess.Popen[bytes], workdir: Path, errors: Path) ->
 
     until_reported(process, errors, b"workdir: ")
     before = len(log(workdir))
-    _until(process, lambda: len(log(workdir)) > before and _whole(workdir) and begun())
+    wait_until(process, lambda: len(log(workdir)) > before and _whole(workdir) and begun())
     time.sleep(_dice.uniform(0, 0.05))
 
 
@@ -157,7 +162,7 @@ def saving(process: subprocess.Popen[bytes], workdir: Path, errors: Path) -> Non
         return any(p.name.isdecimal() and not (p / "manifest.json").exists() for p in folder.iterdir())
 
     until_reported(process, errors, b"workdir: ")
-    _until(process, begun)
+    wait_until(process, begun)
     time.sleep(_dice.choice((0, 0, 0.005, 0.02)))
 
 

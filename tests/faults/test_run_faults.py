@@ -1,5 +1,6 @@
 """Runs that are killed, stopped, starved of disk and doubled: real processes, real files."""
 
+import functools
 import os
 import re
 import shutil
@@ -84,6 +85,55 @@ def test_kills_do_not_change_the_result(
         "half-written checkpoints are recognised and removed",
         f"{rounds} of {rounds} runs ended with the same bits in parameters, velocities and validation lines "
         f"after five kills each; {halves} half-written checkpoints removed",
+    )
+
+
+FROZEN = "--config.optimizer.per_layer={'conv1': {'frozen_from': 0.0}, 'fc6': {'frozen_from': 0.0}}"
+
+
+def frozen_part_begun(workdir: Path) -> bool:
+    return (workdir / "frozen").exists()
+
+
+def frozen_part_complete(workdir: Path) -> bool:
+    return (workdir / "frozen" / "manifest.json").exists()
+
+
+def first_checkpoint_complete(workdir: Path) -> bool:
+    return any((workdir / "checkpoints").glob("*/manifest.json"))
+
+
+def test_kills_while_layers_that_are_never_trained_are_saved(
+    digits_folder: str, cache: Path, tmp_path: Path
+) -> None:
+    """Before, while and after the frozen part is written, which is once in a run."""
+    arguments = command(digits_folder, tmp_path / "undisturbed", FROZEN)
+    assert finish(start(arguments, tmp_path / "errors", cache)) == 0
+    hits = 0
+    moments = (frozen_part_begun, frozen_part_complete, first_checkpoint_complete)
+    rounds = count(1, 8)
+    for number in range(rounds):
+        workdir, errors = tmp_path / f"run{number}", tmp_path / "errors"
+        for moment in moments:
+            process = start(command(digits_folder, workdir, FROZEN), errors, cache)
+            injections.wait_until(process, functools.partial(moment, workdir))
+            time.sleep(number / 200)
+            hits += hit(process, KILL)
+            process.wait()
+            for step in Checkpoints(workdir).steps():
+                assert Checkpoints(workdir).find_corruption(step) is None
+        assert finish(start(command(digits_folder, workdir, FROZEN), errors, cache)) == 0, errors.read_text()
+        assert is_undisturbed(workdir, tmp_path / "undisturbed")
+        parts = [injections.arrays(folder / "frozen") for folder in (workdir, tmp_path / "undisturbed")]
+        assert injections.same(*parts)
+        assert not list(workdir.rglob(".*.partial"))
+        shutil.rmtree(workdir)
+    assert hits == len(moments) * rounds
+    injections.record(
+        "SIGKILL of a run with frozen layers, before, while and after these are saved",
+        hits,
+        "no checkpoint without them; the same command ends bit for bit as undisturbed",
+        f"{rounds} of {rounds} runs ended with the same bits, frozen layers included, after three kills each",
     )
 
 

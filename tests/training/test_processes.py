@@ -13,10 +13,12 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 
 from alexnet_jax.training import loop
 from alexnet_jax.workdir import trained
 from alexnet_jax.workdir.checkpoints import Checkpoints
+from tests.fixtures.make_old_run import arrays
 from tests.helpers import STEPS, STOP, epochs, small_digits
 from tests.model.helpers import assert_close
 
@@ -182,6 +184,28 @@ def test_four_processes_then_two_then_one(whole, digits_folder, tmp_path):
     for copy in (workdir, tmp_path / "copy"):
         go_on_alone(digits_folder, copy)
         assert_same_end(copy, whole)
+
+
+@pytest.mark.slow
+def test_layers_that_are_never_trained_are_saved_once_by_all(digits_folder, tmp_path):
+    """Two processes hold a tower each of what is saved; a run of others resumes with it."""
+    rules = {name: {"frozen_from": 0.0} for name in ("conv1", "conv3", "fc6")}
+    config = small_digits(digits_folder)
+    config.optimizer.per_layer = ConfigDict(rules)
+    config.train.log_every_steps, config.mesh.model = 1, 1
+    whole, workdir = tmp_path / "whole", tmp_path / "run"
+    assert loop.train(config, whole) == 0
+    flags = f"--config.optimizer.per_layer={rules}"
+    finish(launch(2, *command(digits_folder, workdir, STOP, "1x2"), flags), 0)
+    first = {path: path.read_bytes() for path in (workdir / "frozen").rglob("*") if path.is_file()}
+    finish(launch(2, *command(digits_folder, workdir, STEPS, "2x1"), flags), 0)
+    assert Checkpoints(workdir).find_corruption(STEPS) is None
+    assert {p: p.read_bytes() for p in (workdir / "frozen").rglob("*") if p.is_file()} == first
+    assert_same_end(workdir, whole)
+    ours, theirs = (arrays(folder / "frozen" / "state") for folder in (workdir, whole))
+    assert {name.split("/")[1] for name in ours} == set(rules)
+    for name, value in ours.items():  # drawn by programs that are compiled otherwise
+        np.testing.assert_allclose(value, theirs[name], rtol=1e-5, atol=1e-8)
 
 
 def workers(launched):

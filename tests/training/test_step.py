@@ -156,6 +156,38 @@ def test_losses_updates_and_errors_are_those_by_hand(data: int, model: int, part
             assert averages.count == 12
 
 
+@pytest.mark.parametrize("trust_coefficient", [None, 0.01], ids=["momentum", "LARS"])
+@pytest.mark.parametrize("parts", [1, 4])
+def test_layers_that_are_never_trained_have_no_velocities(trust_coefficient: Any, parts: int) -> None:
+    """The others are updated as where they have some, which stay at 0."""
+    mesh, never = sharding.make_mesh(2, 2, 2, BATCH), frozenset({"fc1", "fc3"})
+    made = step.Program(
+        NET,
+        mesh,
+        Normalization("centre", (1.0,)),
+        optimizer.momentum(RULES, 0.9, trust_coefficient),
+        SEED,
+        accumulate_steps=parts,
+    )
+    frozen = dataclasses.replace(made, frozen=never)
+    with jax.enable_x64(True):
+        params = plain.tree(random_params(NET, PARAMS_SEED))
+        ours, whole = step.init_state(frozen, params), step.init_state(made, params)
+        assert ours.opt_state.trace.keys() == {"fc2"}
+        for number in (FIRST, FIRST + 1):
+            batch = sharding.to_device(host_batch(number), mesh)
+            mean = sharding.replicate(MEAN, mesh)
+            ours, _ = step.compiled_train_step(frozen, ours)(ours, batch, mean, LEARNING_RATES)
+            whole, _ = step.compiled_train_step(frozen, whole)(whole, batch, mean, LEARNING_RATES)
+        assert ours.opt_state.trace.keys() == {"fc2"}
+        assert not any(np.any(whole.opt_state.trace[name]["kernel"]) for name in never)
+        jax.tree.map(np.testing.assert_array_equal, ours.params, whole.params)
+        assert np.any(ours.params["fc2"]["kernel"] != params["fc2"]["kernel"])
+    held, rest = step.split_state(ours, never)
+    assert (held.params.keys(), rest.keys()) == ({"fc2"}, never)
+    assert held.opt_state is ours.opt_state
+
+
 def test_the_numbers_by_hand_would_show_a_difference() -> None:
     gradients, sums = by_hand(plain.tree(random_params(NET, PARAMS_SEED)), host_batch(FIRST), FIRST)
     for layer, leaf in LEAVES:

@@ -114,7 +114,6 @@ def test_each_image_is_read_once(tmp_path, digits_folder, monkeypatch, capfd):
     # 1,350 images make 42.2 batches of 32: the last batch has 26 of the next epoch.
     assert read.count(config.data.train_split) == 1376
     assert read.count(config.data.validation_split) == 150
-    # 128 values of pool5, 4 bytes each, for 1,350 + 150 images
     assert "frozen layers: the values of pool5 are computed once, for 1,500 images" in capfd.readouterr().err
 
 
