@@ -132,8 +132,9 @@ def _nearest_of(
 def index(net: TrainedNet, folder: Path) -> tuple[Index, list[dict[str, str]]]:
     """Return the index of all images below `folder`, from disk as far as it holds.
 
-    What is new or changed is computed, what is gone is dropped; with other weights all is. An interruption
-    keeps what was computed.
+    What is new or changed is computed, what is gone is dropped; with other weights or another layer all is.
+    It holds values alone, so that every distance is asked of the same one. An interruption keeps what was
+    computed.
 
     Returns:
       The index, and {'file', 'error'} of those that could not be decoded.
@@ -151,8 +152,9 @@ def index(net: TrainedNet, folder: Path) -> tuple[Index, list[dict[str, str]]]:
     digest = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:16]
     index_folder = net.workdir / layout.SIMILAR / digest
     old = _read(index_folder)
-    if old and old["key"] != key:
-        print(f"{printable(str(folder))} is indexed again: its index is of other weights", file=sys.stderr)
+    if old and (old["key"], old["layer"]) != (key, layer):
+        other = "other weights" if old["key"] != key else f"another layer, {printable(old['layer'])}"
+        print(f"{printable(str(folder))} is indexed again: its index is of {other}", file=sys.stderr)
         old = {}
     states = {name: path.stat() for name, path in paths.items()}
     stamps = {name: [state.st_size, state.st_mtime_ns] for name, state in states.items()}
@@ -164,7 +166,7 @@ def index(net: TrainedNet, folder: Path) -> tuple[Index, list[dict[str, str]]]:
         index_folder.mkdir(parents=True, exist_ok=True)
         left_out = _update(net, folder, index_folder, layer, key, old, kept, stamps)
     now = _read(index_folder)
-    if now.get("key") != key:
+    if (now.get("key"), now.get("layer")) != (key, layer):
         raise RunFailure(f"none of {len(paths)} images in {folder} could be decoded")
     names = tuple(name for name, _ in now["files"])
     distance = distance_of(net.architecture, layer)
@@ -252,6 +254,7 @@ def _read(index_folder: Path) -> dict[str, Any]:
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
         tree = unsealed(json.loads(files.read_bounded(index_folder / layout.SIMILAR_INDEX, 2**30)))  # bytes
         tree["files"] = [(str(name), [int(x) for x in stamp]) for name, stamp in tree["files"]]
+        tree["layer"] = str(tree["layer"])
         for what, dtype in DTYPES.items():
             path = index_folder / f"{what}-{int(tree['number'])}.npy"
             tree[what] = array = map_npy(path) if path.exists() else None
