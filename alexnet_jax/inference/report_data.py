@@ -316,7 +316,7 @@ def _confusions(data: _Data, report: ReportData) -> None:
 def _neighbours(data: _Data, report: ReportData) -> None:
     layer = activations.embedding_layer(data.net.architecture)
     report.layer = activations.in_words(data.net.architecture, layer)
-    report.distance = similar.distance_of(data.net.architecture, layer)
+    report.distance = similar.DEFAULT_DISTANCE
     train, test = data.data.train_split, data.data.test_split
     indices = data.indices(train, data.most)
     vectors = np.concatenate(

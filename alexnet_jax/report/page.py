@@ -259,7 +259,7 @@ def _sections(all_runs: Sequence[runs.RunFiles], names: Sequence[str], data: Rep
         words = (
             f"Left: five test images of {data.dataset}. Right: the nearest of {data.searched:,} training "
             f"images by {data.layer}, with the {data.distance} distance; names of other classes are red "
-            "(paper, figure 4, right)."
+            "(paper, figure 4, right, where it is the Euclidean one)."
         )
         shown = PageFigure("neighbours", figures.neighbours(data.neighbours), words, "Images in rows")
         sections.append(Section("Nearest training images", [shown]))

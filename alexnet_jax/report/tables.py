@@ -13,7 +13,8 @@ from alexnet_jax.report.figures import shorten
 if TYPE_CHECKING:
     from alexnet_jax.inference.report_data import Confusions
 
-MAX_ROWS_SHOWN = 20  # of a table; the rest is there to be unfolded
+MAX_ROWS_SHOWN = 20  # of the classes; the rest is there to be unfolded
+MAX_PAIRS_SHOWN = 10  # of classes
 MAX_NAME_LENGTH = 200
 
 Rows = Sequence[tuple[str, ...]]
@@ -48,7 +49,7 @@ def by_class(confusions: Confusions) -> Table:
 def taken_for(confusions: Confusions) -> Table:
     """Return which class was taken for which other one more than once, the most frequent first."""
     others, names, images = _off_diagonal(confusions), _names(confusions), confusions.matrix.sum(axis=1)
-    order = np.argsort(-others, axis=None, kind="stable")[:MAX_ROWS_SHOWN]
+    order = np.argsort(-others, axis=None, kind="stable")[:MAX_PAIRS_SHOWN]
     rows = [
         (names[label], names[taken], f"{others[label, taken]:,} of {images[label]:,}")
         for label, taken in zip(*np.unravel_index(order, others.shape), strict=True)
