@@ -106,7 +106,9 @@ def _ask(index: similar.Index, query: np.ndarray, path: Path, vectors: int, runs
     contestants = {
         "folder": _timed(lambda: similar.nearest(index.vectors, query, 20, "euclidean")),
         "folder, numpy": _timed(lambda: _by_numpy(index.vectors, query)),
-        "synthetic": _timed(lambda: _found(similar.nearest(mapped, query_of_planted, 20)[1][0, 0], planted)),
+        "synthetic": _timed(
+            lambda: _found(similar.nearest(mapped, query_of_planted, 20, "euclidean")[1][0, 0], planted)
+        ),
         "synthetic, numpy": _timed(lambda: _found(_by_numpy(mapped, query_of_planted), planted)),
     }
     return timing.alternate("benchmark similar", contestants, runs)

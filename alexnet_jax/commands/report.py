@@ -1,8 +1,8 @@
 """`report`: one page with the paper's figures for the run in --workdir.
 
-Errors beside the published ones, curves, kernels by tower, guesses, nearest images, confusions, and what
-excites each layer, for a run that is finished or in progress; the page says what is missing. It is
-report/index.html in the workdir.
+Errors beside the published ones, curves, kernels by tower, guesses, nearest images, errors by class with
+counts, confusions, the surest mistakes with their files, what excites each layer, and what to type next, for
+a run that is finished or in progress; the page says what is missing. It is report/index.html in the workdir.
 
 Examples:
   report --workdir=runs/imagenet

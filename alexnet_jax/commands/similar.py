@@ -1,8 +1,10 @@
 """`similar`: the images below the folder --source nearest to an image, or likeliest to show --label.
 
-Nearness is that of the last hidden layer's values (paper, figure 4). The folder's values are kept in the
-workdir, so that a second question is quick. The exit code is 1 where a file could not be read and was
-left out.
+Images are compared by the last layer before the classes, in the paper's net fc7 after its ReLU (section 6;
+what `features --layers=relu7` writes), or by pool5 where the weights hold no more. The distance is cosine,
+which finds the same class more often, or the paper's own (figure 4) with --distance=euclidean. The folder's
+values are kept in the workdir, for both distances, so that a second question is quick. The exit code is 1
+where a file could not be read and was left out.
 
 Examples:
   similar --workdir=runs/imagenet --source=photos photo.jpg
@@ -45,7 +47,7 @@ COMMAND = Command(
         CHECKPOINT,
         replace(SOURCE, help="The folder that is searched, with all below it.", value="FOLDER"),
         Flag("label", "The name or synset id of a class; no image is given then.", value="NAME"),
-        Flag("distance", "euclidean or cosine; default: what suits the layer.", value="WHICH"),
+        Flag("distance", "cosine or euclidean; default: cosine.", value="WHICH", default="cosine"),
         Flag("count", "How many images to show.", "integer", "N", 20),
         replace(OUTPUT, help="A sheet of the images, .png or .svg."),
         JSON,

@@ -39,6 +39,7 @@ def run(request: Request) -> int:
     code = loop.train(config, request.workdir, flags.profile)
     if code == 0 and distributed.is_primary():
         print(f"next: {program.next_command()} evaluate --workdir={request.workdir}")
+        print("  which tells the errors of each class, what is taken for what, and the files of the mistakes")
     return code
 
 

@@ -5,6 +5,7 @@ other tools give to the same value (`OTHER_NAMES`), or any of these with `/0` or
 or units of that tower alone. The name that was asked with is the name of the answer.
 """
 
+import itertools
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -20,7 +21,7 @@ from alexnet_jax.evaluation.views import PlacedNet
 from alexnet_jax.model import inputs, network, sharding
 from alexnet_jax.model.inputs import Normalization
 from alexnet_jax.model.shapes import layer_shapes
-from alexnet_jax.model.specs import Architecture, Dropout
+from alexnet_jax.model.specs import Activation, AdaptivePool, Architecture, Dropout
 from alexnet_jax.progress import printable
 
 # torchvision's modules, as its users, Brain-Score and thingsvision name them. At use its dropouts change
@@ -59,12 +60,29 @@ def layer_names(architecture: Architecture) -> tuple[str, ...]:
 
 
 def embedding_layer(architecture: Architecture) -> str:
-    """Return the layer whose values stand for an image: the last before the classes, dropout aside.
+    """Return the layer whose values stand for an image: the last before the classes.
 
-    In the paper's net it is fc7, rectified (section 6.1); in a net without classes the last layer.
+    In the paper's net it is relu7, the last hidden layer of 4,096 units (section 6.1); in a net without
+    classes the last layer. Dropout, and an average pooling that has nothing to average, are passed over.
     """
     layers = architecture.layers[:-1] if architecture.has_classes else architecture.layers
-    return [layer.name for layer in layers if not isinstance(layer, Dropout)][-1]
+    table, found = layer_shapes(architecture), ""
+    read: tuple[int, ...] = ()
+    for layer in layers:
+        output = table[layer.name].output
+        averages_nothing = isinstance(layer, AdaptivePool) and output == read
+        if not (averages_nothing or isinstance(layer, Dropout)):
+            found = layer.name
+        read = output
+    return found
+
+
+def in_words(architecture: Architecture, layer: str) -> str:
+    """Return what the user reads of a layer: 'fc7 after its ReLU (relu7)', and 'pool5' as it is."""
+    for before, row in itertools.pairwise(architecture.layers):
+        if row.name == layer and isinstance(row, Activation):
+            return f"{before.name} after its {'ReLU' if row.kind == 'relu' else row.kind} ({layer})"
+    return layer
 
 
 def shapes_of(architecture: Architecture, layers: Sequence[str]) -> dict[str, tuple[int, ...]]:

@@ -108,8 +108,9 @@ class ReportData:
       step: of the checkpoint, None without one.
       dataset: the folder of the images.
       parameters: how many the net has.
+      knows_classes: whether it ends in some.
       kernels: of the first convolution, (T, kh, kw, C, channels of a tower).
-      layer, distance, searched: of the neighbours: the layer, the distance, over how many images.
+      layer, distance, searched: of the neighbours: the layer in words, the distance, over how many images.
       looked_at: images among which the patches were found.
       changed: what makes this net another than the run's own (`TrainedNet.changed`).
     """
@@ -117,6 +118,7 @@ class ReportData:
     step: int | None = None
     dataset: str = ""
     parameters: int | None = None
+    knows_classes: bool = False
     towers: int = 1
     kernels: np.ndarray | None = None
     guesses: tuple[Guess, ...] = ()
@@ -153,6 +155,7 @@ def find(
         report.missing = dict.fromkeys(PARTS, str(error))
         return report
     report.step, report.towers, report.changed = net.step, net.architecture.towers, net.changed()
+    report.knows_classes = net.architecture.has_classes
     report.parameters = sum(prod(leaf.shape) for layer in net.params.values() for leaf in layer.values())
     _kernels(net, report)
     try:
@@ -312,7 +315,8 @@ def _confusions(data: _Data, report: ReportData) -> None:
 
 def _neighbours(data: _Data, report: ReportData) -> None:
     layer = activations.embedding_layer(data.net.architecture)
-    report.layer, report.distance = layer, similar.distance_of(data.net.architecture, layer)
+    report.layer = activations.in_words(data.net.architecture, layer)
+    report.distance = similar.DEFAULT_DISTANCE
     train, test = data.data.train_split, data.data.test_split
     indices = data.indices(train, data.most)
     vectors = np.concatenate(

@@ -1,10 +1,11 @@
 """The verb `similar`: the images of a folder that look like a given one, or that show a named thing.
 
-An image is compared by the values from which the classes are computed (the paper's fc7, rectified), or by
-the last layer that the weights reach (pool5, flattened). The distance is Euclidean for units, as in the
-paper's figure 4, and cosine for feature maps: there the length of a vector, which says how much there is to
-see, drowns what is to be seen. Every image is compared with the one asked for: nothing is approximated but
-the values themselves, which are kept in half precision, 8 KB an image for fc7 and 18 KB for pool5.
+An image is compared by the values from which the classes are computed (in the paper's net relu7, that is fc7
+after its ReLU), or by the last layer that the weights reach (pool5, flattened). The distance is cosine, with
+which the nearest image is of the same class more often, by units and by feature maps (docs/measurements.md):
+the length of a vector, which says how much there is to see, drowns what is to be seen. Euclidean, as in the
+paper's figure 4, is the other choice. Every image is compared with the one asked for: nothing is approximated
+but the values themselves, which are kept in half precision, 8 KB an image for relu7 and 18 KB for pool5.
 
 The index lies in the workdir, `similar/<digest of the folder's path>/`: `index.json` names the files, with
 size and time of change, and `vectors-<n>.npy` and `probabilities-<n>.npy` have a row for each. It is written
@@ -35,7 +36,6 @@ from alexnet_jax.data.images import BadImage, Preprocessing, read_file, resize_c
 from alexnet_jax.errors import RunFailure, UsageError
 from alexnet_jax.evaluation import activations, classes
 from alexnet_jax.inference import features, predict
-from alexnet_jax.model.specs import Architecture
 from alexnet_jax.progress import Progress, printable
 from alexnet_jax.workdir import layout
 from alexnet_jax.workdir.provenance import sealed, unsealed
@@ -43,6 +43,7 @@ from alexnet_jax.workdir.trained import TrainedNet
 
 CHUNK = 1 << 25  # numbers of the index that are compared at once
 DISTANCES = ("euclidean", "cosine")
+DEFAULT_DISTANCE = "cosine"  # the better one by every layer: docs/measurements.md
 DTYPES = {"vectors": np.float16, "probabilities": np.float32}
 MAX_FIGURE_IMAGES = 24  # of a contact sheet
 
@@ -54,7 +55,6 @@ class Index:
     Attributes:
       folder: where they lie.
       layer: whose values `vectors` are.
-      distance: 'euclidean' or 'cosine', which suits the layer.
       files: below `folder`.
       vectors: float16 (N, D), mapped into memory.
       probabilities: float32 (N, classes), mapped into memory; None for a net without classes.
@@ -62,14 +62,13 @@ class Index:
 
     folder: Path
     layer: str
-    distance: str
     files: tuple[str, ...]
     vectors: np.ndarray
     probabilities: np.ndarray | None
 
 
 def nearest(
-    vectors: np.ndarray, queries: np.ndarray, count: int, distance: str = "euclidean"
+    vectors: np.ndarray, queries: np.ndarray, count: int, distance: str = DEFAULT_DISTANCE
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the nearest vectors: exact, in chunks, so that `vectors` may lie on disk.
 
@@ -132,8 +131,9 @@ def _nearest_of(
 def index(net: TrainedNet, folder: Path) -> tuple[Index, list[dict[str, str]]]:
     """Return the index of all images below `folder`, from disk as far as it holds.
 
-    What is new or changed is computed, what is gone is dropped; with other weights all is. An interruption
-    keeps what was computed.
+    What is new or changed is computed, what is gone is dropped; with other weights or another layer all is.
+    It holds values alone, so that every distance is asked of the same one. An interruption keeps what was
+    computed.
 
     Returns:
       The index, and {'file', 'error'} of those that could not be decoded.
@@ -151,8 +151,9 @@ def index(net: TrainedNet, folder: Path) -> tuple[Index, list[dict[str, str]]]:
     digest = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:16]
     index_folder = net.workdir / layout.SIMILAR / digest
     old = _read(index_folder)
-    if old and old["key"] != key:
-        print(f"{printable(str(folder))} is indexed again: its index is of other weights", file=sys.stderr)
+    if old and (old["key"], old["layer"]) != (key, layer):
+        other = "other weights" if old["key"] != key else f"another layer, {printable(old['layer'])}"
+        print(f"{printable(str(folder))} is indexed again: its index is of {other}", file=sys.stderr)
         old = {}
     states = {name: path.stat() for name, path in paths.items()}
     stamps = {name: [state.st_size, state.st_mtime_ns] for name, state in states.items()}
@@ -164,16 +165,10 @@ def index(net: TrainedNet, folder: Path) -> tuple[Index, list[dict[str, str]]]:
         index_folder.mkdir(parents=True, exist_ok=True)
         left_out = _update(net, folder, index_folder, layer, key, old, kept, stamps)
     now = _read(index_folder)
-    if now.get("key") != key:
+    if (now.get("key"), now.get("layer")) != (key, layer):
         raise RunFailure(f"none of {len(paths)} images in {folder} could be decoded")
     names = tuple(name for name, _ in now["files"])
-    distance = distance_of(net.architecture, layer)
-    return Index(folder, layer, distance, names, now["vectors"], now["probabilities"]), left_out
-
-
-def distance_of(architecture: Architecture, layer: str) -> str:
-    """Return the distance that suits a layer: 'euclidean' for units, 'cosine' for feature maps."""
-    return "euclidean" if len(activations.shapes_of(architecture, [layer])[layer]) == 1 else "cosine"
+    return Index(folder, layer, names, now["vectors"], now["probabilities"]), left_out
 
 
 def _update(
@@ -252,6 +247,7 @@ def _read(index_folder: Path) -> dict[str, Any]:
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
         tree = unsealed(json.loads(files.read_bounded(index_folder / layout.SIMILAR_INDEX, 2**30)))  # bytes
         tree["files"] = [(str(name), [int(x) for x in stamp]) for name, stamp in tree["files"]]
+        tree["layer"] = str(tree["layer"])
         for what, dtype in DTYPES.items():
             path = index_folder / f"{what}-{int(tree['number'])}.npy"
             tree[what] = array = map_npy(path) if path.exists() else None
@@ -276,15 +272,21 @@ def weights_key(net: TrainedNet) -> str:
 
 
 def similar(
-    net: TrainedNet, folder: Path, image: Path | None, label: str, count: int, distance: str = ""
+    net: TrainedNet,
+    folder: Path,
+    image: Path | None,
+    label: str,
+    count: int,
+    distance: str = DEFAULT_DISTANCE,
 ) -> dict[str, Any]:
     """Return what in `folder` is nearest to `image`, or shows `label`.
 
-    The image itself is not among its neighbours. `distance`: of `DISTANCES`, '' what suits the layer.
+    The image itself is not among its neighbours. `distance`: of `DISTANCES`.
 
     Returns:
-      {'folder', 'indexed': how many, 'query', 'layer' and 'distance' or 'label', 'results': [{'file', and
-      'distance' or 'probability'}, ...], best first, 'left_out': [{'file', 'error'}, ...]}.
+      {'folder', 'indexed': how many, 'query', 'layer', 'compared_by' (the layer in words) and 'distance' or
+      'label', 'results': [{'file', and 'distance' or 'probability'}, ...], best first, 'left_out': [{'file',
+      'error'}, ...]}.
 
     Raises:
       UsageError: a name that no class has, a net without classes.
@@ -308,10 +310,10 @@ def similar(
             raise RunFailure(f"{printable(str(image))} cannot be read: {printable(str(error))}") from None
         table, left_out = index(net, folder)
         query = activations.activations(net, pixels[None], [table.layer], batch_size=1)[table.layer]
-        distance = distance or table.distance
         # In the index's own precision: a copy of the image lies at 0 but for the last bits of a value.
         distances, rows = nearest(table.vectors, query.reshape(1, -1).astype(np.float16), count + 1, distance)
-        answer |= {"query": str(image), "layer": table.layer, "distance": distance}
+        words = activations.in_words(net.architecture, table.layer)
+        answer |= {"query": str(image), "layer": table.layer, "compared_by": words, "distance": distance}
         results = [
             {"file": str(folder / table.files[row]), "distance": float(far)}
             for far, row in zip(distances[0], rows[0], strict=True)
@@ -334,7 +336,9 @@ def class_of(net: TrainedNet, name: str) -> int:
     return classes.find(name, net.class_names)
 
 
-def check(arguments: list[str], source: str, label: str, count: int, distance: str = "") -> Path | None:
+def check(
+    arguments: list[str], source: str, label: str, count: int, distance: str = DEFAULT_DISTANCE
+) -> Path | None:
     """Return the image that was asked for, None with a label; raise UsageError where the two do not fit."""
     if not source:
         raise UsageError("similar needs --source=FOLDER, whose images it searches")
@@ -342,7 +346,7 @@ def check(arguments: list[str], source: str, label: str, count: int, distance: s
         raise UsageError("similar needs one image, or --label=NAME and no image")
     if count < 1:
         raise UsageError(f"--count={count}: it must be at least 1")
-    if distance not in ("", *DISTANCES):
+    if distance not in DISTANCES:
         raise UsageError(f"--distance={distance}: it is {' or '.join(DISTANCES)}")
     if label:
         return None
@@ -357,7 +361,8 @@ def as_text(answer: Mapping[str, Any]) -> str:
         what = f"the likeliest {printable(answer['label'])}"
     else:
         what = (
-            f"the nearest to {printable(answer['query'])} by {answer['layer']}, {answer['distance']} distance"
+            f"the nearest to {printable(answer['query'])} by {answer['compared_by']}, "
+            f"{answer['distance']} distance"
         )
     lines = [f"{answer['indexed']:,} images in {printable(answer['folder'])}; {what}:"]
     for result in answer["results"]:

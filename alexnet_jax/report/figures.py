@@ -38,6 +38,12 @@ def shorten(text: str, max_length: int) -> str:
     return text if len(text) <= max_length else text[: max_length - 1] + "…"
 
 
+def shorten_left(text: str, max_length: int) -> str:
+    """Return the end of a printable text, which tells one file from another, as `shorten` does the start."""
+    text = printable(text).strip() or "(no name)"
+    return text if len(text) <= max_length else "…" + text[1 - max_length :]
+
+
 def encode(figure: Figure) -> dict[str, bytes]:
     """Return the figure as files: {'png': ..., 'svg': ...}; the same figure gives the same bytes."""
     files = {}
@@ -215,8 +221,11 @@ def specialisation(all_kernels: np.ndarray) -> tuple[float, list[float]] | None:
     return float(max(more, 1 - more)), [float(first.mean()), float(second.mean())]
 
 
-def guesses(shown: Sequence[Guess]) -> Figure:
-    """Draw images with their likeliest classes as bars, the right one in red (paper, figure 4, left)."""
+def guesses(shown: Sequence[Guess], with_files: bool = False) -> Figure:
+    """Draw images with their likeliest classes as bars, the right one in red (paper, figure 4, left).
+
+    `with_files`: the name of the file stands above the class.
+    """
     columns = 4
     rows = -(-len(shown) // columns)
     figure = Figure(figsize=(11, 3.9 * rows), layout="constrained")
@@ -224,7 +233,8 @@ def guesses(shown: Sequence[Guess]) -> Figure:
     for index, guess in enumerate(shown):
         row, column = divmod(index, columns)
         label = guess.image.label
-        _draw_image(panels[2 * row, column], guess.image, label)
+        file = f"{shorten_left(guess.image.file, 34)}\n" if with_files else ""
+        _draw_image(panels[2 * row, column], guess.image, f"{file}{shorten(label, 26)}", max_length=34)
         bars = panels[2 * row + 1, column]
         bars.set_xlim(0, 1)
         bars.set_ylim(4.6, -0.6)

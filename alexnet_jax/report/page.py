@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,19 +15,19 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
-from alexnet_jax import drawing, files
+from alexnet_jax import drawing, files, program
 from alexnet_jax.errors import UsageError
 from alexnet_jax.progress import printable
-from alexnet_jax.report import figures, published, runs, template
+from alexnet_jax.report import figures, published, runs, tables, template
+from alexnet_jax.report.tables import MAX_NAME_LENGTH, cell
 from alexnet_jax.workdir import layout
 
 if TYPE_CHECKING:
-    from alexnet_jax.inference.report_data import Confusions, Guess, ReportData
+    from alexnet_jax.inference.report_data import Confusions, ReportData
 
 MAX_PAGE_BYTES = 15_000_000
 MAX_PNG_BYTES = 300_000  # of a figure on the page
-MAX_ROWS_SHOWN = 10  # best and worst classes
-MAX_NAME_LENGTH = 200
+RESUMABLE = ("constant", "steps")  # schedules that more epochs leave as they are
 PAPER_IMAGES_PER_SECOND = 230  # two GTX 580: 90 epochs of 1.2 million images in 5 to 6 days
 
 # What the parts of the page are called where they are missing.
@@ -35,7 +36,7 @@ PART_TITLES = {
     "kernels": "first-layer kernels",
     "guesses": "guesses for eight images",
     "neighbours": "nearest training images",
-    "confusions": "confusion matrix, best and worst classes, mistakes",
+    "confusions": "errors by class, confusions, mistakes",
     "channels": "what excites each layer",
 }
 
@@ -53,11 +54,11 @@ class PageFigure:
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the page. Each table is {'title': text, 'head': cells, 'rows': rows of cells}."""
+    """A part of the page."""
 
     title: str
     figures: Sequence[PageFigure]
-    tables: Sequence[dict[str, Any]] = ()
+    tables: Sequence[tables.Table] = ()
 
 
 @drawing.default_style()
@@ -83,7 +84,7 @@ def write(all_runs: Sequence[runs.RunFiles], data: ReportData) -> list[str]:
         missing["curves"] = f"{run.workdir} has no lines in {layout.METRICS}"
     reasons = dict.fromkeys(missing[part] for part in PART_TITLES if part in missing)
     missing_lines = [
-        ("; ".join(PART_TITLES[part] for part in PART_TITLES if missing.get(part) == why), _text(why))
+        ("; ".join(PART_TITLES[part] for part in PART_TITLES if missing.get(part) == why), cell(why))
         for why in reasons
     ]
     names = distinct_names(all_runs)
@@ -92,11 +93,12 @@ def write(all_runs: Sequence[runs.RunFiles], data: ReportData) -> list[str]:
         for section in _sections(all_runs, names, data)
     ]
     page = template.load(Path(__file__).with_name("page.html.jinja")).render(
-        title=_text(names[0]),
-        subtitle=_text(_subtitle(run, data)),
+        title=cell(names[0]),
+        subtitle=cell(_subtitle(run, data)),
         missing=missing_lines,
-        glance=[tuple(_text(cell) for cell in row) for row in at_a_glance(run, data)],
+        glance=[tuple(map(cell, row)) for row in at_a_glance(run, data)],
         sections=sections,
+        commands=[(words, printable(command)) for words, command in next_commands(run, data)],
     )
     path, count = folder / layout.REPORT_PAGE, sum(len(section["figures"]) for section in sections)
     files.write_text(path, page)
@@ -257,12 +259,14 @@ def _sections(all_runs: Sequence[runs.RunFiles], names: Sequence[str], data: Rep
         words = (
             f"Left: five test images of {data.dataset}. Right: the nearest of {data.searched:,} training "
             f"images by {data.layer}, with the {data.distance} distance; names of other classes are red "
-            "(paper, figure 4, right)."
+            "(paper, figure 4, right, where it is the Euclidean one)."
         )
         shown = PageFigure("neighbours", figures.neighbours(data.neighbours), words, "Images in rows")
         sections.append(Section("Nearest training images", [shown]))
     if data.confusions is not None:
-        sections.append(_confusions(data.confusions))
+        sections.append(_errors_by_class(data.confusions))
+        if data.confusions.mistakes:
+            sections.append(_surest_mistakes(data.confusions))
     if data.channels:
         sections.append(Section("What excites each layer", _channels(data)))
     return sections
@@ -290,54 +294,50 @@ def _kernels(kernels: np.ndarray) -> PageFigure:
     return PageFigure("kernels", figures.kernels(kernels), words, "Kernels as small images")
 
 
-def _confusions(confusions: Confusions) -> Section:
+def _errors_by_class(confusions: Confusions) -> Section:
     words = (
         f"{int(confusions.matrix.sum()):,} of {confusions.of:,} images of {confusions.split!r}, centre view: "
         f"top-1 error {top1_error(confusions):.2%}. A row is a class, its cells the classes that its images "
         "were taken for."
     )
-    shown = [PageFigure("confusion", figures.confusion(confusions), words, "Confusion matrix")]
-    tables = []
-    if confusions.mistakes:
-        words = "The wrong guesses of the highest probability; the right class is bold, its bar red."
-        title = "Most confident mistakes"
-        drawn = figures.guesses(confusions.mistakes)
-        shown.append(PageFigure("mistakes", drawn, words, "Images with bars", title))
-        head = ["file", "class", "taken for", "probability"]
-        tables = [{"title": title, "head": head, "rows": [_mistake_row(one) for one in confusions.mistakes]}]
-    rows = class_rows(confusions)
-    head = ["class", "right", "images", "most often taken for"]
-    count = min(MAX_ROWS_SHOWN, -(-len(rows) // 2))
-    worst = {"title": "Worst classes", "head": head, "rows": rows[:count]}
-    best = {"title": "Best classes", "head": head, "rows": rows[::-1][:count]}
-    return Section("Confusions", shown, [best, worst, *tables])
+    shown = PageFigure("confusion", figures.confusion(confusions), words, "Confusion matrix")
+    both = tables.by_class(confusions), tables.taken_for(confusions)
+    return Section("Errors by class", [shown], [table for table in both if table.rows])
 
 
-def _mistake_row(mistake: Guess) -> tuple[str, str, str, str]:
-    name, probability = mistake.guesses[0]
-    file, right, taken = (_text(text) for text in (mistake.image.file, mistake.image.label, name))
-    return file, right, taken, f"{probability:.1%}"
+def _surest_mistakes(confusions: Confusions) -> Section:
+    words = (
+        "The wrong guesses of the highest probability. Above each image are its file and its class, below it "
+        "what it was taken for, the likeliest first; the right class is bold, its bar red."
+    )
+    drawn = figures.guesses(confusions.mistakes, with_files=True)
+    shown = PageFigure("mistakes", drawn, words, "Images with bars")
+    return Section("Surest mistakes", [shown], [tables.surest_mistakes(confusions)])
 
 
-def class_rows(confusions: Confusions) -> list[tuple[str, str, str, str]]:
-    """Return (name, share right, images, class it is most often taken for) of each class, the worst first.
+def next_commands(run: runs.RunFiles, data: ReportData) -> list[tuple[str, str]]:
+    """Return what the user may type next: (what it does, the command)."""
+    if data.step is None:
+        return []
 
-    Classes without an image are left out.
-    """
-    images = confusions.matrix.sum(axis=1)
-    right = np.diagonal(confusions.matrix) / np.maximum(images, 1)
-    others = confusions.matrix.copy()
-    np.fill_diagonal(others, 0)
-    outputs = range(len(confusions.names), others.shape[1])
-    names = [*confusions.names, *(f"class {output}" for output in outputs)]
-    names = [figures.shorten(name, MAX_NAME_LENGTH) for name in names]
-    rows = []
-    for label in np.argsort(right, kind="stable"):
-        taken = others[label].argmax()
-        other = f"{names[taken]} ({others[label, taken]})" if others[label, taken] else ""
-        if images[label]:
-            rows.append((names[label], f"{right[label]:.1%}", f"{images[label]:,}", other))
-    return rows
+    workdir = f"--workdir={shlex.quote(str(run.workdir))}"
+
+    def command(verb: str, *arguments: str) -> str:
+        return " ".join((program.next_command(), verb, workdir, *arguments))
+
+    alike = ("The images of a folder that look like one", command("similar", "--source=photos/", "photo.jpg"))
+    if not data.knows_classes:
+        return [alike]
+    commands = [
+        ("The classes of other images", command("predict", "photos/")),
+        ("The errors over other labelled images", command("evaluate", "--source=labelled_photos/")),
+        ("Every mistake, with the file of each image", command("evaluate", "--predictions=guesses.csv")),
+        alike,
+    ]
+    if run.metrics and run.config.schedule.kind in RESUMABLE:
+        words = f"More training than {run.config.train.epochs:g} epochs: the command that trained it, with"
+        commands.append((words, f"--config.train.epochs={2 * run.config.train.epochs:g}"))
+    return commands
 
 
 def _channels(data: ReportData) -> list[PageFigure]:
@@ -370,8 +370,3 @@ def _embed(folder: Path, shown: PageFigure) -> dict[str, Any]:
     uri = f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
     caption = printable(shown.caption)
     return vars(shown) | {"uri": uri, "width": width, "height": height, "caption": caption}
-
-
-def _text(text: Any) -> str:
-    """Return a text for the page: without control and direction characters, and not endless."""
-    return figures.shorten(str(text), MAX_NAME_LENGTH) if str(text) else ""

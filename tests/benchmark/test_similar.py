@@ -28,9 +28,7 @@ def test_measures_similar(tmp_path):
 
 def test_accuracy_is_the_mean_over_classes(tmp_path):
     def index(files, vectors):
-        return Index(
-            tmp_path, "fc7", "euclidean", tuple(files), np.asarray(vectors, np.float16)[:, None], None
-        )
+        return Index(tmp_path, "relu7", tuple(files), np.asarray(vectors, np.float16)[:, None], None)
 
     known = index(["a/1", "b/1"], [0, 10])
     asked = index(["a/2", "a/3", "a/4", "b/2"], [1, 2, 9, 8])
@@ -42,7 +40,7 @@ def test_precision_counts_the_likeliest_of_each_class_that_has_enough(tmp_path):
     probabilities = np.asarray(
         [[0.9, 0.1, 0], [0.2, 0.5, 0.3], [0.3, 0.6, 0.1], [0.1, 0.8, 0.1], [0, 0, 1]], np.float32
     )
-    index = Index(tmp_path, "fc7", "euclidean", files, np.zeros((5, 1), np.float16), probabilities)
+    index = Index(tmp_path, "relu7", files, np.zeros((5, 1), np.float16), probabilities)
     # a: 0.9 is right and 0.3 is b's; b: 0.8 and 0.6 are both right; c has one image, too few
     assert similar.precision(index, ("a", "b", "c"), first=2) == {"a": 0.5, "b": 1.0}
     assert similar.precision(dataclasses.replace(index, probabilities=None), ("a", "b", "c"), first=2) == {}

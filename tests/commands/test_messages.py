@@ -206,3 +206,17 @@ def test_debug_shows_the_traceback(paths: dict[str, str], capfd: pytest.CaptureF
     errors = capfd.readouterr().err
     assert "Traceback (most recent call last)" in errors
     assert errors.splitlines()[-1].startswith("alexnet_jax: ")
+
+
+@pytest.mark.parametrize("code", [0, 143])
+def test_a_run_that_is_done_says_what_to_type_next(
+    code: int, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("alexnet_jax.training.loop.train", lambda *_: code)
+    monkeypatch.setattr("alexnet_jax.program.next_command", lambda: "alexnet-jax")
+    assert call(["train", "--config=digits", f"--workdir={tmp_path}"]) == code
+    lines = [
+        f"next: alexnet-jax evaluate --workdir={tmp_path}",
+        "  which tells the errors of each class, what is taken for what, and the files of the mistakes",
+    ]
+    assert capsys.readouterr().out.splitlines() == ([] if code else lines)

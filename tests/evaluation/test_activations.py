@@ -8,7 +8,7 @@ import pytest
 from alexnet_jax.errors import UsageError
 from alexnet_jax.evaluation import activations
 from alexnet_jax.model import architectures
-from configs import imagenet
+from configs import imagenet, imagenet_torchvision, mnist
 from tests.inference.helpers import by_hand, layers_by_hand, random_run
 from tests.model.helpers import assert_close
 
@@ -75,6 +75,8 @@ def test_shapes_are_the_paper_s():
         *((13, 13, 384), (13, 13, 192), (6, 6, 256), (2048,), (1000,), (1000,)),
     ]
     assert activations.embedding_layer(paper) == "relu7"  # section 6.1
+    assert activations.in_words(paper, "relu7") == "fc7 after its ReLU (relu7)"
+    assert [activations.in_words(paper, layer) for layer in ("fc7", "pool5")] == ["fc7", "pool5"]
     assert activations.value_dtype(paper) == np.float32
     assert activations.value_dtype(dataclasses.replace(paper, compute_dtype="bfloat16")) == np.float32
     assert activations.value_dtype(dataclasses.replace(paper, compute_dtype="float64")) == np.float64
@@ -193,6 +195,24 @@ def test_a_net_that_ends_early(trained):
     assert activations.embedding_layer(trained.architecture) == "relu7"
     with pytest.raises(UsageError, match="'prob' is not a layer of this net"):
         activations.activations(cut, images, ["prob"], 4)
+
+
+@pytest.mark.parametrize(("crop", "layer"), [(224, "pool5"), (288, "avgpool")])
+def test_an_average_of_nothing_is_passed_over(crop, layer):
+    """torchvision's average of 6 x 6 positions changes nothing where pool5 has as many."""
+    whole = architectures.build(imagenet_torchvision.get_config().model, crop, 3)
+    assert activations.in_words(whole, activations.embedding_layer(whole)) == "fc7 after its ReLU (relu7)"
+    end = [row.name for row in whole.layers].index("avgpool") + 1
+    assert activations.embedding_layer(dataclasses.replace(whole, layers=whole.layers[:end])) == layer
+
+
+@pytest.mark.parametrize(("kind", "word"), [("relu", "ReLU"), ("sigmoid", "sigmoid")])
+def test_the_layer_before_an_activation_is_named(kind, word):
+    config = mnist.get_config()
+    config.model.activation = kind
+    net = architectures.build(config.model, 28, 1)
+    layer = activations.embedding_layer(net)
+    assert activations.in_words(net, layer) == f"fc1 after its {word} (relu1)"
 
 
 def test_arrays_of_another_shape_are_refused(trained):

@@ -92,9 +92,10 @@ def test_the_neighbours_are_the_nearest(report, trained, data):
     tests, test_labels = data["test"]
     asked = [(2 * n + 1) * len(tests) // 10 for n in range(5)]
     queries = activations.activations(trained, tests[asked], ["relu7"], 4)["relu7"].astype(np.float64)
-    assert (report.layer, report.distance, report.searched) == ("relu7", "euclidean", MOST)
+    assert report.layer == "fc7 after its ReLU (relu7)"
+    assert (report.distance, report.searched) == ("cosine", MOST)
     for row, query, number in zip(report.neighbours, queries, asked, strict=True):
-        distances = np.sqrt(((vectors - query) ** 2).sum(axis=1))
+        distances = 1 - vectors @ query / np.linalg.norm(vectors, axis=1) / np.linalg.norm(query)
         order = np.argsort(distances, kind="stable")[:6]
         np.testing.assert_array_equal(row.image.pixels, centre(tests[number : number + 1])[0])
         assert row.image.label == str(test_labels[number])

@@ -26,7 +26,7 @@ def test_nearest_is_the_nearest(count, width, chunk, monkeypatch):
     vectors = draw.normal(size=(count, width)).astype(np.float16)
     queries = draw.normal(size=(5, width)).astype(np.float32)
     queries[1] = vectors[2]
-    distances, rows = similar.nearest(vectors, queries, 4)
+    distances, rows = similar.nearest(vectors, queries, 4, "euclidean")
     wide = vectors.astype(np.float64)
     expected = np.sqrt(((wide[None] - queries[:, None].astype(np.float64)) ** 2).sum(-1))
     order = np.argsort(expected, axis=1, kind="stable")[:, :4]
@@ -66,18 +66,23 @@ def by_hand(run, paths, layer):
     return values.reshape(len(paths), -1).astype(np.float64)
 
 
-def test_the_neighbours_of_an_image(trained, photos):
+@pytest.mark.parametrize("distance", similar.DISTANCES)
+def test_the_neighbours_of_an_image(trained, photos, distance):
     paths = image_files.list_folder(photos)
     values = by_hand(trained, paths, "relu7")
-    answer = similar.similar(trained, photos, paths[3], "", 4)
-    distances = np.sqrt(((values - values[3]) ** 2).sum(1))
+    answer = similar.similar(trained, photos, paths[3], "", 4, distance)
+    lengths = np.linalg.norm(values, axis=1)
+    distances = {
+        "cosine": 1 - values @ values[3] / lengths / lengths[3],
+        "euclidean": np.sqrt(((values - values[3]) ** 2).sum(1)),
+    }[distance]
     order = [row for row in np.argsort(distances) if row != 3][:4]
-    assert (answer["layer"], answer["indexed"]) == ("relu7", 9)
+    assert (answer["layer"], answer["indexed"], answer["distance"]) == ("relu7", 9, distance)
     assert [result["file"] for result in answer["results"]] == [str(paths[row]) for row in order]
     reported = [result["distance"] for result in answer["results"]]
     np.testing.assert_allclose(reported, distances[order], rtol=2e-3)  # half precision
     text = similar.as_text(answer).splitlines()
-    assert "euclidean distance" in text[0]
+    assert text[0].endswith(f"by fc7 after its ReLU (relu7), {distance} distance:")
     assert str(paths[order[0]]) in text[1]
 
 
@@ -118,6 +123,27 @@ def test_the_index_follows_the_folder(trained, photos, monkeypatch, capsys):
     assert len(computed) == 10
     here = [photos / name for name in table.files]
     np.testing.assert_allclose(table.vectors, by_hand(other, here, "relu7"), rtol=1e-3, atol=1e-4)
+
+
+def test_one_index_answers_by_both_distances(trained, photos, monkeypatch):
+    """It holds values, of which each distance is computed: nothing is read again."""
+    image = image_files.list_folder(photos)[3]
+    by_default = similar.similar(trained, photos, image, "", 8)
+    monkeypatch.setattr(features, "stream", None)
+    other = similar.similar(trained, photos, image, "", 8, "euclidean")
+    assert (by_default["distance"], other["distance"]) == ("cosine", "euclidean")
+    assert [row["distance"] for row in by_default["results"]] != [row["distance"] for row in other["results"]]
+
+
+def test_an_index_of_another_layer_is_made_anew(trained, photos, monkeypatch, capsys):
+    """As an earlier version may have made it of the same weights; never are the two mixed."""
+    with monkeypatch.context() as patch:
+        patch.setattr(activations, "embedding_layer", lambda architecture: "pool5")
+        assert similar.index(trained, photos)[0].layer == "pool5"
+    table = similar.index(trained, photos)[0]
+    assert "is indexed again: its index is of another layer, pool5" in capsys.readouterr().err
+    here = [photos / name for name in table.files]
+    np.testing.assert_allclose(table.vectors, by_hand(trained, here, "relu7"), rtol=1e-3, atol=1e-4)
 
 
 def test_an_interruption_keeps_what_was_computed(trained, photos, monkeypatch):

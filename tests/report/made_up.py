@@ -125,13 +125,14 @@ def report_data(
         step=1000,
         dataset=names[1],
         parameters=123_456,
+        knows_classes=True,
         towers=2,
         kernels=draw.normal(size=(2, 5, 5, 3, 4)).astype(np.float32),
         guesses=tuple(map(guess, range(8))),
         neighbours=tuple(
             f.Neighbours(image(n), tuple((image(n + m), 1.5 * m) for m in range(6))) for n in range(5)
         ),
-        layer="relu7",
+        layer="fc7 after its ReLU (relu7)",
         distance="euclidean",
         searched=1234,
         confusions=f.Confusions(

@@ -1,6 +1,7 @@
 """The figures draw the numbers that they are given, where and as they are."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -78,6 +79,19 @@ def test_bars_are_as_long_as_the_probabilities():
         assert right not in colours.values()
     images = [panel.images[0].get_array() for panel in figure.axes if panel.images]
     np.testing.assert_allclose(images[3], given[3].image.pixels / 255)
+
+
+def test_files_stand_above_the_classes_of_mistakes():
+    """Of a long name its end, which tells one file from another; what is no letter is text."""
+    guess = made_up.report_data(tuple("abcdefghij")).guesses[0]
+    names = ("cat/1.jpg", "photographs/" * 9 + "two.jpg", "$x^ \u202e.png", "")
+    given = [replace(guess, image=replace(guess.image, file=name)) for name in names]
+    titles = [panel.get_title() for panel in figures.guesses(given, with_files=True).axes if panel.images]
+    end = ("photographs/" * 9 + "two.jpg")[-33:]
+    files = ["cat/1.jpg", f"…{end}", "$x^ \\u202e.png", "(no name)"]
+    assert titles == [f"{file}\n{guess.image.label}" for file in files]
+    plain = [panel.get_title() for panel in figures.guesses(given).axes if panel.images]
+    assert plain == [guess.image.label] * 4
 
 
 def test_neighbours_and_patches_stand_in_order():

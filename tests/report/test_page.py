@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import re
+import shlex
 import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -12,10 +13,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from alexnet_jax import program
 from alexnet_jax.errors import UsageError
 from alexnet_jax.inference.report_data import PARTS, ReportData
-from alexnet_jax.report import page, runs
+from alexnet_jax.report import page, runs, tables
 from tests.browser import chromium
+from tests.commands.helpers import parse
 from tests.report import made_up
 
 
@@ -142,18 +145,49 @@ def test_mistakes_carry_the_names_of_their_files(tmp_path):
         assert "".join(f"<td><bdi>{cell}</bdi></td>" for cell in cells) in text
 
 
-def test_rows_of_classes():
-    confusions = made_up.report_data(tuple("abcdef")).confusions
-    rows = page.class_rows(confusions)
-    right = {name: float(share.rstrip("%")) / 100 for name, share, _, _ in rows}
-    for name, row, label in zip("abcdef", confusions.matrix.tolist(), range(6), strict=True):
-        assert right[name] == pytest.approx(row[label] / sum(row), abs=6e-4)
-        others = [count if column != label else -1 for column, count in enumerate(row)]
-        assert (
-            next(line[3] for line in rows if line[0] == name)
-            == f"{'abcdef'[others.index(max(others))]} ({max(others)})"
-        )
-    assert [right[line[0]] for line in rows] == sorted(right.values())
+def test_errors_by_class_and_confusions_are_on_the_page(tmp_path):
+    """As tests/report/test_tables.py has them; what is beyond the first rows is folded."""
+    run = runs.read(made_up.write_run(tmp_path / "run", tuple("abcdefghij"), hostile=False))
+    names = tuple(f"n{number:02}" for number in range(30))
+    data = replace(made_up.report_data(names), guesses=(), neighbours=(), channels=())
+    page.write([run], data)
+    text = (tmp_path / "run" / "report" / "index.html").read_text()
+    before, after = text.split("<details><summary>10 more classes, with fewer errors</summary>")
+    errors = tables.by_class(data.confusions)
+    for rows, part in ((errors.rows, before), (errors.folded, after)):
+        for row in rows:
+            assert "".join(f"<td><bdi>{cell}</bdi></td>" for cell in row) in part
+    for row in tables.taken_for(data.confusions).rows:
+        assert "".join(f"<td><bdi>{cell}</bdi></td>" for cell in row) in after
+    assert re.findall("<h2>(.*?)</h2>", text) == [
+        *("The run at a glance", "Training", "First-layer kernels", "Errors by class", "Surest mistakes"),
+        "What to type next",
+    ]
+
+
+def test_what_to_type_next(tmp_path, monkeypatch):
+    """Each command is one that the program takes, the workdir's name quoted."""
+    monkeypatch.setattr(program, "next_command", lambda: "alexnet-jax")
+    workdir = made_up.write_run(tmp_path / "my run; <b>", tuple("abcdefghij"), hostile=False)
+    run, data = runs.read(workdir), made_up.report_data(tuple("abc"))
+    commands = page.next_commands(run, data)
+    for _, command in commands[:-1]:
+        start, *arguments = shlex.split(command)
+        request = parse(arguments)
+        assert (start, request.workdir) == ("alexnet-jax", workdir)
+    verbs = [shlex.split(command)[1] for _, command in commands[:-1]]
+    assert verbs == ["predict", "evaluate", "evaluate", "similar"]
+    assert "12 epochs" in commands[-1][0]
+    assert commands[-1][1] == "--config.train.epochs=24"
+    page.write([run], replace(data, guesses=(), neighbours=(), channels=()))
+    shown = "".join(Parsed((workdir / "report" / "index.html").read_text()).texts)
+    assert all(f"{words}:\n{command}" in shown for words, command in commands)
+    for kind in ("plateau", "polynomial"):  # more epochs change nothing, or are refused
+        run.config.schedule.kind = kind
+        assert page.next_commands(run, data) == commands[:-1]
+    part = page.next_commands(run, replace(data, knows_classes=False))
+    assert [shlex.split(command)[1] for _, command in part] == ["similar"]
+    assert page.next_commands(run, ReportData()) == []
 
 
 def test_a_page_of_a_run_that_has_only_begun(tmp_path):

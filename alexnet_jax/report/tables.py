@@ -1,0 +1,85 @@
+"""The page's tables of errors: by class, what is taken for what, and the surest mistakes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from alexnet_jax.report.figures import shorten
+
+if TYPE_CHECKING:
+    from alexnet_jax.inference.report_data import Confusions
+
+MAX_ROWS_SHOWN = 20  # of the classes; the rest is there to be unfolded
+MAX_PAIRS_SHOWN = 10  # of classes
+MAX_NAME_LENGTH = 200
+
+Rows = Sequence[tuple[str, ...]]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Hold a table of the page: its title, the cells of its head, its rows, and those unfolded by a click."""
+
+    title: str
+    head: tuple[str, ...]
+    rows: Rows
+    folded: Rows = ()
+
+
+def by_class(confusions: Confusions) -> Table:
+    """Return the errors of each class that has an image, those with the highest error first."""
+    images = confusions.matrix.sum(axis=1)
+    others = _off_diagonal(confusions)
+    wrong, names = others.sum(axis=1), _names(confusions)
+    rows = []
+    for label in np.argsort(-wrong / np.maximum(images, 1), kind="stable"):
+        if images[label]:
+            taken = others[label].argmax()
+            other = f"{names[taken]} ({others[label, taken]:,})" if wrong[label] else ""
+            error = f"{wrong[label] / images[label]:.1%}"
+            rows.append((names[label], f"{wrong[label]:,} of {images[label]:,}", error, other))
+    head = ("class", "wrong", "error", "most often taken for")
+    return Table("Error by class", head, rows[:MAX_ROWS_SHOWN], rows[MAX_ROWS_SHOWN:])
+
+
+def taken_for(confusions: Confusions) -> Table:
+    """Return which class was taken for which other one more than once, the most frequent first."""
+    others, names, images = _off_diagonal(confusions), _names(confusions), confusions.matrix.sum(axis=1)
+    order = np.argsort(-others, axis=None, kind="stable")[:MAX_PAIRS_SHOWN]
+    rows = [
+        (names[label], names[taken], f"{others[label, taken]:,} of {images[label]:,}")
+        for label, taken in zip(*np.unravel_index(order, others.shape), strict=True)
+        if others[label, taken] > 1
+    ]
+    return Table("Taken for another class most often", ("class", "taken for", "images"), rows)
+
+
+def surest_mistakes(confusions: Confusions) -> Table:
+    """Return the file, the class and the guess of each mistake that is drawn."""
+    rows = []
+    for mistake in confusions.mistakes:
+        name, probability = mistake.guesses[0]
+        texts = (mistake.image.file, mistake.image.label, name)
+        rows.append((*(cell(text) for text in texts), f"{probability:.1%}"))
+    return Table("Their files", ("file", "class", "taken for", "probability"), rows)
+
+
+def cell(text: object) -> str:
+    """Return a text for the page: without control and direction characters, and not endless."""
+    return shorten(str(text), MAX_NAME_LENGTH) if str(text) else ""
+
+
+def _off_diagonal(confusions: Confusions) -> np.ndarray:
+    others = confusions.matrix.copy()
+    np.fill_diagonal(others, 0)
+    return others
+
+
+def _names(confusions: Confusions) -> list[str]:
+    """Return the names of the net's outputs; those beyond the classes of the data have numbers."""
+    outputs = range(len(confusions.names), confusions.matrix.shape[1])
+    return [shorten(name, MAX_NAME_LENGTH) for name in (*confusions.names, *(f"class {n}" for n in outputs))]
