@@ -46,6 +46,10 @@ class Averages:
     count: int
     by_class: tuple[tuple[int, int], ...] = ()
 
+    def tags(self, split: str) -> dict[str, float]:
+        """Return loss and errors under the names of the log: 'val/loss' for the split 'val'."""
+        return {f"{split}/{name}": getattr(self, name) for name in ("loss", "top1_error", "top5_error")}
+
 
 def log_softmax(logits: jax.Array) -> jax.Array:
     """Return log probabilities (B, classes) of logits, in at least 32 bits."""

@@ -5,6 +5,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from alexnet_jax.model.shapes import layer_shapes
+from alexnet_jax.training import small_data
 from alexnet_jax.training.setup import RunSetup
 from alexnet_jax.training.stored_values import Plan
 from alexnet_jax.training.warm_start import Initial
@@ -57,6 +58,7 @@ def banner(
             "the run ends before the plateau rule can divide the learning rate: it waits for "
             f"config.schedule.patience_steps={config.schedule.patience_steps}"
         )
+    lines += small_data.notices(setup, plan)
     fewer = len(setup.dataset.class_names)
     if fewer < config.model.classes:
         lines.append(f"the data has {fewer} classes, the net {config.model.classes}")

@@ -55,6 +55,26 @@ def flat_loss_steps(train: ConfigDict, total_steps: int) -> set[int]:
     return {train.flat_loss_steps, total_steps} if train.flat_loss_steps else set()
 
 
+def not_finite(dataset: Dataset, config: ConfigDict, path: Path, step: int, checkpoints: list[int]) -> str:
+    """Return why a run ends whose loss or parameters are not finite; the records go to `path`.
+
+    Args:
+      dataset: the data on which it is trained.
+      config: the run's config.
+      path: the file to write.
+      step: at which it was seen.
+      checkpoints: the steps of those that there are.
+    """
+    kept = "no checkpoint was written before"
+    if checkpoints:
+        kept = f"the last good checkpoint is step {checkpoints[-1]}"
+    return (
+        f"step {step}: the loss or the parameters are not finite ({kept}); its batch: records "
+        f"{name_batches(dataset, config, path, step)}; try a lower config.schedule.learning_rate than "
+        f"{config.schedule.learning_rate}"
+    )
+
+
 def flat_loss(
     net: PlacedNet, dataset: Dataset, config: ConfigDict, loss: float, step: int, total_steps: int
 ) -> list[str]:

@@ -203,11 +203,6 @@ class _Run:
             self._save(error)
             self.window.restart()
 
-    @property
-    def _rows(self) -> int:
-        """How many images an evaluation takes at once."""
-        return sharding.padded_batch_size(self.config.evaluate.batch_size, self.setup.mesh)
-
     def _stopped(self) -> bool:
         return bool(self.stop.now())
 
@@ -259,9 +254,11 @@ class _Run:
         )
         self.step += 1
         self.progress.update(1)
-        averages = self.stored_training.evaluate(self.program, self.state.params, self._rows, self._stopped)
+        averages = self.stored_training.evaluate(
+            self.program, self.state.params, self.setup.evaluation_rows, self._stopped
+        )
         if averages is not None and self.log is not None:
-            self.log.write(self.step, self.setup.epoch(self.step), _tags("train", averages[0]) | fitted[1])
+            self.log.write(self.step, self.setup.epoch(self.step), averages[0].tags("train") | fitted[1])
 
     def _compiled_step(self) -> Any:
         """Return the compiled training step; compile it again when a layer becomes frozen."""
@@ -317,7 +314,7 @@ class _Run:
             self.config.schedule, previous, due_epoch, error, self.setup.epoch(1)
         )
         if self.log is not None:
-            self.log.write(self.step, epoch, _tags("val", averages))
+            self.log.write(self.step, epoch, averages.tags("val"))
         self.progress.say(
             f"epoch {epoch:.2f}, step {self.step}: validation loss {averages.loss:.4f}, "
             f"top-1 error {averages.top1_error:.2%}, top-5 error {averages.top5_error:.2%}"
@@ -330,7 +327,9 @@ class _Run:
     def _validate(self) -> list[metrics.Averages] | None:
         """Return the averages over the validation split; None when stopped."""
         if self.stored_validation is not None:
-            return self.stored_validation.evaluate(self.program, self.state.params, self._rows, self._stopped)
+            return self.stored_validation.evaluate(
+                self.program, self.state.params, self.setup.evaluation_rows, self._stopped
+            )
         return evaluate_split(
             self.setup.dataset,
             self.config,
@@ -350,7 +349,7 @@ class _Run:
         self.plateau = optimizer.follow_loss(self.plateau, self.window.losses, self.step, classes)
         epoch = self.setup.epoch(self.step - 1)
         values = {
-            **_tags("train", averages),
+            **averages.tags("train"),
             "learning_rate": optimizer.learning_rate(self.config, self.plateau, epoch),
             **self.window.rates(averages.count),
         }
@@ -390,18 +389,12 @@ class _Run:
 
     def _fail_not_finite(self, step: int) -> NoReturn:
         self.checkpoints.wait()
-        steps = self.checkpoints.steps()
-        kept = (
-            f"the last good checkpoint is step {steps[-1]}" if steps else "no checkpoint was written before"
-        )
-        records = diagnosis.name_batches(
-            self.setup.dataset, self.config, self.workdir / layout.NOT_FINITE, step
-        )
         raise RunFailure(
-            f"step {step}: the loss or the parameters are not finite ({kept}); its batch: records {records}"
-            f"; try a lower config.schedule.learning_rate than {self.config.schedule.learning_rate}"
+            diagnosis.not_finite(
+                self.setup.dataset,
+                self.config,
+                self.workdir / layout.NOT_FINITE,
+                step,
+                self.checkpoints.steps(),
+            )
         )
-
-
-def _tags(split: str, averages: metrics.Averages) -> dict[str, float]:
-    return {f"{split}/{name}": getattr(averages, name) for name in ("loss", "top1_error", "top5_error")}

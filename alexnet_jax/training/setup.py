@@ -49,6 +49,11 @@ class RunSetup:
         """Whether the whole run is one fit of the last layer (`training.linear_probe`)."""
         return bool(self.config.optimizer.name == "lbfgs")
 
+    @property
+    def evaluation_rows(self) -> int:
+        """How many rows a batch of an evaluation has."""
+        return sharding.padded_batch_size(self.config.evaluate.batch_size, self.mesh)
+
     def epoch(self, step: int) -> float:
         """Return how many epochs `step` updates are."""
         images = self.train_images if self.fits_at_once else int(self.config.data.batch_size)

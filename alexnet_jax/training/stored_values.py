@@ -265,7 +265,7 @@ def compute(
             return None
         if not plan.validation_images:
             return train, None
-        size = sharding.padded_batch_size(config.evaluate.batch_size, mesh)
+        size = setup.evaluation_rows
         split, rows = config.data.validation_split, sharding.rows_here(mesh, size)
         batches = pipeline.evaluation_batches(setup.dataset, split, config.data, size, rows=rows)
         validation = fill(batches, plan.validation_images, lambda number: number * size + np.arange(size))

@@ -85,7 +85,7 @@ def test_runs_of_the_first_versions_get_the_keys_that_came_later(tmp_path):
     config, metadata = io.load(path)
     assert metadata == {}
     assert config.to_dict() == {
-        "optimizer": {"momentum": 0.8, "trust_coefficient": 0.001},
+        "optimizer": {"momentum": 0.8, "trust_coefficient": 0.001, "folds": 5, "weight_decays": ()},
         "schedule": {
             "power": 1.0,
             "warmup_epochs": 0.0,
@@ -95,7 +95,8 @@ def test_runs_of_the_first_versions_get_the_keys_that_came_later(tmp_path):
         },
     }
     path.write_text(json.dumps({"config": {"train": {"epochs": 2.0}}}))
-    assert io.load(path)[0].to_dict() == {"train": {"epochs": 2.0, "accumulate_steps": 1}}
+    train = {"epochs": 2.0, "accumulate_steps": 1, "stored_views": 0, "min_steps": 0}
+    assert io.load(path)[0].to_dict() == {"train": train}
 
 
 @pytest.mark.parametrize(

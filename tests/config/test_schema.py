@@ -112,6 +112,9 @@ KEYS = {
     "train.evaluate_every_epochs": LENGTH,
     "train.flat_loss_steps": COUNT,
     "train.deterministic": FLAG,
+    "train.stored_views": COUNT,
+    "train.min_steps": COUNT,
+    "optimizer.folds": (("from 2 to 100",), (2, 100), (1, 101, 2.0)),
     "evaluate.batch_size": BATCH,
     "evaluate.views": (("1 or 10",), (1, 10), (0, 5, 10.0)),
     "mesh.data": COUNT,
@@ -145,9 +148,9 @@ CASES = [(key, value, words) for key, (words, good, bad) in KEYS.items() for val
 
 
 def test_the_table_has_every_key():
-    """All but those of the model, which belong to the architecture, and two that other tests are about."""
+    """All but those of the model, which belong to the architecture, and three that other tests are about."""
     keys = {key for key in compatibility.flatten(imagenet.get_config()) if not key.startswith("model.")}
-    assert keys - set(KEYS) == {"optimizer.per_layer", "schedule.steps"}
+    assert keys - set(KEYS) == {"optimizer.per_layer", "optimizer.weight_decays", "schedule.steps"}
     assert set(KEYS) <= keys
 
 
@@ -297,3 +300,24 @@ def test_configs_that_contradict_themselves(changes, words):
 )
 def test_configs_that_do_not(changes):
     schema.check(changed(changes))
+
+
+def lbfgs(**changes):
+    at_once = {"optimizer.name": "lbfgs", "optimizer.weight_decays": (0.1,), "schedule.kind": "constant"}
+    plain = {"data.random_crop": False, "data.flip": False, "data.lighting": 0.0}
+    return changed(at_once | plain | changes)
+
+
+def test_a_fit_at_once_needs_weight_decays_and_plain_images():
+    schema.check(lbfgs())
+    for changes, words in (
+        ({"optimizer.weight_decays": ()}, "'lbfgs' chooses from some"),
+        ({"optimizer.name": "momentum"}, "no other optimizer has any"),
+        ({"optimizer.weight_decays": (0.1, -1.0)}, "numbers above 0"),
+        ({"schedule.kind": "plateau"}, "config.schedule.kind='constant'"),
+        ({"optimizer.per_layer": ConfigDict({"conv1": {"frozen_from": 0.0}})}, "per_layer"),
+        ({"data.flip": True}, "config.data.flip"),
+        ({"data.random_crop": True}, "config.data.random_crop"),
+        ({"data.lighting": 0.1}, "config.data.lighting"),
+    ):
+        assert words in complaint(lbfgs(**changes))

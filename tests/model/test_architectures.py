@@ -75,3 +75,31 @@ def test_classes_that_the_data_will_say():
     net = paper(classes=0)
     assert net.classes == 2
     assert layer_shapes(net)["fc8"].output == (2,)
+
+
+@pytest.mark.parametrize(
+    ("name", "probe", "read", "kernel"),
+    [
+        ("torchvision", "deepest", "relu7", (1, 4096, 7)),
+        ("torchvision", "avgpool", "avgpool", (1, 9216, 7)),
+        ("alexnet_2012", "conv4", "conv4", (2, 13 * 13 * 192, 7)),
+        ("cifar10_26", "deepest", "relu4", (1, 64, 7)),
+    ],
+)
+def test_a_probe_reads_a_layer_and_gives_the_classes(name, probe, read, kernel):
+    net = architectures.create(name, {"classes": 7, "probe": probe})
+    whole = architectures.create(name, {"classes": 7})
+    names = [row.name for row in net.layers]
+    assert names[-3:] == [read, "rmsnorm", "linear"]
+    assert net.layers[:-2] == whole.layers[: len(names) - 2]
+    assert layer_shapes(net)["linear"].kernel == kernel
+    assert (net.logits, net.has_classes) == ("linear", True)
+
+
+@pytest.mark.parametrize("probe", ["fc8", "conv9", "conv1\n"])
+def test_a_probe_of_no_layer_is_refused(probe):
+    with pytest.raises(
+        UsageError, match=r"probe=.* is not a layer before the classes: conv1, relu1, "
+    ) as error:
+        architectures.create("torchvision", {"probe": probe})
+    assert "\n" not in str(error.value)

@@ -1,6 +1,7 @@
 """The network by itself against plain numpy; `architectures` compares every whole net with PyTorch."""
 
 import dataclasses
+import itertools
 from functools import partial
 
 import jax
@@ -230,3 +231,17 @@ def test_a_profile_shows_the_operations_of_a_layer_under_its_name():
     run = jax.jit(lambda p, x: network.forward(TWO_TOWERS, None, p, x))
     text = run.lower(params, x).as_text(debug_info=True)
     assert all(f"/{layer.name}/" in text for layer in TWO_TOWERS.layers)
+
+
+@pytest.mark.parametrize("model", [None, 1, 2], ids=["no mesh", "1x1", "1x2"])
+def test_the_net_continues_from_the_values_of_any_layer(model):
+    net, (params, x) = TWO_TOWERS, (random_params(TWO_TOWERS), images(TWO_TOWERS))
+    mesh = None if model is None else sharding.make_mesh(1, model, 2, len(x))
+    names = tuple(layer.name for layer in net.layers)
+    whole = jax.jit(lambda p, x: network.forward(net, mesh, p, x, None, names))(params, x)
+    for name, after in itertools.pairwise(names):
+        above = {row.name for row in network.layers_after(net, name)}
+        some = {layer: leaves for layer, leaves in params.items() if layer in above}
+        last = jax.jit(lambda p, v, n=name: network.forward(net, mesh, p, v, wanted=(names[-1],), start=n))
+        found = last(some, whole[name])[names[-1]]
+        np.testing.assert_allclose(found, whole[names[-1]], rtol=1e-5, atol=1e-6, err_msg=f"{name}, {after}")

@@ -3,10 +3,13 @@
 import dataclasses
 import re
 
+import jax
+import numpy as np
 import pytest
 
 from alexnet_jax.model import specs
-from alexnet_jax.model.specs import Activation, Architecture, Conv, Dense, Dropout, Pool
+from alexnet_jax.model.rows import Here
+from alexnet_jax.model.specs import Activation, Architecture, Conv, Dense, Dropout, Pool, RMSNorm
 from tests.model.helpers import TABLES, paper, table
 
 ROWS = (
@@ -51,7 +54,7 @@ def test_every_kind_is_in_some_table():
     used = {type(row) for name in TABLES for row in table(name).layers} | {
         type(row) for row in paper().layers
     }
-    assert used == kinds
+    assert used | {RMSNorm} == kinds  # that is of `probe`, which any table takes
 
 
 WRONG = [
@@ -83,3 +86,14 @@ def test_a_wrong_table_is_refused_when_it_is_made(make, words):
 def test_a_name_stands_once_in_a_table(name):
     names = [row.name for row in table(name).layers]
     assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize("shape", [(3, 4, 4, 6), (3, 20)])
+def test_rms_norm_divides_by_the_root_mean_square_of_an_image(shape):
+    values = np.random.default_rng(2).normal(size=shape).astype(np.float32) * 100
+    values[2] = 0
+    rows = values.reshape(3, -1).astype(np.float64)
+    expected = rows[:2] / np.sqrt((rows[:2] ** 2).mean(axis=1, keepdims=True))
+    found = np.asarray(RMSNorm("norm").apply(jax.numpy.asarray(values), None, Here(1))).reshape(3, -1)
+    np.testing.assert_allclose(found[:2], expected, rtol=1e-5)
+    assert (found[2] == 0).all()

@@ -52,6 +52,12 @@ def test_which_process_holds_what(processes: list[list[int]], lines: list[str]) 
     assert process_lines(mesh_of(processes), 2, 8) == ["processes: 2", *lines]
 
 
+FEW_UPDATES = (
+    "the run makes 12 updates, which is little: --config.train.min_steps=1000 makes it longer, by as many epochs "
+    "as that takes"
+)
+
+
 def test_many_processes_are_cut_short() -> None:
     lines = process_lines(mesh_of([[process] for process in range(100)]), 1, 200)
     assert len(lines) == 66
@@ -66,16 +72,16 @@ def test_the_lines_of_a_run(digits_config: ConfigDict) -> None:
     assert lines[1].startswith("mesh: 1 x 2 of ")
     assert lines[1].endswith(" (a tower a device); 2 devices stay unused")
     assert lines[2].endswith("digits_72/1.0.0, 1,350 images in 'train[:90%]'")
-    assert lines[3] == "run: 0.284444 epochs = 12 steps of 32"
-    assert lines[4:] == ["workdir: runs/x"]
+    assert lines[3] == "run: 0.284444 epochs = 12 steps of 32, learning rate 0.01"
+    assert lines[4:] == ["workdir: runs/x", FEW_UPDATES]
 
 
 @pytest.mark.parametrize(("steps", "said"), [(11, False), (12, True)])  # of twelve that the run has
 def test_a_patience_longer_than_the_run_is_said(digits_config: ConfigDict, steps: int, said: bool) -> None:
     digits_config.schedule.kind, digits_config.schedule.patience_steps = "plateau", steps
-    lines = banner(prepare_run(digits_config), "runs/x", 1, None).splitlines()
+    lines = banner(prepare_run(digits_config), "runs/x", 1, None, None).splitlines()
     line = "the run ends before the plateau rule can divide the learning rate: it waits for "
-    assert lines[5:] == [f"{line}config.schedule.patience_steps=12"] * said
+    assert lines[5:-1] == [f"{line}config.schedule.patience_steps=12"] * said
 
 
 def test_what_may_surprise_is_said(digits_config: ConfigDict) -> None:
@@ -89,5 +95,6 @@ def test_what_may_surprise_is_said(digits_config: ConfigDict) -> None:
         "it differs",
         "no validation split: nothing is selected, the last checkpoint is the result",
         "the run ends before the learning rate becomes 0.001 at epoch 50",
+        FEW_UPDATES,
         "the data has 10 classes, the net 12",
     ]
