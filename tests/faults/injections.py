@@ -95,7 +95,7 @@ Moment = Callable[[subprocess.Popen[bytes], Path, Path], None]
 _dice = random.Random(2012)
 
 
-def _until(process: subprocess.Popen[bytes], happens: Callable[[], bool], seconds: float = 120) -> None:
+def _until(process: subprocess.Popen[bytes], happens: Callable[[], bool], seconds: float = 240) -> None:
     until = time.monotonic() + seconds
     while process.poll() is None and not happens() and time.monotonic() < until:
         time.sleep(0.002)
