@@ -13,10 +13,14 @@ case "${1:-quick}" in
     .venv/bin/mypy
     .venv/bin/shellcheck -x launch/*.sh launch/*.sbatch .ci/run
     tests="not slow"
+    # Most of their time is LLVM's optimisation of small programs that run once. The slower tests, which compare with
+    # PyTorch too, compile as a user does.
+    export XLA_FLAGS="${XLA_FLAGS:-} --xla_backend_optimization_level=0"
     ;;
   slow) tests="slow" ;;
   *) exec .venv/bin/python -m pytest "$@" ;;
 esac
-# Side by side, but for those that measure or kill.
-.venv/bin/python -m pytest -m "$tests and not alone" --numprocesses=auto --maxprocesses=4 --dist=loadfile
+# Side by side in the order of tests/conftest.py, the longest files first; then those that need the machine.
+.venv/bin/python -m pytest -m "$tests and not alone" --numprocesses=auto --maxprocesses=4 --dist=loadfile \
+  --no-loadscope-reorder
 .venv/bin/python -m pytest -m "$tests and alone"

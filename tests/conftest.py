@@ -22,28 +22,46 @@ from ml_collections import ConfigDict
 from configs import digits
 from tests.helpers import small_digits
 
-# Tests that need the machine for themselves: they kill at chosen moments, count seconds or memory, or start
-# several processes that wait for each other. All others may run side by side.
+# Tests that need the machine for themselves: they count seconds or memory, use every core, or start processes
+# that wait for each other. All others may run side by side.
 ALONE = (
-    "benchmark/test_exchange.py",
     "benchmark/test_input.py",
     "benchmark/test_step.py",
-    "faults/test_prepare_kills.py",
-    "faults/test_run_faults.py",
-    "launch/test_train_launch.py",
-    "report/test_explorer.py",
     "test_real_data.py",
     "test_runtime.py",
-    "test_signals.py",
     "training/test_processes.py",
+)
+# The longest of the others, which begin first: one that began last would leave all cores but one idle.
+LONG = (
+    "faults/test_run_faults.py",
+    "faults/test_hostile.py",
+    "test_package.py",
+    "faults/test_prepare_kills.py",
+    "test_docs_notebook.py",
+    "report/test_explorer.py",
+    "training/test_loop.py",
+    "inference/test_evaluate.py",
+    "model/test_sharding.py",
 )
 
 
+def _name(path: Path) -> str:
+    return path.relative_to(Path(__file__).parent).as_posix()
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Read only the files of `ALONE` where the others' tests would be left out."""
+    if config.option.markexpr.endswith(" and alone") and collection_path.name.startswith("test_"):
+        return True if collection_path.suffix == ".py" and _name(collection_path) not in ALONE else None
+    return None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests of `ALONE`."""
+    """Mark the tests of `ALONE`, and put those of `LONG` first."""
     for item in items:
-        if item.path.relative_to(Path(__file__).parent).as_posix() in ALONE:
+        if _name(item.path) in ALONE:
             item.add_marker(pytest.mark.alone)
+    items.sort(key=lambda item: LONG.index(_name(item.path)) if _name(item.path) in LONG else len(LONG))
 
 
 @pytest.fixture(scope="session")

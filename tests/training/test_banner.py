@@ -53,8 +53,8 @@ def test_which_process_holds_what(processes: list[list[int]], lines: list[str]) 
 
 
 FEW_UPDATES = (
-    "the run makes 12 updates, which is little: --config.train.min_steps=1000 makes it longer, by as many epochs "
-    "as that takes"
+    "the run makes 12 updates, which is little: --config.train.min_steps=1000 makes it longer, by as many "
+    "epochs as that takes"
 )
 
 
