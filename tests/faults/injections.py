@@ -99,12 +99,8 @@ Moment = Callable[[subprocess.Popen[bytes], Path, Path], None]
 _dice = random.Random(2012)
 
 
-<<<<<<< HEAD
-def wait_until(process: subprocess.Popen[bytes], happens: Callable[[], bool], seconds: float = 120) -> None:
+def wait_until(process: subprocess.Popen[bytes], happens: Callable[[], bool], seconds: float = 240) -> None:
     """Wait until something `happens`, the process ends, or `seconds` have passed."""
-=======
-def _until(process: subprocess.Popen[bytes], happens: Callable[[], bool], seconds: float = 240) -> None:
->>>>>>> w-ci
     until = time.monotonic() + seconds
     while process.poll() is None and not happens() and time.monotonic() < until:
         time.sleep(0.002)
