@@ -32,10 +32,12 @@ MAX_NAMES_BYTES = 4 * 2**20  # of a file of class names; ImageNet's 21,841 need 
 
 
 def check_new(output: Path) -> None:
-    """Raise UsageError where a folder cannot be made: it is there, or the one around it is not."""
+    """Raise UsageError where a folder cannot be made: it is there, or a file is where one around it is."""
     if output.exists():
         raise UsageError(f"--output={output} exists already: name a new folder")
-    check_parent(output)
+    around = next(folder for folder in output.absolute().parents if folder.exists())
+    if not around.is_dir():
+        raise UsageError(f"--output={output}: {around} is a file")
 
 
 def to_workdir(
@@ -199,6 +201,7 @@ def _write_workdir(output: Path, net: IdentifiedNet, metadata: dict[str, Any]) -
     params = jax.device_put(net.params, sharding.param_shardings(net.architecture, mesh))
     progress = {"epoch": 0.0, "schedule": PlateauState().to_json(), "evaluated_step": 0}
     try:
+        output.absolute().parent.mkdir(parents=True, exist_ok=True)
         with atomic_directory(output) as folder:
             net.statistics.save(folder / layout.STATISTICS)
             heads = lpips.save_heads(folder, net.lpips_heads) if net.lpips_heads else None

@@ -74,8 +74,8 @@ def test_outputs_that_cannot_be(tmp_path, monkeypatch):
     (tmp_path / "there").mkdir()
     with pytest.raises(UsageError, match="exists already"):
         convert.to_workdir(path, tmp_path / "there", RECIPES)
-    with pytest.raises(UsageError, match="where: the folder"):
-        convert.to_workdir(path, tmp_path / "no" / "where", RECIPES)
+    with pytest.raises(UsageError, match=r"a.pth/run: .*/a.pth is a file"):
+        convert.to_workdir(path, path / "run", RECIPES)
     converted(path, tmp_path / "run")
     for output, words in (
         ("x.pth", "name a file that ends in"),
@@ -86,6 +86,13 @@ def test_outputs_that_cannot_be(tmp_path, monkeypatch):
             convert.to_file(tmp_path / "run", tmp_path / output, "best")
     with pytest.raises(UsageError, match="not the workdir of a run"):
         convert.to_file(tmp_path / "there", tmp_path / "x.npz", "best")
+
+
+def test_the_folders_around_a_new_workdir_are_made(tmp_path, monkeypatch):
+    """README's first command is typed where no folder runs/ is."""
+    path = makers.write(tmp_path / "a.pth", TV, monkeypatch)
+    convert.to_workdir(path, tmp_path / "runs" / "mine", RECIPES)
+    assert (tmp_path / "runs" / "mine" / "config.json").is_file()
 
 
 def test_a_failure_while_the_workdir_is_written_leaves_nothing(tmp_path, monkeypatch):

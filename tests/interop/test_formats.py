@@ -61,6 +61,16 @@ def test_what_we_write_is_what_we_read(tmp_path):
             np.testing.assert_array_equal(weights.arrays[key], array, strict=True)
 
 
+@pytest.mark.parametrize("length", [0x80, 0x280, 0x1080], ids=hex)
+def test_a_header_whose_length_begins_as_a_pickle_does(length, tmp_path):
+    """The first byte of 0x80 is that of a pickle, 0x02 after it the number of its protocol."""
+    header = {"conv1.bias": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}
+    text = json.dumps(header).encode().ljust(length)
+    path = tmp_path / "net.bin"
+    path.write_bytes(length.to_bytes(8, "little") + text + np.float32(2.5).tobytes())
+    assert formats.read(path).arrays["conv1.bias"] == 2.5
+
+
 def test_wrong_suffixes_and_paths(tmp_path):
     unreadable(tmp_path / "a.onnx", "does not exist")
     (tmp_path / "a.onnx").write_bytes(b"\x08\x09\x12\x07pytorch")

@@ -63,13 +63,14 @@ def read(path: Path) -> Weights:
 
 def _format(data: bytes) -> str | None:
     """Return which of `READERS` a file is for, by its first bytes."""
+    # First: the length of the header may begin as a pickle does, which is no length of a file.
+    if data[8:9] == b"{" and int.from_bytes(data[:8], "little") < len(data):
+        return "safetensors"
     if data[:4] == b"PK\x03\x04":
         return "PyTorch" if b"/data.pkl" in data else ".npz" if b".npy" in data else None
     if data[:6] == b"\x93NUMPY":
         return ".npy"
-    if data[:1] == b"\x80":  # a pickle
-        return "PyTorch"
-    return "safetensors" if data[8:9] == b"{" and int.from_bytes(data[:8], "little") < len(data) else None
+    return "PyTorch" if data[:1] == b"\x80" else None  # a pickle
 
 
 def read_mean(path: Path) -> np.ndarray:
