@@ -311,8 +311,8 @@ def tasks(name: str, part: Sequence[int], rule: bool) -> Iterator[Task]:
     """Yield what is measured with a part of a source, the quick ones first."""
     for method in ("nearest", "finetune"):
         yield from (Task(name, size, seed, method) for size in part for seed in SEEDS)
-    for size in set(part) & set(SOURCES[name].rule_sizes if rule else ()):
-        for seed in SEEDS:
+    for size in SOURCES[name].rule_sizes if rule else ():
+        for seed in SEEDS if size in part else ():
             yield from (Task(name, size, seed, "other_rule", *other) for other in OTHER_RULES)
     yield from (Task(name, size, seed, "linear_probe") for size in part for seed in SEEDS)
 
