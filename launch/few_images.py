@@ -254,6 +254,7 @@ def probe(whole: Values, given: Any, rows: np.ndarray, seed: int) -> tuple[Avera
     stored = place(run, np.asarray(whole.train.values)[rows], np.asarray(whole.train.labels)[rows])
     with Progress("fit", 1, "runs") as progress:
         fitted = linear_probe.fit_last_layer(run, stored, lambda: False, progress)
+        progress.update(1)
     assert fitted is not None
     params = {**params, run.architecture.logits: sharding.replicate(fitted[0], run.mesh)}
     return tested(whole, program_of(run, rules, layer), params), {"weight_decay": fitted[1]["weight_decay"]}
@@ -321,7 +322,7 @@ def given_of(whole: Values, task: Task, images: int) -> Any:
     """Return the config of a row, before batch and epochs are fitted to the number of images."""
     if not task.updates:
         return whole.given
-    epochs = task.updates * whole.given.data.batch_size / images
+    epochs = task.updates / images  # fewer than the updates need, whatever the batch is
     length = {"train.epochs": epochs, "train.min_steps": task.updates}
     return resolve.replace(whole.given, length | {"schedule.learning_rate": task.learning_rate})
 
@@ -368,12 +369,12 @@ def right(rows: Mapping[Task, Mapping[str, Any]], **asked: Any) -> list[float]:
 
 
 def cell(found: Sequence[float]) -> str:
-    """Return the mean and the range as text."""
+    """Return the mean and the range as text, and of how many seeds where some are missing."""
     if not found:
         return "not measured"
-    low, high = min(found), max(found)
-    spread = f" ({low * 100:.1f} to {high * 100:.1f})" if len(found) > 1 else ""
-    return f"{statistics.mean(found) * 100:.1f} %{spread}"
+    notes = [f"{min(found) * 100:.1f} to {max(found) * 100:.1f}"] if len(found) > 1 else []
+    notes += [f"{len(found)} of {len(SEEDS)} seeds"] if len(found) < len(SEEDS) else []
+    return f"{statistics.mean(found) * 100:.1f} % ({', '.join(notes)})"
 
 
 def tables(rows: Mapping[Task, Mapping[str, Any]]) -> str:
