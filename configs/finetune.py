@@ -9,9 +9,9 @@ of the convolutions alone will do: the head is a linear layer on the deepest lay
 Another net's weights: config.train.init_from, and its architecture, crop, mean and input_std.
 
 The convolutions stay as they are: their values are computed once for each image. Layers between them and the
-head, where the weights hold some, are trained with it. To let the last convolution learn slowly, too:
---config.optimizer.per_layer="{'conv5': {'kernel_rate_factor': 0.1, 'bias_rate_factor': 0.1}}". What this
-gives with 5 to 500 images a class stands in docs/fine_tuning.md, beside configs/linear_probe.py.
+head, where the weights hold some, are trained with it. What this gives with few and with many images a class,
+and how to let the last convolution learn slowly, too, stands in docs/fine_tuning.md, beside
+configs/linear_probe.py.
 """
 
 from ml_collections import ConfigDict
@@ -27,7 +27,7 @@ def get_config() -> ConfigDict:
     config.data.batch_size = 32
     config.data.exif_rotation = True
     # Under convolutions that stay as they are, crops and mirror images cost 1.5 to 1.9 points on Caltech-101
-    # in each of three seeds (docs/measurements.md). Where convolutions are trained, turn them on.
+    # in each of three seeds (docs/fine_tuning.md). Where convolutions are trained, turn them on.
     config.data.random_crop = False
     config.data.flip = False
     config.model.classes = 0

@@ -21,7 +21,17 @@ def get_config() -> ConfigDict:
     config.optimizer.per_layer = ConfigDict()
     config.optimizer.weight_decay = 0.0
     # For inputs of length 1; for N images scikit-learn's C is 1 / (weight decay * N).
-    config.optimizer.weight_decays = (0.01, 0.003, 0.001, 0.0003, 0.0001, 0.00003, 0.00001)
+    config.optimizer.weight_decays = (
+        0.01,
+        0.003,
+        0.001,
+        0.0003,
+        0.0001,
+        0.00003,
+        0.00001,
+        0.000003,
+        0.000001,
+    )
     config.schedule.kind = "constant"
     config.train.epochs = 1.0
     config.train.min_steps = 1

@@ -117,7 +117,8 @@ class LogisticRegression:
 
         Args:
           weight_decays: to choose from.
-          folds: parts of the images; each is left out once, with its share of every class.
+          folds: parts of the images, no more than there are; each is left out once, with its share of every
+            class.
           seed: decides which image is in which part.
           goes_on: asked before each fit.
         """
@@ -173,20 +174,21 @@ def fit_last_layer(
     regression = LogisticRegression(
         images.reshape(len(images), -1), np.asarray(stored.labels), config.model.classes
     )
-    fits = Progress("fit", optimizer.folds * len(optimizer.weight_decays), "fits", shown=progress.shown)
+    folds = min(optimizer.folds, len(images))
+    fits = Progress("fit", folds * len(optimizer.weight_decays), "fits", shown=progress.shown)
 
     def goes_on() -> bool:
         fits.update(1)
         return not stopped()
 
     with fits:
-        scores = regression.cross_validate(optimizer.weight_decays, optimizer.folds, config.seed, goes_on)
+        scores = regression.cross_validate(optimizer.weight_decays, folds, config.seed, goes_on)
     if scores is None or stopped():
         return None
     chosen = best(scores)
     for score in scores:
         progress.say(
-            f"weight decay {score.weight_decay:g}: left out in {optimizer.folds} parts, "
+            f"weight decay {score.weight_decay:g}: left out in {folds} parts, "
             f"top-1 error {score.top1_error:.2%}, loss {score.loss:.4f}"
             + (", taken" if score == chosen else "")
         )
