@@ -10,8 +10,8 @@ Another net's weights: config.train.init_from, and its architecture, crop, mean 
 
 The convolutions stay as they are: their values are computed once for each image. Layers between them and the
 head, where the weights hold some, are trained with it. To let the last convolution learn slowly, too:
---config.optimizer.per_layer="{'conv5': {'kernel_rate_factor': 0.1, 'bias_rate_factor': 0.1}}". What this
-gives with 5 to 500 images a class stands in docs/fine_tuning.md, beside configs/linear_probe.py.
+--config.optimizer.per_layer.conv5="{'kernel_rate_factor': 0.1, 'bias_rate_factor': 0.1}". What this gives
+with 5 to 500 images a class stands in docs/fine_tuning.md, beside configs/linear_probe.py.
 """
 
 from ml_collections import ConfigDict
