@@ -9,9 +9,9 @@ of the convolutions alone will do: the head is a linear layer on the deepest lay
 Another net's weights: config.train.init_from, and its architecture, crop, mean and input_std.
 
 The convolutions stay as they are: their values are computed once for each image. Layers between them and the
-head, where the weights hold some, are trained with it. What this gives with few and with many images a class,
-and how to let the last convolution learn slowly, too, stands in docs/fine_tuning.md, beside
-configs/linear_probe.py.
+head, where the weights hold some, are trained with it. To let the last convolution learn slowly, too:
+--config.optimizer.per_layer.conv5="{'kernel_rate_factor': 0.1, 'bias_rate_factor': 0.1}". What this gives
+with few and with many images a class stands in docs/fine_tuning.md, beside configs/linear_probe.py.
 """
 
 from ml_collections import ConfigDict

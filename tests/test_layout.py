@@ -224,6 +224,7 @@ OF_MANY = {
     "test_frozen_layers.py",
     "test_layout.py",
     "test_old_run.py",
+    "test_own_images.py",
     "test_package.py",
     "test_preprocessing.py",
     "test_real_data.py",

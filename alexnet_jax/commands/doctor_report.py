@@ -94,7 +94,7 @@ def _clock(paths: list[Path], problems: list[str]) -> str:
 def _can_start(config: ConfigDict, workdir: Path | None, lines: list[str], problems: list[str]) -> None:
     """Add what a run of this config needs, against what there is."""
     try:
-        run = setup.prepare_run(config)
+        run = setup.prepare_run(warm_start.resolve_probe(config, workdir))
         if run.config.train.init_from and not (workdir and Checkpoints(workdir).steps()):
             warm_start.open_initial(run.config, run.architecture)
         lines += _data(run)

@@ -55,7 +55,8 @@ def _prepare(request: Request, several: bool) -> None:
         raise UsageError("several processes do not prepare: type prepare with this --source first")
     from alexnet_jax.training import setup, warm_start
 
-    checked, architecture, _ = setup.check_run(config)  # preparing may take hours
+    probed = warm_start.resolve_probe(config, request.workdir)
+    checked, architecture, _ = setup.check_run(probed)  # preparing may take hours
     if checked.train.init_from:
         warm_start.open_initial(checked, architecture)
     prepare.prepare(

@@ -253,6 +253,11 @@ def _check_optimizer(config: ConfigDict) -> None:
             f"config.optimizer.name={config.optimizer.name!r} with config.optimizer.weight_decays={decays}: "
             "'lbfgs' chooses from some, and no other optimizer has any"
         )
+    if fits_at_once and not config.model.get("probe"):
+        raise UsageError(
+            "config.optimizer.name='lbfgs' fits the linear layer that config.model.probe puts after another: "
+            "name that one, or 'deepest', as configs/linear_probe.py does"
+        )
     if fits_at_once and (config.optimizer.per_layer or config.schedule.kind != "constant"):
         raise UsageError(
             "config.optimizer.name='lbfgs' fits the last layer alone, at once: it takes an empty "

@@ -100,7 +100,8 @@ def _row(layer: Layer) -> dict[str, Any]:
     if "kind" in row:
         row["how"] = row.pop("kind")
     kind = type(layer).__name__
-    row["kind"] = {"LRN": "lrn", "WithinChannelLRN": "sameMapLrn"}.get(kind, kind[0].lower() + kind[1:])
+    names = {"LRN": "lrn", "WithinChannelLRN": "sameMapLrn", "RMSNorm": "rmsNorm"}
+    row["kind"] = names.get(kind, kind[0].lower() + kind[1:])
     if isinstance(layer, Local):
         row["pad"], row["stride"] = (layer.pad, layer.pad), 1
     return row

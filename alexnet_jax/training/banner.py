@@ -5,7 +5,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from alexnet_jax.model.shapes import layer_shapes
-from alexnet_jax.training import small_data
+from alexnet_jax.training import optimizer, small_data
 from alexnet_jax.training.setup import RunSetup
 from alexnet_jax.training.stored_values import Plan
 from alexnet_jax.training.warm_start import Initial
@@ -48,6 +48,8 @@ def banner(
             f"from {config.train.init_from}: {', '.join(initial.layers)}; initialised at random: {new}"
         )
         lines += initial.notices
+    if initial is not None or not config.train.init_from:
+        lines += _never_learnt(setup, initial.layers if initial is not None else ())
     if not config.data.validation_split:
         lines.append("no validation split: nothing is selected, the last checkpoint is the result")
     if config.schedule.steps and config.schedule.steps[-1][0] >= config.train.epochs:
@@ -65,13 +67,24 @@ def banner(
     return "\n".join(lines)
 
 
+def _never_learnt(setup: RunSetup, taken: tuple[str, ...]) -> list[str]:
+    """Return a line where layers that are never trained are not `taken` from another net either."""
+    rules = optimizer.layer_rules(setup.architecture, setup.config.optimizer, setup.config.schedule)
+    random = [name for name in rules if rules[name].frozen_from <= 0 and name not in taken]
+    if not random:
+        return []
+    names = ", ".join(random)
+    return [f"drawn at random and never trained: {names}; config.train.init_from gives no weights for them"]
+
+
 def _length(setup: RunSetup) -> str:
     """Return how long the run is, and what decided it."""
     config = setup.config
     if setup.fits_at_once:
+        folds = min(config.optimizer.folds, setup.train_images)
         return (
             f"run: {setup.architecture.logits} is fitted to all {setup.train_images:,} images, with "
-            f"{len(config.optimizer.weight_decays)} weight decays in {config.optimizer.folds} parts"
+            f"{len(config.optimizer.weight_decays)} weight decays in {folds} parts"
         )
     steps = f"{setup.total_steps:,} steps of {config.data.batch_size}"
     return f"run: {config.train.epochs:g} epochs = {steps}, learning rate {config.schedule.learning_rate:g}"

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from alexnet_jax.errors import RunFailure
 from alexnet_jax.progress import Progress
 from alexnet_jax.training.setup import RunSetup
 from alexnet_jax.training.stored_values import StoredValues
@@ -65,8 +66,8 @@ class LogisticRegression:
     """
 
     def __init__(self, values: np.ndarray, labels: np.ndarray, classes: int):
-        lengths = np.linalg.norm(values.astype(np.float64), axis=1, keepdims=True)
-        scaled = (values / np.maximum(lengths, np.finfo(np.float32).tiny)).astype(np.float32)
+        lengths = np.sqrt(np.einsum("nd,nd->n", values, values, dtype=np.float64))[:, None]
+        scaled = values / np.maximum(lengths, np.finfo(np.float32).tiny).astype(np.float32)
         coordinates, self._to_values = _in_own_space(scaled)
         self.labels, self.classes = np.asarray(labels), classes
         self._x = jnp.asarray(coordinates)
@@ -90,8 +91,9 @@ class LogisticRegression:
     def fit_raw(self, weight_decay: float, weight: np.ndarray | None, start: Any) -> tuple[Any, Any]:
         """Return (kernel, bias) in the span of the images, and (iterations, largest gradient)."""
         if start is None:
-            start = jnp.zeros((self._x.shape[1], self.classes)), jnp.zeros(self.classes)
-        counts = jnp.ones(len(self.labels)) if weight is None else jnp.asarray(weight, jnp.float32)
+            shapes = (self._x.shape[1], self.classes), (self.classes,)
+            start = tuple(jnp.zeros(shape, jnp.float32) for shape in shapes)
+        counts = jnp.asarray(np.ones(len(self.labels)) if weight is None else weight, jnp.float32)
         fitted: tuple[Any, Any] = _minimise()(
             self._x, self._targets, counts, jnp.float32(weight_decay), start
         )
@@ -168,9 +170,14 @@ def fit_last_layer(
 
     Returns:
       The layer's {'kernel', 'bias'}, and tags of the log; None when stopped.
+
+    Raises:
+      RunFailure: there is nothing in the values.
     """
     config, optimizer = setup.config, setup.config.optimizer
     images = np.asarray(stored.values, np.float32)
+    if not images.any():
+        raise RunFailure("what the last layer reads is 0 for all images: the layers before it tell nothing")
     regression = LogisticRegression(
         images.reshape(len(images), -1), np.asarray(stored.labels), config.model.classes
     )

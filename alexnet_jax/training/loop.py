@@ -69,12 +69,14 @@ def train(config: ConfigDict, workdir: Path, profile: int = 0) -> int:
 def _open_run(setup: RunSetup, workdir: Path, stop: Stop, group: Group) -> "_Run":
     """Write or check the workdir's files, draw or restore the parameters, and print what is trained."""
     config, architecture, mesh = setup.config, setup.architecture, setup.mesh
+    rules = optimizer.layer_rules(architecture, config.optimizer, config.schedule)
+    room = group.broadcast_from_primary(lambda: stored_values.room(mesh))  # one answer for all
+    plan = stored_values.plan(setup, rules, room)
     checkpoints = Checkpoints(workdir, config.checkpoint.keep)
     initial = resume.keep_or_check_config(setup, workdir, checkpoints, group)
     normalization = inputs.Normalization(config.data.mean, config.data.input_std)
     statistics = Statistics.load(workdir / layout.STATISTICS)
     mean = inputs.mean_array(normalization, statistics.mean, statistics.rgb_mean, architecture.crop)
-    rules = optimizer.layer_rules(architecture, config.optimizer, config.schedule)
     program = Program(
         architecture,
         mesh,
@@ -87,10 +89,11 @@ def _open_run(setup: RunSetup, workdir: Path, stop: Stop, group: Group) -> "_Run
     mean_on_mesh = sharding.replicate(mean, mesh)
     start = resume.start(setup, workdir, program, checkpoints, initial, group)
     if group.is_primary:
-        plan = stored_values.plan(setup, rules)
         print(banner(setup, workdir, group.processes, initial, plan), file=sys.stderr, flush=True)
     made_with = RunInputs(config, setup.dataset.class_names, statistics)
-    return _Run(setup, workdir, stop, group, checkpoints, made_with, rules, program, mean_on_mesh, start)
+    return _Run(
+        setup, workdir, stop, group, checkpoints, made_with, rules, plan, program, mean_on_mesh, start
+    )
 
 
 @dataclasses.dataclass(eq=False)
@@ -104,6 +107,7 @@ class _Run:
     checkpoints: Checkpoints
     inputs: RunInputs
     rules: Mapping[str, optimizer.LayerRule]
+    plan: stored_values.Plan | None
     program: Program
     mean: jax.Array
     start: dataclasses.InitVar[resume.Start]
@@ -116,7 +120,6 @@ class _Run:
             lambda leaves: jnp.all(jnp.stack([jnp.isfinite(x).all() for x in leaves])),
             out_shardings=sharding.replicated(mesh),
         )
-        self.plan = stored_values.plan(self.setup, self.rules)
         self.stored_training: stored_values.StoredValues | None = None
         self.stored_validation: stored_values.StoredValues | None = None
         self.step, self.state, self.plateau = start.step, start.state, start.plateau
@@ -247,8 +250,7 @@ class _Run:
         if fitted is None:
             return
         logits, params = self.setup.architecture.logits, self.state.params
-        shardings = sharding.param_shardings(self.setup.architecture, self.setup.mesh)[logits]
-        layer = jax.device_put(fitted[0], shardings)
+        layer = jax.device_put(fitted[0], jax.tree.map(lambda x: x.sharding, params[logits]))
         self.state = dataclasses.replace(
             self.state, step=self.state.step + 1, params={**params, logits: layer}
         )
@@ -308,8 +310,7 @@ class _Run:
         # The patience counts whole intervals: the first step after one overshoots it by a varying fraction.
         every = self.config.train.evaluate_every_epochs
         due_epoch = math.floor(epoch / every + 1e-9) * every
-        previous = self.plateau
-        error = averages.top1_error
+        previous, error = self.plateau, averages.top1_error
         self.plateau = optimizer.update_plateau(
             self.config.schedule, previous, due_epoch, error, self.setup.epoch(1)
         )
@@ -366,16 +367,15 @@ class _Run:
             self.state.params,
         )
         loss = self.plateau.flat_loss or self.window.mean_loss
-        total = self.setup.total_steps
-        for line in diagnosis.flat_loss(net, self.setup.dataset, self.config, loss, self.step, total):
+        setup = self.setup
+        for line in diagnosis.flat_loss(net, setup.dataset, self.config, loss, self.step, setup.total_steps):
             self.progress.say(line)
 
     def _save(self, error: float | None) -> None:
         if not self.all_finite(jax.tree.leaves(self.state.params)):
             self._fail_not_finite(self.step)
         provenance = self.inputs.provenance(self.step, self.setup.dataset.statistics)
-        never_trained = optimizer.frozen_layers(self.rules, 0.0)
-        trained, frozen = split_state(self.state, never_trained)
+        trained, frozen = split_state(self.state, optimizer.frozen_layers(self.rules, 0.0))
         self.checkpoints.save(self.step, trained, self._metadata(error), provenance, frozen)
         self.saved_step = self.step
 

@@ -71,6 +71,7 @@ def layer_rules(
         if name not in names:
             raise UsageError(
                 f"config.optimizer.per_layer.{name}: {architecture.name} has weights in {', '.join(names)}"
+                "; --config.optimizer.per_layer=\"{'layer': {'frozen_from': 0.0}}\" gives all rows anew"
             )
     rules = {}
     for name in names:

@@ -23,6 +23,7 @@ from jax.sharding import PartitionSpec as P
 from alexnet_jax.data import order, pipeline
 from alexnet_jax.data.augment import center_offset
 from alexnet_jax.data.batch import Batch, Batches
+from alexnet_jax.errors import UsageError
 from alexnet_jax.evaluation import metrics
 from alexnet_jax.evaluation.split import evaluate_batches
 from alexnet_jax.model import inputs, network, sharding
@@ -76,12 +77,21 @@ class Plan:
         )
 
 
-def plan(setup: RunSetup, rules: Mapping[str, LayerRule]) -> Plan | None:
+def plan(setup: RunSetup, rules: Mapping[str, LayerRule], room: int) -> Plan | None:
     """Return which values may be stored for a run; None where each step differs from the first layer on.
 
     They may where a layer with weights is never trained and nothing random stands before it: images are
     neither cropped at random, flipped nor lit, or `config.train.stored_views` says how many views of each
     are enough.
+
+    Args:
+      setup: the run.
+      rules: of its layers.
+      room: how many bytes of values each device may hold, the same for all processes.
+
+    Raises:
+      UsageError: the run is another one without the values, and they have no room or lie with several
+        processes.
     """
     config, architecture = setup.config, setup.architecture
     random = config.data.random_crop or config.data.flip or config.data.lighting
@@ -95,7 +105,27 @@ def plan(setup: RunSetup, rules: Mapping[str, LayerRule]) -> Plan | None:
         math.prod(layer_shapes(architecture)[layer].output) * jnp.dtype(architecture.compute_dtype).itemsize
     )
     total = size * (setup.train_images * views + validation_images) // setup.mesh.shape["model"]
-    return Plan(layer, views, setup.train_images, validation_images, total, _room(setup.mesh))
+    found = Plan(layer, views, setup.train_images, validation_images, total, room)
+    _check_needed(found, setup)
+    return found
+
+
+def _check_needed(found: Plan, setup: RunSetup) -> None:
+    """Refuse what only stored values can do where they cannot be stored."""
+    if setup.fits_at_once and jax.process_count() > 1:
+        raise UsageError(
+            "config.optimizer.name='lbfgs' fits in one process: start it in one, or use 'momentum'"
+        )
+    if found.fits or not (setup.fits_at_once or found.views > 1):
+        return
+    room = f"more than {found.room / 1e9:,.1f}"
+    size = f"the values of {found.layer} would take {found.bytes / 1e9:,.1f} GB, {room}"
+    if setup.fits_at_once:
+        raise UsageError(
+            f"config.optimizer.name='lbfgs' needs all at once, and {size}: use --config=finetune, or name in "
+            "config.model.probe a layer with fewer"
+        )
+    raise UsageError(f"config.train.stored_views={found.views}: {size}: store fewer views")
 
 
 def _last_fixed(architecture: Architecture, rules: Mapping[str, LayerRule], dropout_off: bool) -> str:
@@ -110,7 +140,7 @@ def _last_fixed(architecture: Architecture, rules: Mapping[str, LayerRule], drop
     return last if weighted else ""
 
 
-def _room(mesh: Mesh) -> int:
+def room(mesh: Mesh) -> int:
     """Return how many bytes of values each device may hold."""
     device = mesh.devices.flat[0]
     if device.platform != "cpu":

@@ -87,19 +87,20 @@ def open_initial(config: ConfigDict, architecture: Architecture) -> Initial:
     return Initial(statistics, checkpoints, step, layers, new, notices)
 
 
-def resolve_probe(config: ConfigDict, run: Path) -> ConfigDict:
+def resolve_probe(config: ConfigDict, run: Path | None) -> ConfigDict:
     """Return a config whose `model.probe` names a layer, where it is 'deepest' that of a run's weights.
 
     Args:
       config: the experiment, as it was given.
-      run: its workdir; what is resumed keeps the layer that it has.
+      run: its workdir; what is resumed keeps the layer that it has. None: there is none yet.
 
     Raises:
-      UsageError: `config.train.init_from` names no net.
+      UsageError: as `resolve.freeze`; `config.train.init_from` names no net.
     """
+    config = resolve.freeze(config)  # with the paths that the run will have
     if config.model.get("probe") != "deepest" or not config.train.init_from:
         return config
-    if (run / layout.CONFIG).is_file():
+    if run is not None and (run / layout.CONFIG).is_file():
         layer = config_io.load(run / layout.CONFIG)[0].model.get("probe", "")
     else:
         workdir = Path(config.train.init_from)

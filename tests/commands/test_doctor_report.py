@@ -28,6 +28,18 @@ def test_what_would_stop_a_run(digits_config: ConfigDict, tmp_path: Path) -> Non
     assert "is not prepared" in text
 
 
+def test_a_probe_of_the_deepest_layer_is_what_the_run_would_read(
+    small_run: Path, digits_config: ConfigDict, tmp_path: Path
+) -> None:
+    """What is resumed keeps its layer, also where the weights that it began with are gone."""
+    digits_config.model.probe, digits_config.train.init_from = "deepest", str(tmp_path / "gone")
+    text, healthy = doctor_report.report(digits_config)
+    assert not healthy
+    assert "is not the workdir of a trained net" in text
+    digits_config.train.init_from = str(small_run)
+    assert doctor_report.report(digits_config)[1]
+
+
 def problems(text: str) -> list[str]:
     return [line for line in text.splitlines() if line.startswith("this run cannot start: ")]
 

@@ -304,6 +304,7 @@ def test_configs_that_do_not(changes):
 
 def lbfgs(**changes):
     at_once = {"optimizer.name": "lbfgs", "optimizer.weight_decays": (0.1,), "schedule.kind": "constant"}
+    at_once |= {"model.probe": "pool5"}
     plain = {"data.random_crop": False, "data.flip": False, "data.lighting": 0.0}
     return changed(at_once | plain | changes)
 
@@ -316,6 +317,7 @@ def test_a_fit_at_once_needs_weight_decays_and_plain_images():
         ({"optimizer.weight_decays": (0.1, -1.0)}, "numbers above 0"),
         ({"schedule.kind": "plateau"}, "config.schedule.kind='constant'"),
         ({"optimizer.per_layer": ConfigDict({"conv1": {"frozen_from": 0.0}})}, "per_layer"),
+        ({"model.probe": ""}, "config.model.probe"),  # nothing would divide by the length that the fit has
         ({"data.flip": True}, "config.data.flip"),
         ({"data.random_crop": True}, "config.data.random_crop"),
         ({"data.lighting": 0.1}, "config.data.lighting"),

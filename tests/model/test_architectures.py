@@ -103,3 +103,9 @@ def test_a_probe_of_no_layer_is_refused(probe):
     ) as error:
         architectures.create("torchvision", {"probe": probe})
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("probe", ["deepest", "fc1"])
+def test_a_net_of_one_layer_has_none_to_probe(probe):
+    with pytest.raises(UsageError, match=f"probe='{probe}' is not a layer before the classes: there is none"):
+        architectures.create("fully_connected", {"hidden": (), "probe": probe})

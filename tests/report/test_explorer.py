@@ -48,6 +48,7 @@ NETS = {
     "alexnet_2012_source": {"width": 0.0625, "dropout": 0.5},
     "caffe": {"width": 0.0625, "dropout": 0.5},
     "torchvision": {"width": 0.0625, "dropout": 0.5},
+    "torchvision, probed": {"width": 0.0625, "dropout": 0.5, "probe": "pool5"},
     "cifar10_26": {"width": 0.5, "activation": "tanh"},
     "cifar10_18": {"width": 1.0, "activation": "relu"},
     "cifar10_11": {"width": 1.0, "activation": "relu", "lrn": True},
@@ -64,7 +65,10 @@ def random_run(name, mean="centre", channels=3):
     config.data.input_std = (60.0, 50.0, 70.0)[:channels]
     config.evaluate.batch_size = 2
     config.mesh.data = config.mesh.model = 1
-    config.model = ConfigDict({"architecture": name, "compute_dtype": "float32", "classes": 7, **NETS[name]})
+    architecture = name.partition(",")[0]
+    config.model = ConfigDict(
+        {"architecture": architecture, "compute_dtype": "float32", "classes": 7, **NETS[name]}
+    )
     return random_net(Path("nowhere"), config, HOSTILE)
 
 

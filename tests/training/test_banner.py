@@ -76,6 +76,16 @@ def test_the_lines_of_a_run(digits_config: ConfigDict) -> None:
     assert lines[4:] == ["workdir: runs/x", FEW_UPDATES]
 
 
+def test_layers_that_nothing_ever_taught_are_said(digits_config: ConfigDict) -> None:
+    digits_config.optimizer.per_layer = ConfigDict(
+        {"conv1": {"frozen_from": 0.0}, "fc6": {"frozen_from": 0.2}}
+    )
+    text = banner(prepare_run(digits_config), "runs/x", 1, None, None)
+    assert "drawn at random and never trained: conv1; config.train.init_from gives" in text
+    digits_config.train.init_from = "resumed"  # what was taken from it was said when the run began
+    assert "never trained" not in banner(prepare_run(digits_config), "runs/x", 1, None, None)
+
+
 @pytest.mark.parametrize(("steps", "said"), [(11, False), (12, True)])  # of twelve that the run has
 def test_a_patience_longer_than_the_run_is_said(digits_config: ConfigDict, steps: int, said: bool) -> None:
     digits_config.schedule.kind, digits_config.schedule.patience_steps = "plateau", steps

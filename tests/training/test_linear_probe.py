@@ -1,13 +1,18 @@
 """The linear layer that is fitted at once, beside scikit-learn's."""
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import sklearn.linear_model
 from ml_collections import ConfigDict
 
 from alexnet_jax.data.records import open_dataset
+from alexnet_jax.errors import RunFailure, UsageError
 from alexnet_jax.evaluation.activations import activations
-from alexnet_jax.training import linear_probe, loop
+from alexnet_jax.progress import Progress
+from alexnet_jax.training import linear_probe, loop, optimizer, stored_values
+from alexnet_jax.training.setup import prepare_run
 from alexnet_jax.workdir import trained
 from alexnet_jax.workdir.checkpoints import Checkpoints
 from tests.helpers import logged, small_digits
@@ -48,6 +53,23 @@ def test_a_class_without_images_is_never_guessed():
     fit = linear_probe.LogisticRegression(values, labels, 4).fit(1e-3)
     logits = values / np.linalg.norm(values, axis=1, keepdims=True) @ fit.kernel + fit.bias
     assert set(logits.argmax(axis=1)) == {0, 1, 2}
+
+
+def test_the_fit_is_in_32_bits_where_the_net_has_64():
+    values, labels = clouds(90, 20)
+    expected = linear_probe.LogisticRegression(values, labels, 3).fit(1e-2)
+    with jax.enable_x64(True):
+        fit = linear_probe.LogisticRegression(values, labels, 3).fit(1e-2)
+    assert fit.kernel.dtype == fit.bias.dtype == np.float32
+    np.testing.assert_allclose(fit.kernel, expected.kernel, atol=1e-3 * np.abs(expected.kernel).max())
+
+
+def test_an_image_whose_values_are_0_counts_as_it_is():
+    values, labels = clouds(90, 20)
+    values[5] = 0
+    fit = linear_probe.LogisticRegression(values, labels, 3).fit(1e-2)
+    assert fit.converged
+    assert np.isfinite(fit.kernel).all()
 
 
 def test_cross_validation_leaves_each_image_out_once():
@@ -111,3 +133,38 @@ def test_a_run_gives_the_net_that_scikit_learn_gives(mesh, probe_config, small_r
     capfd.readouterr()
     assert loop.train(probe_config, tmp_path) == 0  # it is there
     assert "is finished at step 1 of 1" in capfd.readouterr().err
+
+
+def test_more_parts_than_images_are_as_many_as_images(probe_config, tmp_path, capfd):
+    config = probe_config.copy_and_resolve_references()
+    config.data.train_split, config.data.batch_size = "train[:3]", 3
+    config.data.validation_split, config.optimizer.folds = "", 5
+    config.mesh.model = 1
+    assert loop.train(config, tmp_path) == 0
+    (line,) = logged(tmp_path, "train/loss")
+    assert 0 <= line["cross_validation/top1_error"] <= 1
+    said = capfd.readouterr().err
+    assert "with 2 weight decays in 3 parts" in said
+    assert "left out in 3 parts" in said
+
+
+def test_values_without_room_are_refused_before_anything_is_written(probe_config, tmp_path, monkeypatch):
+    monkeypatch.setattr(stored_values, "MAX_BYTES", 10_000)
+    with pytest.raises(UsageError, match=r"needs all at once, and the values of rmsnorm would take"):
+        loop.train(probe_config, tmp_path)
+    assert not (tmp_path / "config.json").exists()
+
+
+def test_several_processes_are_refused_before_anything_is_written(probe_config, tmp_path, monkeypatch):
+    run = prepare_run(probe_config)
+    rules = optimizer.layer_rules(run.architecture, run.config.optimizer, run.config.schedule)
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    with pytest.raises(UsageError, match="'lbfgs' fits in one process"):
+        stored_values.plan(run, rules, 10**9)
+
+
+def test_layers_before_it_that_tell_nothing(probe_config, tmp_path, monkeypatch):
+    run = prepare_run(probe_config)
+    nothing = stored_values.StoredValues(run.mesh, jnp.zeros((4, 3, 3, 16)), jnp.arange(4))
+    with pytest.raises(RunFailure, match="is 0 for all images"):
+        linear_probe.fit_last_layer(run, nothing, lambda: False, Progress("train", 1, "steps", shown=False))

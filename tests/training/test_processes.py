@@ -208,6 +208,22 @@ def test_layers_that_are_never_trained_are_saved_once_by_all(digits_folder, tmp_
         np.testing.assert_allclose(value, theirs[name], rtol=1e-5, atol=1e-8)
 
 
+@pytest.mark.slow
+def test_values_of_frozen_layers_are_stored_by_all(digits_folder, tmp_path):
+    """Two processes hold a tower each of the values, then half of each batch: the run is that of one."""
+    rules = {f"conv{number}": {"frozen_from": 0.0} for number in range(1, 6)}
+    config = small_digits(digits_folder)
+    config.optimizer.per_layer = ConfigDict(rules)
+    config.data.random_crop = config.data.flip = False
+    config.train.log_every_steps, config.mesh.model = 1, 1
+    whole, workdir = tmp_path / "whole", tmp_path / "run"
+    assert loop.train(config, whole) == 0
+    flags = f"--config.optimizer.per_layer={rules}", "--noconfig.data.random_crop", "--noconfig.data.flip"
+    for steps, mesh in ((STOP, "1x2"), (STEPS, "2x1")):
+        finish(launch(2, *command(digits_folder, workdir, steps, mesh), *flags), 0)
+    assert_same_end(workdir, whole)
+
+
 def workers(launched):
     children = Path(f"/proc/{launched.pid}/task/{launched.pid}/children").read_text().split()
     return [int(child) for child in children]

@@ -8,6 +8,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from alexnet_jax.data.records import Records
+from alexnet_jax.errors import UsageError
 from alexnet_jax.training import loop, optimizer, stored_values
 from alexnet_jax.training.setup import prepare_run
 from tests.helpers import STEPS, STOP, epochs, logged, saved_params, small_digits
@@ -31,7 +32,7 @@ def frozen_digits(
 def plan_of(config: ConfigDict) -> stored_values.Plan | None:
     run = prepare_run(config)
     rules = optimizer.layer_rules(run.architecture, run.config.optimizer, run.config.schedule)
-    return stored_values.plan(run, rules)
+    return stored_values.plan(run, rules, stored_values.room(run.mesh))
 
 
 def assert_same_run(one, other, tolerance):
@@ -167,7 +168,19 @@ def test_where_values_are_stored(change, layer, digits_folder):
     run = prepare_run(config)
     config.update_from_flattened_dict(change)
     rules = optimizer.layer_rules(run.architecture, config.optimizer, config.schedule)
-    plan = stored_values.plan(replace(run, config=config), rules)
+    plan = stored_values.plan(replace(run, config=config), rules, 10**9)
     assert (plan and plan.layer) == layer
     if plan is not None:
         assert plan.views == (config.train.stored_views or 1)
+
+
+def test_views_that_have_no_room_are_refused(digits_folder, tmp_path, monkeypatch):
+    """A machine with more room would train on other crops."""
+    monkeypatch.setattr(stored_values, "MAX_BYTES", 10_000)
+    config = frozen_digits(digits_folder)
+    config.data.random_crop, config.train.stored_views = True, 2
+    with pytest.raises(
+        UsageError, match=r"config.train.stored_views=2: the values of pool5 would take .* GB"
+    ):
+        loop.train(config, tmp_path / "run")
+    assert not (tmp_path / "run" / "config.json").exists()

@@ -15,7 +15,7 @@ from alexnet_jax.errors import UsageError
 from alexnet_jax.model import architectures, sharding
 from alexnet_jax.model.specs import Architecture
 from alexnet_jax.training import loop
-from alexnet_jax.training.warm_start import Initial, open_initial
+from alexnet_jax.training.warm_start import Initial, open_initial, resolve_probe
 from alexnet_jax.workdir import trained
 from alexnet_jax.workdir.checkpoints import Checkpoints
 from tests.fixtures.make_old_run import state as read_state
@@ -178,3 +178,21 @@ def test_a_run_starts_from_the_layers_of_another(
     captured = capsys.readouterr().err
     assert f"resumes at step {STOP} of {STEPS}" in captured
     assert "initialised at random" not in captured
+
+
+def test_the_deepest_layer_is_that_of_the_weights(
+    small_run: Path, digits_config: ConfigDict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digits_config.model.probe = "deepest"
+    monkeypatch.setenv("HOME", str(small_run.parent))
+    digits_config.train.init_from = f"~/{small_run.name}"
+    assert resolve_probe(digits_config, None).model.probe == "relu7"
+    shutil.copytree(small_run, tmp_path / "run")
+    path = tmp_path / "run" / "config.json"
+    saved = json.loads(path.read_text())
+    saved["config"]["model"]["probe"] = "pool2"
+    path.write_text(json.dumps(saved))
+    digits_config.train.init_from = str(tmp_path / "gone")  # what is resumed does not need it
+    assert resolve_probe(digits_config, tmp_path / "run").model.probe == "pool2"
+    with pytest.raises(UsageError, match="is not the workdir of a trained net"):
+        resolve_probe(digits_config, tmp_path / "new")

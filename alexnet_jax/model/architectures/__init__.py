@@ -131,8 +131,9 @@ def _probed(rows: tuple[Layer, ...], probe: str, classes: int, given: str) -> tu
     """Return the rows up to the layer `probe`, and after it a linear layer on its values, normalised."""
     before = [row.name for row in rows[:-1]]
     if probe == "deepest":
-        probe = [row.name for row in rows[:-1] if not isinstance(row, Dropout)][-1]
-    require(probe in before, f"{printable(given)} is not a layer before the classes: {', '.join(before)}")
+        probe = next((row.name for row in reversed(rows[:-1]) if not isinstance(row, Dropout)), probe)
+    listed = ", ".join(before) or "there is none"
+    require(probe in before, f"{printable(given)} is not a layer before the classes: {listed}")
     kept = rows[: before.index(probe) + 1]
     return (*kept, RMSNorm("rmsnorm"), Dense("linear", classes, 0.0, 0.0, "sum"))
 

@@ -57,7 +57,7 @@ export function softmax(logits) {
   return Float32Array.from(powers, (p) => p / sum);
 }
 
-const LAYERS = { conv, local, dense, activation, lrn, sameMapLrn, pool, adaptivePool, dropout };
+const LAYERS = { conv, local, dense, activation, lrn, sameMapLrn, rmsNorm, pool, adaptivePool, dropout };
 
 /** Copies the patch under one place into `target`, `step` numbers apart: what a kernel reads, row by row. */
 export function gather(layer, x, shape, firstChannel, seen, row, column, target, at, step) {
@@ -233,6 +233,18 @@ function sameMapLrn(model, layer, x, shape) {
     }
   }
   return result;
+}
+
+/** What `rmsNorm` divides by: the root of the mean of the squares, of all positions and channels. */
+export function rootMeanSquare(x) {
+  let sum = 0;
+  for (const value of x) sum += value * value;
+  return Math.sqrt(Math.max(sum / x.length, 1e-24));
+}
+
+function rmsNorm(model, layer, x) {
+  const root = rootMeanSquare(x);
+  return x.map((value) => value / root);
 }
 
 function pool(model, layer, x, shape) {

@@ -155,6 +155,7 @@ export const STRINGS = {
   lrnInside: ["The neighbours end at the tower's edge.", "邻居不越过塔的边界。"],
   lrnAcross: ["The neighbours reach over the towers' edge: this too is an exchange.", "邻居越过塔的边界：这也是一种互通。"],
   about_sameMapLrn: ["Normalisation within one channel: divided by ({k} + {a} × the sum of the squares of {n}×{n} positions) to the power {b}.", "同一张图内的归一化：除以（{k} + {a} × {n}×{n} 处的平方和）的 {b} 次方。"],
+  about_rmsNorm: ["Each value is divided by the root of the mean square of all values of the image: their direction is left, not their size.", "每个值除以该图像全部值的均方根：只留下方向，不留大小。"],
   about_max: ["Max-pooling: the largest of {n}×{n} values, stride {s}.", "最大池化：{n}×{n} 个值中的最大者，步长 {s}。"],
   about_average: ["Average pooling: the mean of {n}×{n} values, stride {s}; at the edge, of those that are there.", "平均池化：{n}×{n} 个值的平均，步长 {s}；在边缘，只平均存在的值。"],
   about_adaptivePool: ["The means of windows that make {n}×{n} of any size.", "用窗口的平均把任何大小变成 {n}×{n}。"],

@@ -4,7 +4,7 @@ import { image, inkColour, largest, outline, paint, pictureImage, sized } from "
 import { Cells } from "./cells.js";
 import { Engine } from "./engine.js";
 import { bar } from "./lessons.js";
-import { arraysOf } from "./net.js";
+import { arraysOf, rootMeanSquare } from "./net.js";
 import { convSum, denseSum, lrnValues, receptiveField, windowValues, before } from "./why.js";
 import { t } from "./strings.js";
 
@@ -692,6 +692,11 @@ const WHY = {
       line(`${t("squares")}: ${show(sum)}`),
       line(`${show(values[mark])} / (${show(layer.k)} + ${show(layer.alpha)} × ${show(sum)})^${show(layer.beta)} = ${show(value)}`),
     ];
+  },
+
+  rmsNorm(layer, value, at) {
+    const x = before(net, netPage.values, netPage.input, netPage.layer).values;
+    return [line(`${show(x[at])} / ${show(rootMeanSquare(x))} = ${show(value)}`)];
   },
 
   pool(layer, value) {

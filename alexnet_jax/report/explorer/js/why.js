@@ -29,7 +29,7 @@ export function receptiveField(net, index, row, column) {
   let columns = [column, column];
   for (let i = index; i >= 0; i--) {
     const layer = net.layers[i];
-    if (layer.kind === "dense") {
+    if (layer.kind === "dense" || layer.kind === "rmsNorm") {
       return { top: 0, left: 0, bottom: net.crop - 1, right: net.crop - 1 };
     }
     const [height, width] = i ? net.layers[i - 1].output : [net.crop, net.crop];
