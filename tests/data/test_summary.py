@@ -25,7 +25,7 @@ def test_lines_by_hand() -> None:
     assert summary.as_lines(summary.understand(source, source.entries)) == [
         "test: 2 images",
         "train: 15 images from Train/",
-        "a tenth of train, of each class, is held out unless the config names another split",
+        "no validation split: a config that asks for one holds out a tenth of train, of each class",
         "2 classes: ant 3, cat 12",
         "smallest class: ant, 3 training images",
         "note: odd",
