@@ -14,6 +14,7 @@ MAY_CHANGE = (
     "data.threads",
     "data.workers",
     "train.epochs",
+    "train.min_steps",  # epochs hold what it made of them
     "train.accumulate_steps",
     "train.log_every_steps",
     "train.evaluate_every_epochs",

@@ -67,7 +67,9 @@ def as_lines(summary: dict[str, Any]) -> list[str]:
     if classes:
         counted = "train" if "train" in classes else next(iter(classes))
         if "train" in classes and "validation" not in classes:
-            lines.append("no validation split: a config that asks for one holds out a tenth of train, of each class")
+            lines.append(
+                "no validation split: a config that asks for one holds out a tenth of train, of each class"
+            )
         lines += _class_lines(classes[counted], {"train": "training"}.get(counted, counted))
     lines += [f"note: {remark}" for remark in summary["remarks"]]
     counts = Counter({(row["ending"], row["reason"]): row["files"] for row in summary["left_out"]})

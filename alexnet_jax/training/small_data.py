@@ -54,7 +54,8 @@ def _on_classes(counts: dict[str, int]) -> list[str]:
             f"fewer than {FEW_IMAGES} training images: {classes.some(few)}; what the net says of such a "
             "class is mostly chance"
         )
-    smallest, largest = min(counts, key=counts.__getitem__), max(counts, key=counts.__getitem__)
+    there = {name: count for name, count in counts.items() if count}
+    smallest, largest = min(there, key=there.__getitem__), max(there, key=there.__getitem__)
     if counts[largest] > MAX_IMBALANCE * counts[smallest]:
         lines.append(
             f"uneven classes: {largest} has {counts[largest]:,} training images, {smallest} "

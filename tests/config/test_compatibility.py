@@ -13,6 +13,7 @@ FREE = {
     "data.threads": 3,
     "data.workers": 2,
     "train.epochs": 5.0,
+    "train.min_steps": 50,
     "train.accumulate_steps": 4,
     "train.log_every_steps": 7,
     "train.evaluate_every_epochs": 0.5,

@@ -68,6 +68,7 @@ def test_draws_are_of_every_class_and_hold_smaller_ones(script: Any) -> None:
         script.drawn(names, 11, 1)
 
 
+@pytest.mark.slow
 def test_a_measurement(script: Any, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Colours, which any method tells apart but for a few updates; a second start measures nothing again."""
     monkeypatch.setattr(script, "SOURCES", {"colours": script.Source("colours.tar", ((3,),), 2, (3,))})
