@@ -178,7 +178,7 @@ def values_of(source: Source, part: Sequence[int], folder: Path) -> Values:
     if not kept.is_file():
         layer, params, mean = start_of(run)
         rules = optimizer.layer_rules(run.architecture, run.config.optimizer, run.config.schedule)
-        plan = stored_values.plan(run, rules)
+        plan = stored_values.plan(run, rules, stored_values.room(run.mesh))
         assert plan is not None
         assert plan.layer == layer
         both = stored_values.compute(run, program_of(run, rules), params, mean, plan)

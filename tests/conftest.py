@@ -22,21 +22,23 @@ from ml_collections import ConfigDict
 from configs import digits
 from tests.helpers import small_digits
 
-# Tests that need the machine for themselves: they count seconds or memory, use every core, or start processes
-# that wait for each other. All others may run side by side.
+# Tests that need the machine for themselves: they kill at chosen moments, count seconds or memory, use every
+# core, or start processes that wait for each other. All others may run side by side.
 ALONE = (
     "benchmark/test_input.py",
     "benchmark/test_step.py",
+    "faults/test_prepare_kills.py",
+    "faults/test_run_faults.py",
+    "launch/test_train_launch.py",
     "test_real_data.py",
     "test_runtime.py",
+    "test_signals.py",
     "training/test_processes.py",
 )
 # The longest of the others, which begin first: one that began last would leave all cores but one idle.
 LONG = (
-    "faults/test_run_faults.py",
     "faults/test_hostile.py",
     "test_package.py",
-    "faults/test_prepare_kills.py",
     "test_docs_notebook.py",
     "report/test_explorer.py",
     "training/test_loop.py",
