@@ -11,7 +11,7 @@ MAX_IMAGES_COUNTED = 20_000  # whose labels are read for this: half a second
 FEW_STEPS = 100
 FEW_IMAGES = 5  # of a class
 MAX_IMBALANCE = 10  # images of the largest class for one of the smallest
-PROBE_IMAGES = 25  # a class, up to which a linear probe was as good or better (docs/fine_tuning.md)
+PROBE_IMAGES = 30  # a class, up to which a linear probe was as good or better (docs/fine_tuning.md)
 
 
 def notices(setup: RunSetup, plan: Plan | None) -> list[str]:

@@ -58,7 +58,7 @@ def test_few_updates(steps, at_once, said):
     ("layer", "images", "at_once", "said"),
     [
         ("norm", 20, False, True),
-        ("norm", 30, False, False),
+        ("norm", 31, False, False),
         ("norm", 20, True, False),
         ("conv1", 20, False, False),
     ],
