@@ -117,4 +117,4 @@ def test_twenty_photographs_a_class(choice, real_data, tmp_path):
         "scikit-learn": logistic_regression(tmp_path),
     }
     print(f"choice {choice}: {errors}")
-    assert max(errors["finetune"], errors["linear_probe"]) <= errors["scikit-learn"] + 0.01
+    assert max(errors["finetune"], errors["linear_probe"]) <= errors["scikit-learn"] + 0.02
