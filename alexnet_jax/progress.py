@@ -29,6 +29,7 @@ class Progress:
         self.what, self.total, self.unit, self.done, self.initial = what, total, unit, initial, initial
         self.shown = shown
         self.started = self.last_line = time.monotonic()
+        self.done_in_line = -1  # of the last line
         self.bar: tqdm.tqdm | None = None
         if shown and sys.stderr.isatty():
             self.bar = tqdm.tqdm(
@@ -43,7 +44,7 @@ class Progress:
     ) -> None:
         if self.bar is not None:
             self.bar.close()
-        elif self.shown and kind is None:
+        elif self.shown and kind is None and self.done != self.done_in_line:
             self._line()
 
     def update(self, items: int, note: str = "") -> None:
@@ -73,7 +74,7 @@ class Progress:
             self.bar.refresh()
 
     def _line(self, note: str = "") -> None:
-        self.last_line = time.monotonic()
+        self.last_line, self.done_in_line = time.monotonic(), self.done
         rate = (self.done - self.initial) / max(self.last_line - self.started, 1e-9)
         of = f"/{self.total}" if self.total is not None else ""
         left = ""

@@ -102,7 +102,6 @@ class Values:
       given: its config before batch and epochs were fitted to the number of images.
       train, test: the values.
       files: of the images that train, CLASS/FILE, in the order of the values.
-      cosines: (test images, images that train), by which `similar` compares.
     """
 
     run: setup.RunSetup
@@ -110,7 +109,6 @@ class Values:
     train: stored_values.StoredValues
     test: stored_values.StoredValues
     files: tuple[str, ...]
-    cosines: np.ndarray
 
 
 def drawn(names: Iterable[str], images: int, seed: int) -> set[str]:
@@ -188,7 +186,7 @@ def values_of(source: Source, part: Sequence[int], folder: Path) -> Values:
             np.savez(file, **{f"{k}_{what}": getattr(v, what) for k, v in parts.items() for what in WHAT})
     with np.load(kept) as found:
         train, test = (place(run, *(found[f"{part}_{what}"] for what in WHAT)) for part in ("train", "test"))
-    return Values(run, given, train, test, names, cosines_of(train, test))
+    return Values(run, given, train, test, names)
 
 
 WHAT = ("values", "labels")
@@ -269,23 +267,16 @@ def tested(whole: Values, of_values: step.Program, params: Any) -> Averages:
 
 def nearest(whole: Values, rows: np.ndarray) -> Averages:
     """Take each test image for what the nearest of some images is, by the distance of `similar`."""
-    assert similar.distance_of(whole.run.architecture, whole.given.model.probe) == "cosine"
+    vectors, queries = (
+        np.asarray(part.values).reshape(len(part.labels), -1).astype(similar.DTYPES["vectors"])
+        for part in (whole.train, whole.test)
+    )
+    _, which = similar.nearest(vectors[rows], queries, 1)
     labels = np.asarray(whole.test.labels)
-    wrong = np.asarray(whole.train.labels)[rows][whole.cosines[:, rows].argmax(axis=1)] != labels
+    wrong = np.asarray(whole.train.labels)[rows][which[:, 0]] != labels
     count = len(whole.run.dataset.class_names)
     classes = [(int((labels == c).sum()), int(wrong[labels == c].sum())) for c in range(count)]
     return Averages(float("nan"), float(wrong.mean()), float("nan"), len(wrong), tuple(classes))
-
-
-def cosines_of(train: stored_values.StoredValues, test: stored_values.StoredValues) -> np.ndarray:
-    """Return the cosine of each test image's values with each training image's, from half precision."""
-    unit = []
-    for part in (test, train):
-        rounded = np.asarray(part.values).reshape(len(part.labels), -1).astype(similar.DTYPES["vectors"])
-        wide = rounded.astype(np.float32)
-        unit.append(wide / np.linalg.norm(wide, axis=1, keepdims=True))
-    cosines: np.ndarray = unit[0] @ unit[1].T
-    return cosines
 
 
 @dataclass(frozen=True)

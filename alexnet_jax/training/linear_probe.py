@@ -33,16 +33,12 @@ class Fit:
     Attributes:
       kernel: float32 (D, classes), for values of length 1.
       bias: float32 (classes,).
-      loss: mean cross-entropy over the images that were fitted, in nats.
-      top1_error: the share of them whose label is not the first guess.
       iterations: of L-BFGS.
       converged: whether the gradient came below `TOLERANCE`.
     """
 
     kernel: np.ndarray
     bias: np.ndarray
-    loss: float
-    top1_error: float
     iterations: int
     converged: bool
 
@@ -73,36 +69,30 @@ class LogisticRegression:
         self._x = jnp.asarray(coordinates)
         self._targets = jnp.asarray(labels, jnp.int32)
 
-    def fit(self, weight_decay: float, weight: np.ndarray | None = None, start: Any = None) -> Fit:
-        """Fit all images, or those of weight 1.
-
-        Args:
-          weight_decay: the penalty on the kernel.
-          weight: float32 (N,), 0 for an image that is left out; None: all count.
-          start: a (kernel, bias) to begin with, in the coordinates of `fit_raw`; None: zeros.
-        """
-        (kernel, bias), info = self.fit_raw(weight_decay, weight, start)
-        kept = np.ones(len(self.labels), bool) if weight is None else weight > 0
-        error, loss = self.score((kernel, bias), kept)
-        iterations, gradient = int(info[0]), float(info[1])
+    def fit(self, weight_decay: float) -> Fit:
+        """Fit all images with a penalty on the kernel."""
+        everything = np.ones(len(self.labels), np.float32)
+        (kernel, bias), (iterations, gradient) = self._fit(weight_decay, everything, None)
         whole = np.asarray(self._to_values(np.asarray(kernel)), np.float32)
-        return Fit(whole, np.asarray(bias), loss, error, iterations, gradient < TOLERANCE)
+        return Fit(whole, np.asarray(bias), int(iterations), float(gradient) < TOLERANCE)
 
-    def fit_raw(self, weight_decay: float, weight: np.ndarray | None, start: Any) -> tuple[Any, Any]:
-        """Return (kernel, bias) in the span of the images, and (iterations, largest gradient)."""
+    def _fit(self, weight_decay: float, weight: np.ndarray, start: Any) -> tuple[Any, Any]:
+        """Return (kernel, bias) for the coordinates of the images, and (iterations, largest gradient).
+
+        `weight`: float32 (N,), 0 for an image that is left out. `start`: weights to begin with; None: zeros.
+        """
         if start is None:
             shapes = (self._x.shape[1], self.classes), (self.classes,)
             start = tuple(jnp.zeros(shape, jnp.float32) for shape in shapes)
-        counts = jnp.asarray(np.ones(len(self.labels)) if weight is None else weight, jnp.float32)
         fitted: tuple[Any, Any] = _minimise()(
-            self._x, self._targets, counts, jnp.float32(weight_decay), start
+            self._x, self._targets, weight, jnp.float32(weight_decay), start
         )
         return fitted
 
-    def score(self, weights: Any, rows: np.ndarray) -> tuple[float, float]:
+    def _score(self, weights: Any, rows: np.ndarray) -> tuple[float, float]:
         """Return top-1 error and mean cross-entropy of (kernel, bias) over the rows that are True."""
-        kernel, bias = (np.asarray(part, np.float64) for part in weights)
-        logits = np.asarray(self._x)[rows] @ kernel + bias
+        kernel, bias = (np.asarray(part) for part in weights)
+        logits = np.asarray(np.asarray(self._x)[rows] @ kernel + bias, np.float64)
         labels = self.labels[rows]
         shifted = logits - logits.max(axis=1, keepdims=True)
         losses = np.log(np.exp(shifted).sum(axis=1)) - shifted[np.arange(len(labels)), labels]
@@ -132,9 +122,9 @@ class LogisticRegression:
                 if not goes_on():
                     return None
                 # Each begins where the stronger penalty ended.
-                start, _ = self.fit_raw(weight_decay, (part != fold).astype(np.float32), start)
+                start, _ = self._fit(weight_decay, (part != fold).astype(np.float32), start)
                 left_out = part == fold
-                scores[row] += np.multiply(self.score(start, left_out), left_out.mean())
+                scores[row] += np.multiply(self._score(start, left_out), left_out.mean())
         return [Score(decay, *map(float, row)) for decay, row in zip(decays, scores, strict=True)]
 
 
@@ -206,7 +196,7 @@ def fit_last_layer(
         )
     fit = regression.fit(chosen.weight_decay)
     if not fit.converged:
-        progress.say(f"the fit has not converged in {fit.iterations} iterations: a larger weight decay would")
+        progress.say(f"the fit has not converged in {fit.iterations} iterations: try larger weight decays")
     tags = {
         "cross_validation/top1_error": chosen.top1_error,
         "cross_validation/loss": chosen.loss,

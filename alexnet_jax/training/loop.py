@@ -133,6 +133,7 @@ class _Run:
         """Train to the end or to a signal; return the exit code."""
         total, primary = self.setup.total_steps, self.group.is_primary
         self.log = MetricsLog(self.workdir, self.step) if primary else None
+        self.input = contextlib.ExitStack()
         batches = self._batches()
         profiler = Profiler(self.workdir / layout.PROFILE, profile, self.step)
         self.window.restart()
@@ -148,6 +149,7 @@ class _Run:
         finally:
             profiler.close()
             batches.close()
+            self.input.close()
             gc.collect()  # reference cycles in grain hold the last batches and their shared memory
             self.checkpoints.close()
             if self.log is not None:
@@ -164,15 +166,8 @@ class _Run:
         """Return the batches to come; compute the values of frozen layers first, where they are stored."""
         setup, config, total = self.setup, self.config, self.setup.total_steps
         if self.plan is not None and self.plan.fits and self.step < total:
-            stored = stored_values.compute(
-                setup,
-                self.program,
-                self.state.params,
-                self.mean,
-                self.plan,
-                self._stopped,
-                self.group.is_primary,
-            )
+            net = (setup, self.program, self.state.params, self.mean, self.plan)
+            stored = stored_values.compute(*net, self._stopped, self.group.is_primary)
             if stored is not None:
                 training, self.stored_validation = stored
                 self.stored_training = training
@@ -186,6 +181,7 @@ class _Run:
             last_batch=total,
             rows=sharding.rows_here(setup.mesh, config.data.batch_size),
         )
+        self.input.callback(host_batches.close)
         return batches_ahead(host_batches, setup.mesh, self.window)
 
     def _evaluate_and_save(self) -> None:

@@ -224,8 +224,8 @@ def _gather(mesh: Mesh, ndim: int) -> Callable[..., Batch[jax.Array]]:
     def gather(values: jax.Array, labels: jax.Array, rows: jax.Array, weight: jax.Array) -> Any:
         return {"values": values[rows], "label": labels[rows], "weight": weight}
 
-    whole = sharding.batch_sharding(mesh)
-    shardings = {"values": _sharding(mesh, ndim, "data"), "label": whole, "weight": whole}
+    by_row = sharding.batch_sharding(mesh)
+    shardings = {"values": _sharding(mesh, ndim, "data"), "label": by_row, "weight": by_row}
     return jax.jit(gather, out_shardings=shardings)
 
 

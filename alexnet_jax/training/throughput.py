@@ -1,7 +1,6 @@
 """Measure the steps of training: their sums, their time, and how long the device waits for input."""
 
 import collections
-import contextlib
 import math
 import time
 from collections.abc import Callable, Generator
@@ -87,17 +86,16 @@ class Window:
 
 
 def batches_ahead(batches: Batches, mesh: Mesh, window: Window) -> Generator[Batch[jax.Array], None, None]:
-    """Yield batches on the device; the next one is copied there while one is used; close them at the end."""
+    """Yield batches on the device; the next one is copied there while one is used."""
     queue: collections.deque[Batch[jax.Array]] = collections.deque()
-    with contextlib.closing(batches):
-        while True:
-            started = time.monotonic()
-            try:
-                host = next(batches)
-            except StopIteration:
-                break
-            window.wait_for_input(time.monotonic() - started)
-            queue.append(sharding.to_device(host, mesh))
-            if len(queue) == 2:
-                yield queue.popleft()
-        yield from queue
+    while True:
+        started = time.monotonic()
+        try:
+            host = next(batches)
+        except StopIteration:
+            break
+        window.wait_for_input(time.monotonic() - started)
+        queue.append(sharding.to_device(host, mesh))
+        if len(queue) == 2:
+            yield queue.popleft()
+    yield from queue

@@ -11,8 +11,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from alexnet_jax.inference import similar
-
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "launch" / "few_images.py"
 
@@ -86,15 +84,6 @@ def test_a_measurement(script: Any, data: Path, tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(script, "measure", None)
     assert script.main([str(work), "--rule", f"--rows={rows}"]) == 0
     assert rows.read_text() == before
-
-
-def test_the_nearest_are_those_of_similar(script: Any) -> None:
-    random = np.random.RandomState(1)
-    train, test = random.rand(20, 2, 2, 3), random.rand(6, 2, 2, 3)
-    kept = [script.stored_values.StoredValues(None, part, np.zeros(len(part))) for part in (train, test)]
-    flat = [part.reshape(len(part), -1).astype(np.float16) for part in (train, test)]
-    _, rows = similar.nearest(flat[0], flat[1], 1, "cosine")
-    assert script.cosines_of(*kept).argmax(axis=1).tolist() == rows[:, 0].tolist()
 
 
 def test_the_page_has_the_tables_of_the_rows(script: Any, tmp_path: Path) -> None:
