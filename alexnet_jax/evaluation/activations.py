@@ -21,7 +21,7 @@ from alexnet_jax.evaluation.views import PlacedNet
 from alexnet_jax.model import inputs, network, sharding
 from alexnet_jax.model.inputs import Normalization
 from alexnet_jax.model.shapes import layer_shapes
-from alexnet_jax.model.specs import Activation, AdaptivePool, Architecture, Dropout
+from alexnet_jax.model.specs import Activation, AdaptivePool, Architecture, Dropout, RMSNorm
 from alexnet_jax.progress import printable
 
 # torchvision's modules, as its users, Brain-Score and thingsvision name them. At use its dropouts change
@@ -63,7 +63,8 @@ def embedding_layer(architecture: Architecture) -> str:
     """Return the layer whose values stand for an image: the last before the classes.
 
     In the paper's net it is relu7, the last hidden layer of 4,096 units (section 6.1); in a net without
-    classes the last layer. Dropout, and an average pooling that has nothing to average, are passed over.
+    classes the last layer. Dropout, an average pooling that has nothing to average, and the normalisation of
+    a probe, which changes no cosine, are passed over.
     """
     layers = architecture.layers[:-1] if architecture.has_classes else architecture.layers
     table, found = layer_shapes(architecture), ""
@@ -71,7 +72,7 @@ def embedding_layer(architecture: Architecture) -> str:
     for layer in layers:
         output = table[layer.name].output
         averages_nothing = isinstance(layer, AdaptivePool) and output == read
-        if not (averages_nothing or isinstance(layer, Dropout)):
+        if not (averages_nothing or isinstance(layer, Dropout | RMSNorm)):
             found = layer.name
         read = output
     return found

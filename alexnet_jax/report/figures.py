@@ -106,11 +106,15 @@ def curves(all_runs: Sequence[runs.RunFiles], names: Sequence[str]) -> Figure:
         panel.set_title(title, fontsize=11)
         panel.set_ylim(bottom=0)
     for run, colour in _coloured(all_runs):
-        learning_rate.step(
-            *runs.curve(run.metrics, "learning_rate"), color=colour, where="pre", linewidth=1.6
-        )
         drops = runs.learning_rate_drops(run.metrics)
-        for epoch, _, after in drops if len(drops) <= MAX_DROPS else ():
+        has_steps = run.config.schedule.kind != "polynomial" and len(drops) <= MAX_DROPS
+        learning_rate.plot(
+            *runs.curve(run.metrics, "learning_rate"),
+            color=colour,
+            linewidth=1.6,
+            drawstyle="steps-pre" if has_steps else "default",
+        )
+        for epoch, _, after in drops if has_steps else ():
             for panel in panels.flat:
                 panel.axvline(epoch, color=colour, linestyle=":", linewidth=1, alpha=0.8)
             offset = {"xytext": (4, 4), "textcoords": "offset points"}

@@ -225,3 +225,9 @@ def test_arrays_of_another_shape_are_refused(trained):
             activations.activations(trained, images, ["fc7"], 4)
     none = activations.activations(trained, np.zeros((0, 72, 72, 3), np.uint8), ["fc7"], 4)
     assert none["fc7"].shape == (0, 256)
+
+
+def test_the_normalisation_of_a_probe_stands_for_nothing():
+    """Nor does torchvision's average pooling at 224: a probe of a probe's weights reads the same values."""
+    probed = architectures.create("torchvision", {"classes": 4, "probe": "avgpool"})
+    assert activations.embedding_layer(probed) == "pool5"
