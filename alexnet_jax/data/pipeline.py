@@ -38,8 +38,7 @@ class _PlanTraining:
         data, seed, statistics, num_records, (low, high) = self.arguments
         _, indices = order.record_indices(num_records, seed, data.batch_size, int(number), self.order)
         indices, positions = indices[low:high], int(number) * data.batch_size + np.arange(low, high)
-        batch = augment.decide(data, seed, statistics, num_records, positions, indices)
-        return indices, {**batch, "weight": np.ones(high - low, np.float32)}
+        return indices, augment.decide(data, seed, statistics, num_records, positions, indices)
 
 
 class BufferPool:
@@ -60,20 +59,24 @@ class BufferPool:
 
 
 class _Read:
-    """Make a planned batch: read and decode its records and copy their crops, on threads, into one array."""
+    """Make a planned batch: read and decode its records and copy their crops, on threads, into one array.
 
-    def __init__(self, records: Records, side: int, threads: int):
-        self.records, self.side, self.threads = records, side, threads
+    Crops are the centre's where the plan has no others; `keep_offset`: they stay in the batch.
+    """
+
+    def __init__(self, records: Records, side: int, threads: int, keep_offset: bool = False):
+        self.records, self.side, self.threads, self.keep_offset = records, side, threads, keep_offset
         self.pool, self.thread_local = ThreadPoolExecutor(threads, "read"), threading.local()
         self.buffers = BufferPool()
 
     def __reduce__(self) -> tuple[Any, ...]:  # each worker makes its own threads and buffers
-        return _Read, (self.records, self.side, self.threads)
+        return _Read, (self.records, self.side, self.threads, self.keep_offset)
 
     def __call__(self, plan: _Plan) -> Batch[np.ndarray]:
         indices, planned = plan
         count, side = len(indices), self.side
-        offset, weight = planned.get("offset", np.zeros((count, 2), np.int32)), planned["weight"]
+        center = augment.center_offset(self.records.record_format.size, side)
+        offset, weight = planned.get("offset", np.full((count, 2), center)), planned.get("weight")
         image = self.buffers.empty((count, side, side, self.records.record_format.channels))
         label = np.zeros(count, np.int32)
 
@@ -82,7 +85,7 @@ class _Read:
                 self.thread_local.buffer = self.records.new_buffer()
             buffer = self.thread_local.buffer
             for row in range(start, min(start + RECORDS_PER_TASK, count)):
-                if not weight[row]:
+                if weight is not None and not weight[row]:
                     image[row] = 0
                     continue
                 whole, label[row] = self.records.image(int(indices[row]), buffer)
@@ -91,7 +94,10 @@ class _Read:
 
         for _ in self.pool.map(fill, range(0, count, RECORDS_PER_TASK)):
             pass  # an error in any task is raised here
-        return {"image": image, "label": label, **planned}
+        read: Batch[np.ndarray] = {"image": image, "label": label, **planned}
+        if not self.keep_offset:
+            read.pop("offset", None)
+        return read
 
 
 def training_batches(
@@ -111,7 +117,8 @@ def training_batches(
       rows: first and last + 1 of the rows of each batch that this process loads.
 
     Returns:
-      Batches of `rows` alone, with all fields of `Batch`. Iterating raises RunFailure for a damaged record.
+      Batches of `rows` alone, with `image`, `label` and what `augment.decide` decided; `offset`, which is
+      applied, only where the mean depends on it. Iterating raises RunFailure for a damaged record.
 
     Raises:
       UsageError: shared memory has no room for `config.data.workers`, or there is no such split.
@@ -121,7 +128,7 @@ def training_batches(
     # A copy of a FrozenConfigDict is an empty one once it is pickled.
     plain = ConfigDict(data.to_dict())
     plan = _PlanTraining(plain, seed, dataset.statistics, len(records), rows)
-    read = _Read(records, data.crop, workers.thread_count(data, count))
+    read = _Read(records, data.crop, workers.thread_count(data, count), data.mean == "crop")
     return _batches(grain.MapDataset.range(first_batch, last_batch).map(plan), read, rows, count)
 
 
