@@ -6,7 +6,7 @@ import gc
 import math
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -67,14 +67,14 @@ def train(config: ConfigDict, workdir: Path, profile: int = 0) -> int:
         check_same_everywhere(setup, group)
         with lock(workdir) if group.is_primary else contextlib.nullcontext():
             try:
-                return _open_run(setup, workdir, stop, group).run(profile)
+                return open_run(setup, workdir, stop, group).run(profile)
             except OSError as error:
                 raise RunFailure(
                     f"the run in {workdir} cannot continue: {error.strerror or error}"
                 ) from error
 
 
-def _open_run(setup: RunSetup, workdir: Path, stop: Stop, group: Group) -> "_Run":
+def open_run(setup: RunSetup, workdir: Path, stop: Stop, group: Group, shown: bool = True) -> "Run":
     """Write or check the workdir's files, draw or restore the parameters, and print what is trained."""
     config, architecture, mesh = setup.config, setup.architecture, setup.mesh
     rules = optimizer.layer_rules(architecture, config.optimizer, config.schedule)
@@ -96,16 +96,16 @@ def _open_run(setup: RunSetup, workdir: Path, stop: Stop, group: Group) -> "_Run
     )
     mean_on_mesh = sharding.replicate(mean, mesh)
     start = resume.start(setup, workdir, program, checkpoints, initial, group)
-    if group.is_primary:
+    if shown and group.is_primary:
         print(banner(setup, workdir, group.processes, initial, plans), file=sys.stderr, flush=True)
     made_with = RunInputs(config, setup.dataset.class_names, statistics)
-    return _Run(
-        setup, workdir, stop, group, checkpoints, made_with, rules, plans, program, mean_on_mesh, start
+    return Run(
+        setup, workdir, stop, group, checkpoints, made_with, rules, plans, program, mean_on_mesh, start, shown
     )
 
 
 @dataclasses.dataclass(eq=False)
-class _Run:
+class Run:
     """One process's part of a run, and what changes in it from step to step."""
 
     setup: RunSetup
@@ -119,6 +119,7 @@ class _Run:
     program: Program
     mean: jax.Array
     start: dataclasses.InitVar[resume.Start]
+    shown: bool  # whether its progress is
 
     def __post_init__(self, start: resume.Start) -> None:
         self.config, architecture, mesh = self.setup.config, self.setup.architecture, self.setup.mesh
@@ -137,31 +138,12 @@ class _Run:
 
     def run(self, profile: int) -> int:
         """Train to the end or to a signal; return the exit code."""
-        total, primary = self.setup.total_steps, self.group.is_primary
-        self.log = MetricsLog(self.workdir, self.step) if primary else None
-        profiler = Profiler(self.workdir / layout.PROFILE, profile, self.step)
-        net = self.program, self.state.params, self.mean
-        self.feed = open_feed(
-            self.setup, self.rules, self.plans, net, self.step, self.window, profiler, self._stopped
-        )
-        self.program = dataclasses.replace(self.program, start=self.feed.start)
-        self.window.restart()
-        try:
-            with Progress("train", total, "steps", initial=self.step, shown=primary) as self.progress:
-                self._evaluate_and_save()
-                while not self._leaving():
-                    if self.setup.fits_at_once:
-                        self._fit_last_layer()
-                    else:
-                        self._train_steps(profiler)
-                    self._evaluate_and_save()
-        finally:
-            profiler.close()
-            self.feed.close()
-            gc.collect()  # reference cycles in grain hold the last batches and their shared memory
-            self.checkpoints.close()
-            if self.log is not None:
-                self.log.close()
+        primary = self.group.is_primary
+        with self.opened(profile):
+            self._save_where_due(self.evaluate_where_due())
+            while not self._leaving():
+                self.advance()
+                self._save_where_due(self.evaluate_where_due())
         if self.stop.agreed and not self._ended():
             if primary:
                 print(f"stopped at step {self.step}; the same command resumes there", file=sys.stderr)
@@ -170,8 +152,33 @@ class _Run:
             print(f"ended at step {self.step}: the validation error has stopped improving", file=sys.stderr)
         return 0
 
-    def _evaluate_and_save(self) -> None:
-        """Validate and save a checkpoint, each where it is due after the last step."""
+    @contextlib.contextmanager
+    def opened(self, profile: int = 0) -> Iterator[None]:
+        """Open what the steps need, the log and the batches, and close it at the end of the block."""
+        total, primary = self.setup.total_steps, self.group.is_primary
+        self.log = MetricsLog(self.workdir, self.step) if primary else None
+        self.profiler = Profiler(self.workdir / layout.PROFILE, profile, self.step)
+        net = self.program, self.state.params, self.mean
+        self.feed = open_feed(
+            self.setup, self.rules, self.plans, net, self.step, self.window, self.profiler, self._stopped
+        )
+        self.program = dataclasses.replace(self.program, start=self.feed.start)
+        self.window.restart()
+        try:
+            with Progress(
+                "train", total, "steps", initial=self.step, shown=self.shown and primary
+            ) as self.progress:
+                yield
+        finally:
+            self.profiler.close()
+            self.feed.close()
+            gc.collect()  # reference cycles in grain hold the last batches and their shared memory
+            self.checkpoints.close()
+            if self.log is not None:
+                self.log.close()
+
+    def evaluate_where_due(self) -> float | None:
+        """Validate where it is due after the last step; return the top-1 error, None where it was not."""
         error = None
         stopping = self.stop.now()
         due = self.step > self.evaluated_step and self._due(self.config.train.evaluate_every_epochs)
@@ -181,6 +188,10 @@ class _Run:
             self.window.restart()
             if error is not None and self.step == self.saved_step:  # the stop came before the evaluation
                 self.checkpoints.update_metadata(self.step, self._metadata(error))
+        return error
+
+    def _save_where_due(self, error: float | None) -> None:
+        """Save a checkpoint where it is due after the last step, which has the validation `error`."""
         if self.step > self.saved_step and (
             self._leaving() or self._due(self.config.checkpoint.every_epochs) or self._is_best(error)
         ):
@@ -203,9 +214,12 @@ class _Run:
         evaluated = not self.config.data.validation_split or self.evaluated_step >= self.step
         return self.plateau.finished or (self.step >= self.setup.total_steps and evaluated)
 
-    def _train_steps(self, profiler: Profiler) -> None:
+    def advance(self) -> None:
         """Make the updates of a dispatch, none where a signal ended the workers, and log where it is due."""
-        profiler.before(self.step, self.state)
+        if self.setup.fits_at_once:
+            self._fit_last_layer()
+            return
+        self.profiler.before(self.step, self.state)
         count = self.feed.dispatches.count(self.step)
         update, learning_rates = self._compiled_steps(), self._learning_rates(count)
         try:
@@ -221,7 +235,7 @@ class _Run:
         self.step += count
         self.window.add(sums, count)
         self.progress.update(count, self.window.note)
-        profiler.after(self.step, self.state)
+        self.profiler.after(self.step, self.state)
         if self.step % self.config.train.log_every_steps == 0:
             self._log_window()
         if self.step in diagnosis.flat_loss_steps(self.config.train, self.setup.total_steps):

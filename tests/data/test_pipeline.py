@@ -42,8 +42,6 @@ def test_batches_hold_the_crops_of_the_records(raw: ConfigDict) -> None:
             "flip": (np.bool_, (BATCH,)),
             "offset": (np.int32, (BATCH, 2)),
             "lighting": (np.float32, (BATCH, 3)),
-            "scale": (np.float32, (BATCH,)),
-            "weight": (np.float32, (BATCH,)),
         }
         epochs, indices = record_indices(TRAIN, raw.seed, BATCH, number)
         np.testing.assert_array_equal(epochs, (number * BATCH + np.arange(BATCH)) // TRAIN)
@@ -52,8 +50,6 @@ def test_batches_hold_the_crops_of_the_records(raw: ConfigDict) -> None:
             whole = pixels_of("train", index, 3)
             np.testing.assert_array_equal(batch["image"][row], whole[top : top + CROP, left : left + CROP])
         np.testing.assert_array_equal(batch["label"], indices % CLASSES)
-        assert (batch["weight"] == 1).all()
-        assert (batch["scale"] == 1).all()
         seen += list(indices)
     first, second = seen[:TRAIN], seen[TRAIN : 2 * TRAIN]
     assert sorted(first) == sorted(second) == list(range(TRAIN))  # an epoch is every record once
@@ -79,8 +75,7 @@ def test_one_channel(tmp_path: Path) -> None:
     write_dataset(config)
     (batch,) = training(config, 0, 1)
     assert batch["image"].shape == (BATCH, CROP, CROP, 1)
-    assert batch["lighting"].shape == (BATCH, 1)
-    assert (batch["lighting"] == 0).all()
+    assert "lighting" not in batch
 
 
 @pytest.mark.parametrize("threads", [1, 3, 16])
@@ -121,11 +116,21 @@ def test_crop_sharing(raw: ConfigDict) -> None:
 
 
 def test_without_augmentation(raw: ConfigDict) -> None:
-    for batch in training(changed(raw, random_crop=False, flip=False, lighting=0.0)):
-        assert (batch["offset"] == (SIZE - CROP) // 2).all()
-        assert not batch["flip"].any()
-        assert (batch["lighting"] == 0).all()
-        assert (batch["scale"] == 1).all()
+    edge = (SIZE - CROP) // 2
+    batches = training(changed(raw, random_crop=False, flip=False, lighting=0.0))
+    for number, batch in enumerate(batches):
+        assert batch.keys() == {"image", "label"}
+        _, indices = record_indices(TRAIN, raw.seed, BATCH, number)
+        for image, index in zip(batch["image"], indices, strict=True):
+            whole = pixels_of("train", index, 3)
+            np.testing.assert_array_equal(image, whole[edge : edge + CROP, edge : edge + CROP])
+
+
+def test_an_offset_stays_in_the_batch_where_the_mean_depends_on_it(raw: ConfigDict) -> None:
+    (batch,) = training(changed(raw, mean="centre"), 0, 1)
+    (other,) = training(raw, 0, 1)
+    assert batch.keys() == other.keys() - {"offset"}
+    np.testing.assert_array_equal(batch["image"], other["image"])
 
 
 def test_lighting_off(raw: ConfigDict) -> None:
