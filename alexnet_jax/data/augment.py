@@ -37,14 +37,16 @@ def decide(
       The fields `offset`, `flip`, `lighting` and `scale` of `Batch`.
     """
     count, epochs = len(positions), positions // num_records
-    if data.crop_sharing > 1:  # as 32 neighbours do in the 2012 source; a group of them needs no epoch
-        groups = positions // data.crop_sharing
-        crop_words = random_words(seed, CROP_STREAM, np.zeros_like(groups), groups)
-    else:
-        crop_words = random_words(seed, CROP_STREAM, epochs, indices)
     offset = np.full((count, 2), center_offset(data.size, data.crop), np.int32)
-    if data.random_crop:
-        offset = crop_offsets(crop_words, data.size, data.crop)
+    flip = np.zeros(count, bool)
+    if data.random_crop or data.flip:
+        if data.crop_sharing > 1:  # as 32 neighbours do in the 2012 source; a group of them needs no epoch
+            groups = positions // data.crop_sharing
+            words = random_words(seed, CROP_STREAM, np.zeros_like(groups), groups)
+        else:
+            words = random_words(seed, CROP_STREAM, epochs, indices)
+        offset = crop_offsets(words, data.size, data.crop) if data.random_crop else offset
+        flip = flips(words) if data.flip else flip
     lighting = np.zeros((count, data.channels), np.float32)
     scale = np.ones(count, np.float32)
     if data.lighting:
@@ -55,7 +57,6 @@ def decide(
         alpha = data.lighting * draws * lit[:, np.newaxis]
         lighting = lighting_offsets(alpha, statistics, data.lighting_form)
         scale[lit] = 1 / data.lighting_divisor
-    flip = flips(crop_words) if data.flip else np.zeros(count, bool)
     return {"offset": offset, "flip": flip, "lighting": lighting, "scale": scale}
 
 
