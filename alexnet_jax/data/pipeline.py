@@ -75,25 +75,29 @@ class _Read:
 
     def __call__(self, plan: _Plan) -> Batch[np.ndarray]:
         indices, planned = plan
-        per_task, count = self.per_task, np.count_nonzero(planned["weight"])  # padding stands last
+        per_task, count = self.per_task, int(np.count_nonzero(planned["weight"]))  # padding stands last
         corners = planned["offset"].tolist() if "offset" in planned else [(0, 0)] * count
         image = self.buffers.empty((len(indices), self.side, self.side, self.records.record_format.channels))
         image[count:] = 0
         label = np.zeros(len(indices), np.int32)
 
-        def fill(start: int) -> None:
-            rows = slice(start, min(start + per_task, count))
-            # All are read before one is decoded, which leaves little else in the processor's caches.
-            records = [self.records.read(index) for index in indices[rows].tolist()]
-            label[rows] = [number for _, number, _ in records]
-            for row, (record, _, name) in enumerate(records, start):
-                self._decode(record, name, image[row], *corners[row])
+        parts = iter(range(0, count, per_task))  # each goes to one of the threads that ask for the next
+
+        def fill() -> None:
+            for start in parts:
+                rows = slice(start, min(start + per_task, count))
+                # All are read before one is decoded, which leaves little else in the processor's caches.
+                records = [self.records.read(index) for index in indices[rows].tolist()]
+                label[rows] = [number for _, number, _ in records]
+                for row, (record, _, name) in enumerate(records, start):
+                    self._decode(record, name, image[row], *corners[row])
 
         if count <= per_task:
-            fill(0)
+            fill()
         else:
-            for _ in self.pool.map(fill, range(0, count, per_task)):
-                pass  # an error in any task is raised here
+            tasks = [self.pool.submit(fill) for _ in range(min(self.threads, -(-count // per_task)))]
+            for task in tasks:
+                task.result()  # an error in any is raised here
         return {"image": image, "label": label, **planned}
 
     def _decode(self, record: bytes, name: str, crop: np.ndarray, top: int, left: int) -> None:

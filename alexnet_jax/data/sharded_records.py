@@ -46,6 +46,7 @@ class ShardedRecords(Sequence[bytes]):
 
         Raises:
           IndexError: there are not so many.
+          ValueError: a file holds fewer.
           Exception: whatever array_record raises for a damaged file.
         """
         if not 0 <= index < len(self):
@@ -57,6 +58,8 @@ class ShardedRecords(Sequence[bytes]):
             opened = array_record_module.ArrayRecordReader(
                 part.filename, READER, file_reader_buffer_size=BUFFER_BYTES
             )
+            if opened.num_records() < part.end:  # 0 where it cannot be read
+                raise ValueError(f"{part.filename} holds {opened.num_records():,} records, not {part.end:,}")
             reader = self._readers.setdefault(number, opened)  # of two threads' the first
         position = part.end - self._ends[number] + index
         return reader.read(position, position + 1)[0]
