@@ -21,10 +21,10 @@ TEXT = """{
    "input_std": [
     1.0
    ],
+   "resident": "auto",
    "resize": "squash",
    "resize_filter": "bilinear",
    "resize_rounding": "nearest",
-   "resident": "auto",
    "white_level": 0.0
   },
   "seed": 3

@@ -12,6 +12,7 @@ from scipy import stats
 from alexnet_jax.data import augment
 from alexnet_jax.data.batch import Batch
 from alexnet_jax.data.statistics import Statistics
+from configs import imagenet
 
 
 def statistics(eigenvalues: list[float], eigenvectors: np.ndarray) -> Statistics:
@@ -224,3 +225,11 @@ def test_lighting_is_off_between_epochs_with_its_division() -> None:
     assert not batch["lighting"][off].any()
     np.testing.assert_array_equal(batch["lighting"][~off], whole["lighting"][~off])
     np.testing.assert_array_equal(batch["scale"], np.where(off, np.float32(1), np.float32(1 / 1.1)))
+
+
+def test_nothing_is_drawn_where_nothing_is_random(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = imagenet.get_config().data
+    axes = statistics([1.0, 1.0, 1.0], np.eye(3))
+    config.update(random_crop=False, flip=False, lighting=0.0)
+    monkeypatch.setattr(augment, "random_words", lambda *_: pytest.fail("words are drawn"))
+    assert augment.decide(config, 1, axes, 100, np.arange(8), np.arange(8)) == {}

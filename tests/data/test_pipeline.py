@@ -78,9 +78,29 @@ def test_one_channel(tmp_path: Path) -> None:
     assert "lighting" not in batch
 
 
+@pytest.mark.parametrize("records_per_task", [1, 3, 8])
 @pytest.mark.parametrize("threads", [1, 3, 16])
-def test_threads_do_not_matter(jpeg: ConfigDict, threads: int) -> None:
-    assert_same(training(changed(jpeg, threads=threads)), training(jpeg))
+def test_threads_and_tasks_do_not_matter(
+    jpeg: ConfigDict, threads: int, records_per_task: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = training(jpeg), evaluation(jpeg, "test", (0, 4))
+    monkeypatch.setattr(pipeline, "BYTES_PER_TASK", records_per_task * SIZE**2 * 3)
+    config = changed(jpeg, threads=threads)
+    assert_same(training(config), expected[0])
+    assert_same(evaluation(config, "test", (0, 4)), expected[1])
+
+
+@pytest.mark.parametrize("record_format", ["raw", "jpeg"])
+def test_whole_images_are_those_of_the_records(record_format: str, request: pytest.FixtureRequest) -> None:
+    """They are decoded to where they stand in the batch."""
+    config = request.getfixturevalue(record_format)
+    split = open_dataset(config.data).records("train")
+    trained = training(changed(config, crop=SIZE), 0, 3)
+    for number, batch in enumerate(trained):
+        _, indices = record_indices(TRAIN, config.seed, BATCH, number)
+        np.testing.assert_array_equal(batch["image"], [split.image(int(index))[0] for index in indices])
+    images = np.concatenate([batch["image"] for batch in evaluation(config, "train", (0, 4))])
+    np.testing.assert_array_equal(images[:TRAIN], [split.image(index)[0] for index in range(TRAIN)])
 
 
 def test_resumes_anywhere(raw: ConfigDict) -> None:
@@ -205,7 +225,12 @@ def test_close_ends_the_threads(raw: ConfigDict) -> None:
     assert threading.active_count() <= before
 
 
-def test_a_record_that_cannot_be_decoded_is_reported(tmp_path: Path) -> None:
+@pytest.mark.parametrize("records_per_task", [1, 4])
+def test_a_record_that_cannot_be_decoded_is_reported(
+    tmp_path: Path, records_per_task: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline, "BYTES_PER_TASK", records_per_task * SIZE**2 * 3)
+
     def change(split: str, index: int, example: dict[str, Any]) -> None:
         if (split, index) == ("test", 9):
             example["image"] = b"no image"
