@@ -304,3 +304,17 @@ def test_the_launcher_ends_what_is_left_and_stops_all_at_one_step(whole, digits_
     steps = Checkpoints(tmp_path / "run").steps()
     assert f"stopped at step {steps[-1]};" in output
     assert "resumes at step" in output
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mesh", ["1x2", "2x1"])
+def test_images_on_the_devices_of_two_processes_give_the_bits_of_records(mesh, digits_folder, tmp_path):
+    for how in ("always", "never"):
+        flags = command(digits_folder, tmp_path / how, STOP, mesh)
+        output = finish(launch(2, *flags, f"--config.data.resident={how}"), 0)
+        assert output.count("input: ") == 1
+    ours, theirs = (
+        arrays(tmp_path / how / "checkpoints" / str(STOP) / "state") for how in ("always", "never")
+    )
+    for name in theirs:
+        np.testing.assert_array_equal(ours[name], theirs[name], err_msg=name)

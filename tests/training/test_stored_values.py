@@ -101,13 +101,13 @@ def test_a_resumed_run_has_the_same_bits(undisturbed, tmp_path, digits_folder):
 
 def test_each_image_is_read_once(tmp_path, digits_folder, monkeypatch, capfd):
     read: list[str] = []
-    image = Records.image
+    record = Records.read
 
-    def count(self, index, buffer=None):
+    def count(self, index):
         read.append(self.split)
-        return image(self, index, buffer)
+        return record(self, index)
 
-    monkeypatch.setattr(Records, "image", count)
+    monkeypatch.setattr(Records, "read", count)
     config = frozen_digits(digits_folder)
     config.train.epochs = 3.0
     assert loop.train(config, tmp_path) == 0
