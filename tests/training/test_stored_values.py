@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from alexnet_jax.data.records import Records
+from alexnet_jax.data import pipeline
 from alexnet_jax.errors import UsageError
 from alexnet_jax.training import loop, optimizer, resident, stored_values
 from alexnet_jax.training.setup import prepare_run
@@ -100,21 +100,21 @@ def test_a_resumed_run_has_the_same_bits(undisturbed, tmp_path, digits_folder):
 
 
 def test_each_image_is_read_once(tmp_path, digits_folder, monkeypatch, capfd):
-    read: list[str] = []
-    record = Records.read
+    decoded: list[str] = []
+    decode = pipeline.decode
 
-    def count(self, index):
-        read.append(self.split)
-        return record(self, index)
+    def count(record, encoding, buffer, name):
+        decoded.append(name)
+        return decode(record, encoding, buffer, name)
 
-    monkeypatch.setattr(Records, "read", count)
+    monkeypatch.setattr(pipeline, "decode", count)
     config = frozen_digits(digits_folder)
     config.train.epochs = 3.0
     assert loop.train(config, tmp_path) == 0
     assert len(logged(tmp_path, "val/loss")) > 3
     # 1,350 images make 42.2 batches of 32: the last batch has 26 of the next epoch.
-    assert read.count(config.data.train_split) == 1376
-    assert read.count(config.data.validation_split) == 150
+    assert len(decoded) == 1376 + 150
+    assert len(set(decoded)) == 1500
     assert "frozen layers: the values of pool5 are computed once, for 1,500 images" in capfd.readouterr().err
 
 
