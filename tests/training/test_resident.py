@@ -112,29 +112,39 @@ def test_any_division_into_dispatches_gives_the_same_bits(digits_folder: str, tm
         np.testing.assert_array_equal(parts[name], whole[name], err_msg=name)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_stopped_within_a_dispatch_and_resumed(
-    number: signal.Signals, digits_folder: str, tmp_path: Path
-) -> None:
-    """The run is long enough that the signal comes while it trains, at whatever update."""
+LAST = 2700  # steps of twenty epochs
+
+
+def start(digits_folder: str, workdir: Path) -> "subprocess.Popen[str]":
+    """Start a run of a net without convolutions in a process of its own."""
     flags = [
         *("--config=configs/mnist.py", f"--config.data.dir={digits_folder}", "--config.data.name=digits"),
         *("--config.data.size=72", "--config.data.crop=64", "--config.data.train_split=train[:90%]"),
         *("--config.data.validation_split=train[90%:]", "--config.data.random_crop=True"),
-        *("--config.train.epochs=60.0", "--config.train.flat_loss_steps=0", "--config.data.flip=True"),
+        *("--config.train.epochs=20.0", "--config.train.flat_loss_steps=0", "--config.data.flip=True"),
         *("--config.schedule.learning_rate=0.01", "--config.train.log_every_steps=20"),
     ]
+    command = [sys.executable, "-m", "alexnet_jax.main", *flags, f"--workdir={workdir}"]
+    environment = os.environ | {"JAX_PLATFORMS": "cpu"}
+    return subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
 
-    def start(name: str) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "alexnet_jax.main", *flags, f"--workdir={tmp_path / name}"]
-        environment = os.environ | {"JAX_PLATFORMS": "cpu"}
-        return subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
 
-    whole = start("whole")
-    assert whole.wait(300) == 0
-    stopped = start("stopped")
-    log = tmp_path / "stopped" / "metrics.jsonl"
+@pytest.fixture(scope="module")
+def whole(digits_folder: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, np.ndarray]:
+    """The last state of a run that nothing interrupts."""
+    workdir = tmp_path_factory.mktemp("whole")
+    assert start(digits_folder, workdir).wait(300) == 0
+    return arrays(workdir / "checkpoints" / str(LAST) / "state")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_stopped_within_a_dispatch_and_resumed(
+    number: signal.Signals, whole: dict[str, np.ndarray], digits_folder: str, tmp_path: Path
+) -> None:
+    """The run is long enough that the signal comes while it trains, at whatever update."""
+    stopped = start(digits_folder, tmp_path)
+    log = tmp_path / "metrics.jsonl"
     while not log.exists() or log.read_text().count("val/loss") < 2:
         assert stopped.poll() is None
         time.sleep(0.01)
@@ -145,15 +155,12 @@ def test_stopped_within_a_dispatch_and_resumed(
     if number == signal.SIGTERM:
         assert code == 143
         assert seconds < 10  # of which the checkpoint and the end of the process take most
-    last = max(
-        int(path.name) for path in (tmp_path / "stopped" / "checkpoints").iterdir() if path.name.isdecimal()
-    )
-    assert last < 8100
-    again = start("stopped")
-    assert again.wait(300) == 0
-    ends = [arrays(tmp_path / name / "checkpoints" / "8100" / "state") for name in ("stopped", "whole")]
-    for name in ends[1]:
-        np.testing.assert_array_equal(ends[0][name], ends[1][name], err_msg=name)
+    found = [path.name for path in (tmp_path / "checkpoints").iterdir() if path.name.isdecimal()]
+    assert max(map(int, found)) < LAST
+    assert start(digits_folder, tmp_path).wait(300) == 0
+    end = arrays(tmp_path / "checkpoints" / str(LAST) / "state")
+    for name in whole:
+        np.testing.assert_array_equal(end[name], whole[name], err_msg=name)
 
 
 def test_when_images_lie_on_the_devices(digits_folder: str) -> None:
