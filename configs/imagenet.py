@@ -47,6 +47,8 @@ def get_config() -> ConfigDict:
     config.data.format = "jpeg"  # or 'raw'
     config.data.quality = 95
     config.data.max_rejected_share = 0.01  # of images that cannot be decoded; one is always left out; 0: none
+    # 'auto': where all images have room, they are decoded once and lie on the devices; 'always', 'never'.
+    config.data.resident = "auto"
     config.data.threads = 0  # of the input, and processes of prepare; 0: one for each core
     # Worker processes that read; 0: threads alone; -1: none on a CPU, else one for four cores.
     config.data.workers = -1

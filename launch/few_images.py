@@ -38,8 +38,10 @@ from alexnet_jax.inference.evaluate import by_class  # noqa: E402
 from alexnet_jax.model import inputs, network, sharding  # noqa: E402
 from alexnet_jax.progress import Progress  # noqa: E402
 from alexnet_jax.training import (  # noqa: E402
+    dispatch,
     linear_probe,
     optimizer,
+    resident,
     setup,
     step,
     stored_values,
@@ -106,8 +108,8 @@ class Values:
 
     run: setup.RunSetup
     given: Any
-    train: stored_values.StoredValues
-    test: stored_values.StoredValues
+    train: resident.Resident
+    test: resident.Resident
     files: tuple[str, ...]
 
 
@@ -176,7 +178,7 @@ def values_of(source: Source, part: Sequence[int], folder: Path) -> Values:
     if not kept.is_file():
         layer, params, mean = start_of(run)
         rules = optimizer.layer_rules(run.architecture, run.config.optimizer, run.config.schedule)
-        plan = stored_values.plan(run, rules, stored_values.room(run.mesh))
+        plan = stored_values.plan(run, rules, resident.room(run.mesh))
         assert plan is not None
         assert plan.layer == layer
         both = stored_values.compute(run, program_of(run, rules), params, mean, plan)
@@ -189,12 +191,12 @@ def values_of(source: Source, part: Sequence[int], folder: Path) -> Values:
     return Values(run, given, train, test, names)
 
 
-WHAT = ("values", "labels")
+WHAT = ("data", "labels")
 
 
-def place(run: setup.RunSetup, values: np.ndarray, labels: np.ndarray) -> stored_values.StoredValues:
+def place(run: setup.RunSetup, values: np.ndarray, labels: np.ndarray) -> resident.Resident:
     """Return values on the mesh of a run."""
-    return stored_values.StoredValues(run.mesh, *sharding.replicate((values, labels), run.mesh))
+    return resident.Resident(run, "values", *sharding.replicate((values, labels), run.mesh))
 
 
 def start_of(run: setup.RunSetup) -> tuple[str, Any, jax.Array]:
@@ -236,8 +238,9 @@ def finetune(whole: Values, given: Any, rows: np.ndarray, seed: int) -> tuple[Av
     of_values = program_of(run, rules, layer)
     state = step.init_state(of_values, params)
     update = step.compiled_train_step(of_values, state)
-    stored = place(run, np.asarray(whole.train.values)[rows], np.asarray(whole.train.labels)[rows])
-    for number, batch in enumerate(stored.training_batches(run, 0, run.total_steps)):
+    stored = place(run, np.asarray(whole.train.data)[rows], np.asarray(whole.train.labels)[rows])
+    dispatches = dispatch.Dispatches(run, rules, most=1)
+    for number, batch in enumerate(stored.training_batches(dispatches, 0)):
         rates = optimizer.learning_rates(rules, run.config, optimizer.PlateauState(), run.epoch(number))
         state, _ = update(state, batch, mean, sharding.replicate(rates, run.mesh))
     how = {"updates": run.total_steps, "learning_rate": run.config.schedule.learning_rate}
@@ -249,7 +252,7 @@ def probe(whole: Values, given: Any, rows: np.ndarray, seed: int) -> tuple[Avera
     run = part_of(whole, given, rows, seed)
     rules = optimizer.layer_rules(run.architecture, run.config.optimizer, run.config.schedule)
     layer, params, _ = start_of(run)
-    stored = place(run, np.asarray(whole.train.values)[rows], np.asarray(whole.train.labels)[rows])
+    stored = place(run, np.asarray(whole.train.data)[rows], np.asarray(whole.train.labels)[rows])
     with Progress("fit", 1, "runs") as progress:
         fitted = linear_probe.fit_last_layer(run, stored, lambda: False, progress)
         progress.update(1)
@@ -260,7 +263,7 @@ def probe(whole: Values, given: Any, rows: np.ndarray, seed: int) -> tuple[Avera
 
 def tested(whole: Values, of_values: step.Program, params: Any) -> Averages:
     """Return the errors on the test images."""
-    averages = whole.test.evaluate(of_values, params, 64, lambda: False)
+    averages = whole.test.evaluate(stored_values.predictor(of_values, params), 64, lambda: False)
     assert averages is not None
     return averages[0]
 
@@ -268,7 +271,7 @@ def tested(whole: Values, of_values: step.Program, params: Any) -> Averages:
 def nearest(whole: Values, rows: np.ndarray) -> Averages:
     """Take each test image for what the nearest of some images is, by the distance of `similar`."""
     vectors, queries = (
-        np.asarray(part.values).reshape(len(part.labels), -1).astype(similar.DTYPES["vectors"])
+        np.asarray(part.data).reshape(len(part.labels), -1).astype(similar.DTYPES["vectors"])
         for part in (whole.train, whole.test)
     )
     _, which = similar.nearest(vectors[rows], queries, 1)

@@ -282,13 +282,7 @@ def _torch_process(config: ConfigDict, bench: Bench) -> contextlib.AbstractConte
 
     architecture = bench.program.architecture
     rules = optimizer.layer_rules(architecture, config.optimizer, config.schedule)
-    updates = {
-        name: tuple(
-            (float(bench.learning_rates[name][leaf]), getattr(rule, leaf).weight_decay)
-            for leaf in ("kernel", "bias")
-        )
-        for name, rule in rules.items()
-    }
+    updates = torch_process.updates_of(config, rules)
     return torch_process.running(
         torch_process.TorchJob(
             architecture=architecture,

@@ -48,8 +48,9 @@ class TorchVariant:
         return " ".join(parts + (["band LRN"] if self.band else []))
 
 
-def variants(device: str, dtype: str) -> list[TorchVariant]:
-    """Return those that are measured on 'cpu' or 'cuda' against a net that computes in `dtype`."""
+def variants(device: str, architecture: Architecture) -> list[TorchVariant]:
+    """Return those that are measured on 'cpu' or 'cuda' against a net, in its `compute_dtype`."""
+    bands = (False, True) if any(isinstance(x, specs.LRN) for x in architecture.layers) else (False,)
     if device == "cpu":
         changes: tuple[dict[str, Any], ...] = (
             {},
@@ -57,10 +58,11 @@ def variants(device: str, dtype: str) -> list[TorchVariant]:
             {"compiled": True},
             {"band": True},
         )
-        return [TorchVariant(**change) for change in changes]
-    precision = "bfloat16" if dtype == "bfloat16" else "tf32"
-    eager = [TorchVariant(precision, channels_last=c, band=b) for c in (False, True) for b in (False, True)]
-    return eager + [TorchVariant(precision, True, True, b) for b in (False, True)]
+        return [TorchVariant(**change) for change in changes if change.get("band", False) in bands]
+    precision = "bfloat16" if architecture.compute_dtype == "bfloat16" else "tf32"
+    return [
+        TorchVariant(precision, True, True, bands[-1])
+    ]  # compiling takes a minute each: the fastest alone
 
 
 class Towers(nn.Module):

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
+from ml_collections import ConfigDict
 from torch import nn
 from torch.nn import functional
 
@@ -18,6 +19,7 @@ from alexnet_jax.benchmark import timing
 from alexnet_jax.benchmark.torch_peer import TorchNet, TorchVariant, first_pad, variants
 from alexnet_jax.errors import RunFailure
 from alexnet_jax.model.specs import Architecture
+from alexnet_jax.training import optimizer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,25 +150,53 @@ def running(job: TorchJob) -> Iterator[TorchProcess]:
         yield TorchProcess(pipe)
 
 
+def updates_of(
+    config: ConfigDict, rules: Mapping[str, optimizer.LayerRule]
+) -> dict[str, tuple[tuple[float, float], ...]]:
+    """Return `TorchJob.updates` of a config: its first learning rates, and weight decays."""
+    rates = optimizer.learning_rates(rules, config, optimizer.PlateauState(), 0.0)
+    return {
+        name: tuple((rates[name][leaf], getattr(rule, leaf).weight_decay) for leaf in ("kernel", "bias"))
+        for name, rule in rules.items()
+    }
+
+
 def _serve(pipe: Any, job: TorchJob) -> None:
+    def timed(found: Contestant, what: str) -> Callable[[], float]:
+        return timing.repeated(getattr(found, what), found.wait, job.seconds)
+
+    serve(pipe, job, Contestant, timed)
+
+
+def serve(
+    pipe: Any,
+    job: Any,
+    make: Callable[[Any, TorchVariant], Contestant],
+    timed: Callable[[Contestant, str], Callable[[], float]],
+) -> None:
     """Answer one message after the other until the process is killed.
 
-    The first answer is its threads and variants. A message (variant, 'forward' or 'train') is answered with
-    a run's calls a second, or with the error as a text.
+    The first answer is its threads and variants. A message (variant, what) is answered with the rate of a
+    run, or with the error as a text.
+
+    Args:
+      pipe: to the parent.
+      job: what is measured.
+      make: gives a contestant of the job and a variant.
+      timed: gives a function that does one run of what a contestant can do, and returns its rate.
     """
     torch.set_num_threads(runtime.cores())
     torch.backends.cudnn.benchmark = True
-    pipe.send((torch.get_num_threads(), variants(job.device, job.architecture.compute_dtype)))
-    ready: dict[TorchVariant, Contestant] = {}
+    pipe.send((torch.get_num_threads(), variants(job.device, job.architecture)))
+    ready: dict[TorchVariant, Any] = {}
     runs: dict[tuple[TorchVariant, str], Callable[[], float]] = {}
     while True:
         variant, what = pipe.recv()
         try:
             if (variant, what) not in runs:
                 if variant not in ready:
-                    ready[variant] = Contestant(job, variant)
-                found = ready[variant]
-                runs[variant, what] = timing.repeated(getattr(found, what), found.wait, job.seconds)
+                    ready[variant] = make(job, variant)
+                runs[variant, what] = timed(ready[variant], what)
             pipe.send(runs[variant, what]())
         except Exception as error:  # a variant that does not run here, such as one that needs a compiler
             pipe.send(f"{type(error).__name__}: {(str(error) or 'no message').splitlines()[0]}")

@@ -11,6 +11,7 @@ from alexnet_jax.errors import UsageError
 MAY_CHANGE = (
     "data.dir",
     "data.max_rejected_share",
+    "data.resident",
     "data.threads",
     "data.workers",
     "train.epochs",

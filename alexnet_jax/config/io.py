@@ -22,6 +22,7 @@ ADDED: dict[str, dict[str, Any]] = {
         "resize": "cut",
         "resize_filter": "bicubic",
         "resize_rounding": "nearest",
+        "resident": "auto",
     },
     "optimizer": {"trust_coefficient": 0.001, "folds": 5, "weight_decays": ()},
     "schedule": {

@@ -120,6 +120,7 @@ SCHEMA: dict[str, Any] = {
         "format": _choice("jpeg", "raw"),
         "quality": _whole(1, 100),
         "max_rejected_share": Key(float, lambda v: 0 <= v <= 1, "a number from 0 to 1"),
+        "resident": _choice("auto", "always", "never"),
         "threads": _whole(0, MAX_THREADS),
         "workers": _whole(-1, MAX_THREADS),
     },

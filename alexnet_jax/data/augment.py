@@ -34,29 +34,36 @@ def decide(
       indices: int64 (B,), of their records.
 
     Returns:
-      The fields `offset`, `flip`, `lighting` and `scale` of `Batch`.
+      Those of the fields `offset`, `flip`, `lighting` and `scale` of `Batch` that the config has drawn.
     """
-    count, epochs = len(positions), positions // num_records
-    if data.crop_sharing > 1:  # as 32 neighbours do in the 2012 source; a group of them needs no epoch
-        groups = positions // data.crop_sharing
-        crop_words = random_words(seed, CROP_STREAM, np.zeros_like(groups), groups)
-    else:
-        crop_words = random_words(seed, CROP_STREAM, epochs, indices)
-    offset = np.full((count, 2), center_offset(data.size, data.crop), np.int32)
-    if data.random_crop:
-        offset = crop_offsets(crop_words, data.size, data.crop)
-    lighting = np.zeros((count, data.channels), np.float32)
-    scale = np.ones(count, np.float32)
+    epochs = positions // num_records
+    decided: Batch[np.ndarray] = {}
+    if data.random_crop or data.flip:
+        words = _crop_words(data, seed, epochs, positions, indices)
+        if data.random_crop:
+            decided["offset"] = crop_offsets(words, data.size, data.crop)
+        if data.flip:
+            decided["flip"] = flips(words)
     if data.lighting:
-        lit = np.ones(count, bool)
+        lit = np.ones(len(positions), bool)
         for start, end in data.lighting_off:
             lit &= (positions < start * num_records) | (positions >= end * num_records)
         draws = normals(random_words(seed, LIGHTING_STREAM, epochs, indices))
         alpha = data.lighting * draws * lit[:, np.newaxis]
-        lighting = lighting_offsets(alpha, statistics, data.lighting_form)
-        scale[lit] = 1 / data.lighting_divisor
-    flip = flips(crop_words) if data.flip else np.zeros(count, bool)
-    return {"offset": offset, "flip": flip, "lighting": lighting, "scale": scale}
+        decided["lighting"] = lighting_offsets(alpha, statistics, data.lighting_form)
+        if data.lighting_divisor != 1:
+            decided["scale"] = np.where(lit, 1 / data.lighting_divisor, 1).astype(np.float32)
+    return decided
+
+
+def _crop_words(
+    data: ConfigDict, seed: int, epochs: np.ndarray, positions: np.ndarray, indices: np.ndarray
+) -> np.ndarray:
+    """Return the words of which crops and flips are drawn, uint32 (B, 4)."""
+    if data.crop_sharing > 1:  # as 32 neighbours do in the 2012 source; a group of them needs no epoch
+        groups = positions // data.crop_sharing
+        return random_words(seed, CROP_STREAM, np.zeros_like(groups), groups)
+    return random_words(seed, CROP_STREAM, epochs, indices)
 
 
 def philox(counter: np.ndarray, key: tuple[int, int]) -> np.ndarray:

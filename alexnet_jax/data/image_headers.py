@@ -13,6 +13,7 @@ MAX_PIXELS = 178_956_970
 MAX_SEGMENTS = 5_000
 # 8 x 8 blocks times scans of a JPEG, up to 60 ns each: an encoder writes some 10 scans, a bomb thousands.
 MAX_BLOCK_VISITS = 2**26
+MIN_SCAN_BYTES = 10  # of a JPEG: its marker, its length, one channel, and which coefficients
 # Of a TIFF: one for each row of three planes of 40,000 rows. Each costs some microseconds.
 MAX_TILES = 120_000
 # Of a form that Pillow decodes in Python, pixel by pixel, and that a few bytes can ask for.

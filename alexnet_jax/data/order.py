@@ -23,9 +23,14 @@ def epoch_order(num_records: int, seed: int, epoch: int) -> np.ndarray:
 
 
 def record_indices(
-    num_records: int, seed: int, batch_size: int, batch: int, order: EpochOrder = epoch_order
+    num_records: int,
+    seed: int,
+    batch_size: int,
+    batch: int,
+    order: EpochOrder = epoch_order,
+    batches: int = 1,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return epoch and record index of each row of a batch.
+    """Return epoch and record index of each row of a batch, or of several one after another.
 
     Args:
       num_records: in the split.
@@ -33,11 +38,12 @@ def record_indices(
       batch_size: B, of the whole batch over all processes.
       batch: the batch's number, counted from 0 over all epochs.
       order: `epoch_order`, or a cached form of it.
+      batches: how many, from that number on.
 
     Returns:
-      Epochs and indices, each int64 (B,).
+      Epochs and indices, each int64 (batches * B,).
     """
-    positions = np.arange(batch * batch_size, (batch + 1) * batch_size)
+    positions = np.arange(batch * batch_size, (batch + batches) * batch_size)
     epochs, within = positions // num_records, positions % num_records
     indices = np.empty_like(within)
     for epoch in range(epochs[0], epochs[-1] + 1):

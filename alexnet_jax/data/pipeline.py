@@ -13,10 +13,12 @@ from ml_collections import ConfigDict
 
 from alexnet_jax.data import augment, order, workers
 from alexnet_jax.data.batch import Batch, Batches
-from alexnet_jax.data.records import Dataset, Records
+from alexnet_jax.data.records import Dataset, Records, decode
 from alexnet_jax.data.statistics import Statistics
 
-RECORDS_PER_TASK = 8  # records that a thread reads, decodes and crops in one task
+# Decoded pixels of the records that a thread reads, decodes and crops in one task: 8 of ImageNet's. A batch
+# that is a single task, as one of small images, is made by the thread of grain that asks for it.
+BYTES_PER_TASK = 8 * 256 * 256 * 3
 
 # The indices of a batch's records, int (b,), and the fields of the batch that are known before they are read.
 _Plan = tuple[np.ndarray, Batch[np.ndarray]]
@@ -38,8 +40,7 @@ class _PlanTraining:
         data, seed, statistics, num_records, (low, high) = self.arguments
         _, indices = order.record_indices(num_records, seed, data.batch_size, int(number), self.order)
         indices, positions = indices[low:high], int(number) * data.batch_size + np.arange(low, high)
-        batch = augment.decide(data, seed, statistics, num_records, positions, indices)
-        return indices, {**batch, "weight": np.ones(high - low, np.float32)}
+        return indices, augment.decide(data, seed, statistics, num_records, positions, indices)
 
 
 class BufferPool:
@@ -60,38 +61,64 @@ class BufferPool:
 
 
 class _Read:
-    """Make a planned batch: read and decode its records and copy their crops, on threads, into one array."""
+    """Make a planned batch: read and decode its records and copy their crops, on threads, into one array.
 
-    def __init__(self, records: Records, side: int, threads: int):
-        self.records, self.side, self.threads = records, side, threads
+    Crops are the centre's where the plan has no others; `keep_offset`: they stay in the batch.
+    """
+
+    def __init__(self, records: Records, side: int, threads: int, keep_offset: bool = False):
+        self.records, self.side, self.threads, self.keep_offset = records, side, threads, keep_offset
+        self.per_task = max(BYTES_PER_TASK // records.record_format.pixel_bytes, 1)
         self.pool, self.thread_local = ThreadPoolExecutor(threads, "read"), threading.local()
         self.buffers = BufferPool()
 
     def __reduce__(self) -> tuple[Any, ...]:  # each worker makes its own threads and buffers
-        return _Read, (self.records, self.side, self.threads)
+        return _Read, (self.records, self.side, self.threads, self.keep_offset)
 
     def __call__(self, plan: _Plan) -> Batch[np.ndarray]:
         indices, planned = plan
-        count, side = len(indices), self.side
-        offset, weight = planned.get("offset", np.zeros((count, 2), np.int32)), planned["weight"]
-        image = self.buffers.empty((count, side, side, self.records.record_format.channels))
-        label = np.zeros(count, np.int32)
+        per_task, count = self.per_task, len(indices)
+        if "weight" in planned:  # padding stands last
+            count = int(np.count_nonzero(planned["weight"]))
+        center = augment.center_offset(self.records.record_format.size, self.side)
+        corners = planned["offset"].tolist() if "offset" in planned else [(center, center)] * count
+        image = self.buffers.empty((len(indices), self.side, self.side, self.records.record_format.channels))
+        image[count:] = 0
+        label = np.zeros(len(indices), np.int32)
 
-        def fill(start: int) -> None:
-            if not hasattr(self.thread_local, "buffer"):
-                self.thread_local.buffer = self.records.new_buffer()
-            buffer = self.thread_local.buffer
-            for row in range(start, min(start + RECORDS_PER_TASK, count)):
-                if not weight[row]:
-                    image[row] = 0
-                    continue
-                whole, label[row] = self.records.image(int(indices[row]), buffer)
-                top, left = offset[row]
-                image[row] = whole[top : top + side, left : left + side]
+        parts = iter(range(0, count, per_task))  # each goes to one of the threads that ask for the next
 
-        for _ in self.pool.map(fill, range(0, count, RECORDS_PER_TASK)):
-            pass  # an error in any task is raised here
-        return {"image": image, "label": label, **planned}
+        def fill() -> None:
+            for start in parts:
+                rows = slice(start, min(start + per_task, count))
+                # All are read before one is decoded, which leaves little else in the processor's caches.
+                records = [self.records.read(index) for index in indices[rows].tolist()]
+                label[rows] = [number for _, number, _ in records]
+                for row, (record, _, name) in enumerate(records, start):
+                    self._decode(record, name, image[row], *corners[row])
+
+        if count <= per_task:
+            fill()
+        else:
+            tasks = [self.pool.submit(fill) for _ in range(min(self.threads, -(-count // per_task)))]
+            for task in tasks:
+                task.result()  # an error in any is raised here
+        read: Batch[np.ndarray] = {"image": image, "label": label, **planned}
+        if not self.keep_offset:
+            read.pop("offset", None)
+        return read
+
+    def _decode(self, record: bytes, name: str, crop: np.ndarray, top: int, left: int) -> None:
+        encoding, side = self.records.record_format.format, self.side
+        if side == self.records.record_format.size:
+            pixels = decode(record, encoding, crop, name)
+            if not np.may_share_memory(pixels, crop):
+                crop[...] = pixels
+            return
+        if not hasattr(self.thread_local, "buffer"):
+            self.thread_local.buffer = self.records.new_buffer()
+        pixels = decode(record, encoding, self.thread_local.buffer, name)
+        crop[...] = pixels[top : top + side, left : left + side]
 
 
 def training_batches(
@@ -111,7 +138,8 @@ def training_batches(
       rows: first and last + 1 of the rows of each batch that this process loads.
 
     Returns:
-      Batches of `rows` alone, with all fields of `Batch`. Iterating raises RunFailure for a damaged record.
+      Batches of `rows` alone, with `image`, `label` and what `augment.decide` decided; `offset`, which is
+      applied, only where the mean depends on it. Iterating raises RunFailure for a damaged record.
 
     Raises:
       UsageError: shared memory has no room for `config.data.workers`, or there is no such split.
@@ -121,7 +149,7 @@ def training_batches(
     # A copy of a FrozenConfigDict is an empty one once it is pickled.
     plain = ConfigDict(data.to_dict())
     plan = _PlanTraining(plain, seed, dataset.statistics, len(records), rows)
-    read = _Read(records, data.crop, workers.thread_count(data, count))
+    read = _Read(records, data.crop, workers.thread_count(data, count), data.mean == "crop")
     return _batches(grain.MapDataset.range(first_batch, last_batch).map(plan), read, rows, count)
 
 
@@ -167,7 +195,8 @@ def evaluation_batches(
 
 def _batches(plans: grain.MapDataset, read: _Read, rows: tuple[int, int], worker_count: int) -> Batches:
     # As many batches are filled at once as keep every thread busy while the last task of one ends.
-    filling = 1 + -(-2 * read.threads * RECORDS_PER_TASK // max(rows[1] - rows[0], 1))
+    tasks = -(-max(rows[1] - rows[0], 1) // read.per_task)
+    filling = read.threads if tasks == 1 else 1 + -(-2 * read.threads // tasks)
     options = grain.ReadOptions(num_threads=filling, prefetch_buffer_size=filling + workers.PREFETCH_BATCHES)
     batches = plans.map(read).to_iter_dataset(options)
     if worker_count:

@@ -16,7 +16,7 @@ from alexnet_jax import files, program
 from alexnet_jax.config.io import ADDED
 from alexnet_jax.config.schema import shown
 from alexnet_jax.data import images, origin, shards, tfds_layout, tfds_metadata
-from alexnet_jax.data.image_headers import MAX_BLOCK_VISITS
+from alexnet_jax.data.image_headers import MAX_BLOCK_VISITS, MIN_SCAN_BYTES
 from alexnet_jax.data.statistics import Statistics
 from alexnet_jax.data.tfds_metadata import TfdsMetadata
 from alexnet_jax.errors import RunFailure, UsageError, first_line
@@ -51,8 +51,7 @@ class Records:
         Raises:
           RunFailure: the record is damaged.
         """
-        # TFDS' own parsing makes numpy arrays of everything, at six times the cost. One record at a time:
-        # array_record reads several by threads of its own, anew at each call and for each shard.
+        # TFDS' own parsing makes numpy arrays of everything, at six times the cost.
         try:
             feature = tf_example_pb2.Example.FromString(self.source[index]).features.feature
             name = feature["file_name"].bytes_list.value[0].decode()
@@ -133,16 +132,13 @@ class Dataset:
         available = ", ".join(self.splits)
         try:
             source = self.metadata.records(split)
-            size = len(source)
         except UsageError:
             raise
-        except Exception as error:  # TFDS raises whatever a name or a missing file leads it to
-            if "can not be of 0 length" not in str(error):
-                raise UsageError(
-                    f"split {split!r} of {self.folder}: {first_line(error)} (there are: {available})"
-                ) from None
-            size = 0
-        if not size:
+        except Exception as error:  # TFDS raises whatever a name leads it to
+            raise UsageError(
+                f"split {split!r} of {self.folder}: {first_line(error)} (there are: {available})"
+            ) from None
+        if not len(source):
             counts = ", ".join(f"{n:,} {name}" for name, n in self._counts().items())
             raise UsageError(
                 f"split {split!r} of {self.folder} holds no images (there are: {counts}); with few images "
@@ -220,7 +216,8 @@ def decode(record: bytes, encoding: str, buffer: np.ndarray, name: str) -> np.nd
     try:
         if encoding == "raw":
             return np.frombuffer(record, np.uint8).reshape(buffer.shape)
-        if record.count(b"\xff\xda") * buffer.size // 64 > MAX_BLOCK_VISITS:
+        most = MAX_BLOCK_VISITS * 64 // buffer.size  # scans: counted where there is room for so many
+        if len(record) > most * MIN_SCAN_BYTES and record.count(b"\xff\xda") > most:
             raise ValueError("it has very many scans")
         colorspace = "RGB" if buffer.shape[2] == 3 else "GRAY"
         try:

@@ -70,9 +70,14 @@ class RecordFormat(Preprocessing):
         plain = np.ascontiguousarray(pixels)
         return pixels, simplejpeg.encode_jpeg(plain, self.quality, colour, sampling)
 
+    @property
+    def pixel_bytes(self) -> int:
+        """Return the bytes of the pixels of an image."""
+        return self.size**2 * self.channels
+
     def expected_bytes(self) -> int:
         """Return the bytes of a record on average; a photograph's JPEG at quality 95 has 0.14 a value."""
-        return int(self.size**2 * self.channels * (1 if self.format == "raw" else 0.15)) + 200
+        return int(self.pixel_bytes * (1 if self.format == "raw" else 0.15)) + 200
 
 
 RECORD_FORMAT_KEYS = tuple(field.name for field in fields(RecordFormat))

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from array_record.python.array_record_data_source import ArrayRecordDataSource
 from tensorflow_datasets.core.naming import DEFAULT_FILENAME_TEMPLATE, ShardedFileTemplate
 from tensorflow_datasets.core.splits import SplitDict, SplitInfo
 
 from alexnet_jax import files
+from alexnet_jax.data.sharded_records import Part, ShardedRecords
 from alexnet_jax.errors import UnsafeFile, UsageError
 from alexnet_jax.progress import printable
 
@@ -54,11 +54,11 @@ class TfdsMetadata:
     splits: SplitDict
 
     def records(self, split: str) -> Sequence[bytes]:
-        """Return the serialized records of a TFDS split such as 'train[:90%]'; they can be pickled.
+        """Return the serialized records of a TFDS split such as 'train[:90%]'.
 
         Raises:
           UsageError: a shard is missing, or no file of so many records; a sum of very many splits.
-          Exception: whatever TFDS raises for a split that is not there or is empty.
+          Exception: whatever TFDS raises for a split that is not there.
         """
         parts, most = split.count("+") + 1, max(part.num_shards for part in self.splits.values())
         if parts * most > MAX_SHARDS:
@@ -69,8 +69,7 @@ class TfdsMetadata:
         instructions = self.splits[split].file_instructions
         for shard in instructions:
             _check_shard(Path(shard.filename), shard.examples_in_shard)
-        records: Sequence[bytes] = ArrayRecordDataSource(instructions)
-        return records
+        return ShardedRecords([Part(str(i.filename), i.skip, i.skip + i.take) for i in instructions])
 
 
 def read(folder: Path) -> TfdsMetadata:

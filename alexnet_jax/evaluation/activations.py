@@ -11,7 +11,6 @@ from functools import partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
@@ -201,10 +200,9 @@ def _values(
     mean: jax.Array,
     image: jax.Array,
 ) -> dict[str, jax.Array]:
-    edge = center_offset(size, architecture.crop)
-    corner = edge if image.shape[1] == size else 0
+    corner = center_offset(image.shape[1], architecture.crop)
     batch = inputs.view(image, corner, corner, False, architecture.crop)
-    batch["offset"] = jnp.full_like(batch["offset"], edge)  # a ready crop is the centre's
+    del batch["offset"]  # a ready crop is the centre's too
     x = inputs.normalise(batch, mean, normalization)
     parsed = {name: _parse(architecture, name) for name in layers}
     sources = {architecture.logits if layer == PROBABILITIES else layer for layer, _ in parsed.values()}

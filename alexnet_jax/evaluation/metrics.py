@@ -57,13 +57,20 @@ def log_softmax(logits: jax.Array) -> jax.Array:
 
 
 def score(
-    log_probabilities_BxC: jax.Array, label_B: jax.Array, weight_B: jax.Array, by_class: bool = False
+    log_probabilities_BxC: jax.Array,
+    label_B: jax.Array,
+    weight_B: jax.Array | None,
+    by_class: bool = False,
 ) -> Sums:
-    """Sum loss and errors over the images of weight 1; those of weight 0 are padding.
+    """Sum loss and errors over the images of weight 1; those of weight 0 are padding; None: all count.
 
     Equal values rank in order of class; a value that is not a number ranks before the label.
     """
-    label_log_prob_B = jnp.take_along_axis(log_probabilities_BxC, label_B[:, None], axis=1)
+    # A sum of zeros and one value is that value; its gradient is no scatter, which costs more.
+    is_label_BxC = label_B[:, None] == jnp.arange(log_probabilities_BxC.shape[1])
+    label_log_prob_B = jnp.where(is_label_BxC, log_probabilities_BxC, 0).sum(axis=1, keepdims=True)
+    if weight_B is None:
+        weight_B = jnp.ones(label_B.shape)
     before = (log_probabilities_BxC > label_log_prob_B) | jnp.isnan(log_probabilities_BxC)
     before |= jnp.isnan(label_log_prob_B)
     lower_class = jnp.arange(log_probabilities_BxC.shape[1]) < label_B[:, None]
@@ -87,12 +94,16 @@ def score_probabilities(probabilities: jax.Array, label: jax.Array, weight: jax.
 
 
 def average(sums: Sequence[Sums]) -> Averages:
-    """Average over all images of `sums`, added in 64 bits on the host."""
+    """Average over all images of `sums`, scalars or arrays, added in 64 bits on the host."""
     values = jax.device_get(list(sums))
-    count = sum(float(v.count) for v in values)
+
+    def total(name: str) -> float:
+        return sum(float(np.sum(getattr(v, name), dtype=np.float64)) for v in values)
+
+    count = total("count")
 
     def mean(name: str) -> float:
-        return sum(float(getattr(v, name)) for v in values) / count
+        return total(name) / count
 
     by_class: tuple[tuple[int, int], ...] = ()
     if values[0].by_class is not None:

@@ -79,32 +79,47 @@ def normalise(batch: Mapping[str, Any], mean: jax.Array, normalization: Normaliz
     with it, as Caffe does.
 
     Args:
-      batch: 'image' uint8 (B, crop, crop, C), 'flip' bool (B,), 'offset' int32 (B, 2) of the crop in the
-        image, 'lighting' float32 (B, C) in grey levels, 'scale' float32 (B,).
+      batch: 'image' uint8 (B, crop, crop, C), and where they are decided 'flip' bool (B,), 'offset' int32
+        (B, 2) of the crop in the image, 'lighting' float32 (B, C) in grey levels, 'scale' float32 (B,).
       mean: what `mean_array` gave.
       normalization: which mean it is, and the divisor.
 
     Returns:
       float32 (B, crop, crop, C).
     """
-    image, flip = batch["image"], batch["flip"][:, None, None, None]
-    x = jnp.where(flip, image[:, :, ::-1], image).astype(jnp.float32)
+    image = batch["image"]
+
+    def mirrored(x: jax.Array) -> jax.Array:
+        if "flip" not in batch:
+            return x
+        return jnp.where(batch["flip"][:, None, None, None], x[..., ::-1, :], x)
+
+    x = mirrored(image).astype(jnp.float32)
     if normalization.mean == "crop":
-        size = image.shape[1:]
-        means = jax.vmap(lambda at: lax.dynamic_slice(mean, (at[0], at[1], 0), size))(batch["offset"])
-        x = x - jnp.where(flip, means[:, :, ::-1], means)
-    else:
+        x = x - mirrored(_means(mean, batch, image.shape[1:]))
+    elif normalization.mean != "none":
         x = x - mean
-    x = (x + batch["lighting"][:, None, None, :]) * batch["scale"][:, None, None, None]
+    if "lighting" in batch:
+        x = x + batch["lighting"][:, None, None, :]
+    if "scale" in batch:
+        x = x * batch["scale"][:, None, None, None]
     std = normalization.input_std
     normalised: jax.Array = x if std == (1.0,) else x / jnp.asarray(std, jnp.float32)
     return normalised
 
 
+def _means(mean: jax.Array, batch: Mapping[str, Any], size: tuple[int, ...]) -> jax.Array:
+    """Return the mean image at the crop's own offset, (B, crop, crop, C), or (1, crop, crop, C)."""
+    if "offset" not in batch:
+        edge = center_offset(mean.shape[0], size[0])
+        return mean[None, edge : edge + size[0], edge : edge + size[1]]
+    return jax.vmap(lambda at: lax.dynamic_slice(mean, (at[0], at[1], 0), size))(batch["offset"])
+
+
 def view(
     image: jax.Array, top: jax.Array | int, left: jax.Array | int, flip: jax.Array | bool, crop: int
 ) -> dict[str, jax.Array]:
-    """Return one view of whole images as a batch for `normalise`: no lighting, scale 1.
+    """Return one view of whole images as a batch for `normalise`, without lighting.
 
     Args:
       image: uint8 (B, S, S, C).
@@ -118,6 +133,4 @@ def view(
         "image": lax.dynamic_slice(image, (0, top, left, 0), (batch, crop, crop, channels)),
         "flip": jnp.broadcast_to(jnp.asarray(flip), (batch,)),
         "offset": jnp.broadcast_to(jnp.asarray([top, left], jnp.int32), (batch, 2)),
-        "lighting": jnp.zeros((batch, channels), jnp.float32),
-        "scale": jnp.ones((batch,), jnp.float32),
     }

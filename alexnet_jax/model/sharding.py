@@ -83,9 +83,9 @@ def param_shardings(architecture: Architecture, mesh: Mesh) -> dict[str, dict[st
     }
 
 
-def batch_sharding(mesh: Mesh) -> NamedSharding:
-    """Return the sharding of a batch's arrays: rows over `data`."""
-    return NamedSharding(mesh, P("data"))
+def batch_sharding(mesh: Mesh, stacked: bool = False) -> NamedSharding:
+    """Return the sharding of a batch's arrays: rows over `data`; `stacked`: they are those of several."""
+    return NamedSharding(mesh, P(None, "data") if stacked else P("data"))
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
@@ -99,6 +99,8 @@ def replicate(tree: Any, mesh: Mesh) -> Any:
     `jax.device_put` would compare them between the processes, by a program of its own for each array.
     """
     sharding = replicated(mesh)
+    if jax.process_count() == 1:  # all arrays at once
+        return jax.device_put(jax.tree.map(np.asarray, tree), sharding)
 
     def put(x: Any) -> jax.Array:
         x = np.asarray(x)
@@ -107,9 +109,14 @@ def replicate(tree: Any, mesh: Mesh) -> Any:
     return jax.tree.map(put, tree)
 
 
-def to_device(batch: Mapping[str, Any], mesh: Mesh) -> Any:
-    """Return this process's rows of a batch as global arrays, sharded over `data`."""
-    sharding = batch_sharding(mesh)
+def to_device(batch: Mapping[str, Any], mesh: Mesh, stacked: bool = False) -> Any:
+    """Return this process's rows of a batch as global arrays, sharded over `data`.
+
+    `stacked`: the arrays hold several batches, (batches, B, ...).
+    """
+    sharding = batch_sharding(mesh, stacked)
+    if jax.process_count() == 1:  # all arrays at once: one by one they cost more than a small step
+        return jax.device_put(dict(batch), sharding)
     return {name: jax.make_array_from_process_local_data(sharding, value) for name, value in batch.items()}
 
 

@@ -115,8 +115,8 @@ class Dense(Weighted):
         """Return the layer's values; a sum is the same on every device."""
         kernel, bias = weights
         if self.reads != "sum":
-            return layers.dense(x, kernel, bias)
-        x = layers.dense_partial_sum(x, kernel)
+            return layers.dense(x, kernel, bias, here.forward_mode)
+        x = layers.dense_partial_sum(x, kernel, here.forward_mode)
         total: jax.Array = (x if here.axis is None else lax.psum(x, here.axis)) + bias
         return total
 

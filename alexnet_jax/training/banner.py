@@ -6,16 +6,14 @@ from jax.sharding import Mesh
 
 from alexnet_jax.model.shapes import layer_shapes
 from alexnet_jax.training import optimizer, small_data
+from alexnet_jax.training.feed import Plans
 from alexnet_jax.training.setup import RunSetup
-from alexnet_jax.training.stored_values import Plan
 from alexnet_jax.training.warm_start import Initial
 
 MAX_PROCESSES_SHOWN = 64
 
 
-def banner(
-    setup: RunSetup, workdir: object, processes: int, initial: Initial | None, plan: Plan | None
-) -> str:
+def banner(setup: RunSetup, workdir: object, processes: int, initial: Initial | None, plans: Plans) -> str:
     """Return lines that say what is trained, on what, and what may surprise the user.
 
     Args:
@@ -23,7 +21,7 @@ def banner(
       workdir: its folder.
       processes: how many processes it has.
       initial: the net that it starts from; None where all parameters are initialised at random.
-      plan: which values of frozen layers are stored; None: none.
+      plans: what is to lie on the devices.
     """
     config, mesh = setup.config, setup.mesh
     data, model = mesh.shape["data"], mesh.shape["model"]
@@ -38,8 +36,7 @@ def banner(
         _length(setup),
         f"workdir: {workdir}",
     ]
-    if plan is not None:
-        lines.append(plan.line())
+    lines += plans.lines()
     if processes > 1:
         lines += process_lines(mesh, setup.architecture.towers, config.data.batch_size)
     if initial is not None:
@@ -60,7 +57,7 @@ def banner(
             "the run ends before the plateau rule can divide the learning rate: it waits for "
             f"config.schedule.patience_steps={config.schedule.patience_steps}"
         )
-    lines += small_data.notices(setup, plan)
+    lines += small_data.notices(setup, plans.values)
     fewer = len(setup.dataset.class_names)
     if fewer < config.model.classes:
         lines.append(f"the data has {fewer} classes, the net {config.model.classes}")

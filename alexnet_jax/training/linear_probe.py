@@ -18,8 +18,8 @@ import optax
 
 from alexnet_jax.errors import RunFailure
 from alexnet_jax.progress import Progress
+from alexnet_jax.training.resident import Resident
 from alexnet_jax.training.setup import RunSetup
-from alexnet_jax.training.stored_values import StoredValues
 
 MAX_ITERATIONS = 500  # of L-BFGS for one fit; ten to a hundred are usual
 TOLERANCE = 1e-5  # of the largest element of the gradient, at which a fit has converged
@@ -148,7 +148,7 @@ def stratified_folds(labels: np.ndarray, folds: int, seed: int) -> np.ndarray:
 
 
 def fit_last_layer(
-    setup: RunSetup, stored: StoredValues, stopped: Callable[[], bool], progress: Progress
+    setup: RunSetup, stored: Resident, stopped: Callable[[], bool], progress: Progress
 ) -> tuple[dict[str, np.ndarray], dict[str, float]] | None:
     """Fit the last layer of a run's net to what it reads, and report how that went.
 
@@ -165,7 +165,7 @@ def fit_last_layer(
       RunFailure: there is nothing in the values.
     """
     config, optimizer = setup.config, setup.config.optimizer
-    images = np.asarray(stored.values, np.float32)
+    images = np.asarray(stored.data, np.float32)
     if not images.any():
         raise RunFailure("what the last layer reads is 0 for all images: the layers before it tell nothing")
     regression = LogisticRegression(

@@ -6,30 +6,38 @@ import gc
 import math
 import sys
 import time
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from ml_collections import ConfigDict
 
-from alexnet_jax.data import pipeline
-from alexnet_jax.data.batch import Batch
 from alexnet_jax.data.statistics import Statistics
 from alexnet_jax.distributed import Group
 from alexnet_jax.errors import RunFailure
 from alexnet_jax.evaluation import metrics, views
-from alexnet_jax.evaluation.split import evaluate_split
+from alexnet_jax.evaluation.split import BatchPredictor, evaluate_split
 from alexnet_jax.model import inputs, sharding
 from alexnet_jax.progress import Progress
-from alexnet_jax.training import diagnosis, linear_probe, optimizer, resume, stored_values, warm_start
+from alexnet_jax.training import (
+    diagnosis,
+    linear_probe,
+    optimizer,
+    resident,
+    resume,
+    stored_values,
+    warm_start,
+)
 from alexnet_jax.training.banner import banner
+from alexnet_jax.training.feed import Plans, open_feed
 from alexnet_jax.training.profiler import Profiler
 from alexnet_jax.training.setup import RunSetup, check_same_everywhere, prepare_run
-from alexnet_jax.training.step import Program, compiled_train_step, split_state
+from alexnet_jax.training.step import Program, compiled_train_steps, split_state
 from alexnet_jax.training.stop import Stop
-from alexnet_jax.training.throughput import Window, batches_ahead
+from alexnet_jax.training.throughput import Window
 from alexnet_jax.workdir import layout
 from alexnet_jax.workdir.checkpoints import Checkpoints
 from alexnet_jax.workdir.lock import lock
@@ -59,19 +67,19 @@ def train(config: ConfigDict, workdir: Path, profile: int = 0) -> int:
         check_same_everywhere(setup, group)
         with lock(workdir) if group.is_primary else contextlib.nullcontext():
             try:
-                return _open_run(setup, workdir, stop, group).run(profile)
+                return open_run(setup, workdir, stop, group).run(profile)
             except OSError as error:
                 raise RunFailure(
                     f"the run in {workdir} cannot continue: {error.strerror or error}"
                 ) from error
 
 
-def _open_run(setup: RunSetup, workdir: Path, stop: Stop, group: Group) -> "_Run":
+def open_run(setup: RunSetup, workdir: Path, stop: Stop, group: Group, shown: bool = True) -> "Run":
     """Write or check the workdir's files, draw or restore the parameters, and print what is trained."""
     config, architecture, mesh = setup.config, setup.architecture, setup.mesh
     rules = optimizer.layer_rules(architecture, config.optimizer, config.schedule)
-    room = group.broadcast_from_primary(lambda: stored_values.room(mesh))  # one answer for all
-    plan = stored_values.plan(setup, rules, room)
+    room = group.broadcast_from_primary(lambda: resident.room(mesh))  # one answer for all
+    plans = Plans.of(setup, rules, room)
     checkpoints = Checkpoints(workdir, config.checkpoint.keep)
     initial = resume.keep_or_check_config(setup, workdir, checkpoints, group)
     normalization = inputs.Normalization(config.data.mean, config.data.input_std)
@@ -88,16 +96,16 @@ def _open_run(setup: RunSetup, workdir: Path, stop: Stop, group: Group) -> "_Run
     )
     mean_on_mesh = sharding.replicate(mean, mesh)
     start = resume.start(setup, workdir, program, checkpoints, initial, group)
-    if group.is_primary:
-        print(banner(setup, workdir, group.processes, initial, plan), file=sys.stderr, flush=True)
+    if shown and group.is_primary:
+        print(banner(setup, workdir, group.processes, initial, plans), file=sys.stderr, flush=True)
     made_with = RunInputs(config, setup.dataset.class_names, statistics)
-    return _Run(
-        setup, workdir, stop, group, checkpoints, made_with, rules, plan, program, mean_on_mesh, start
+    return Run(
+        setup, workdir, stop, group, checkpoints, made_with, rules, plans, program, mean_on_mesh, start, shown
     )
 
 
 @dataclasses.dataclass(eq=False)
-class _Run:
+class Run:
     """One process's part of a run, and what changes in it from step to step."""
 
     setup: RunSetup
@@ -107,10 +115,11 @@ class _Run:
     checkpoints: Checkpoints
     inputs: RunInputs
     rules: Mapping[str, optimizer.LayerRule]
-    plan: stored_values.Plan | None
+    plans: Plans
     program: Program
     mean: jax.Array
     start: dataclasses.InitVar[resume.Start]
+    shown: bool  # whether its progress is
 
     def __post_init__(self, start: resume.Start) -> None:
         self.config, architecture, mesh = self.setup.config, self.setup.architecture, self.setup.mesh
@@ -120,40 +129,21 @@ class _Run:
             lambda leaves: jnp.all(jnp.stack([jnp.isfinite(x).all() for x in leaves])),
             out_shardings=sharding.replicated(mesh),
         )
-        self.stored_training: stored_values.StoredValues | None = None
-        self.stored_validation: stored_values.StoredValues | None = None
         self.step, self.state, self.plateau = start.step, start.state, start.plateau
         self.evaluated_step, self.saved_step = start.evaluated_step, start.step
         self.window = Window()
-        self.compiled_step: Any = None  # compiled for the layers that `program` freezes
+        self.compiled_steps: Any = None  # compiled for the layers that `program` freezes
         self.learning_rates: Any = None  # those of the last step, and the same on the mesh
         self.learning_rates_on_mesh: Any = None
 
     def run(self, profile: int) -> int:
         """Train to the end or to a signal; return the exit code."""
-        total, primary = self.setup.total_steps, self.group.is_primary
-        self.log = MetricsLog(self.workdir, self.step) if primary else None
-        self.input = contextlib.ExitStack()
-        batches = self._batches()
-        profiler = Profiler(self.workdir / layout.PROFILE, profile, self.step)
-        self.window.restart()
-        try:
-            with Progress("train", total, "steps", initial=self.step, shown=primary) as self.progress:
-                self._evaluate_and_save()
-                while not self._leaving():
-                    if self.setup.fits_at_once:
-                        self._fit_last_layer()
-                    else:
-                        self._train_step(batches, profiler)
-                    self._evaluate_and_save()
-        finally:
-            profiler.close()
-            batches.close()
-            self.input.close()
-            gc.collect()  # reference cycles in grain hold the last batches and their shared memory
-            self.checkpoints.close()
-            if self.log is not None:
-                self.log.close()
+        primary = self.group.is_primary
+        with self.opened(profile):
+            self._save_where_due(self.evaluate_where_due())
+            while not self._leaving():
+                self.advance()
+                self._save_where_due(self.evaluate_where_due())
         if self.stop.agreed and not self._ended():
             if primary:
                 print(f"stopped at step {self.step}; the same command resumes there", file=sys.stderr)
@@ -162,30 +152,33 @@ class _Run:
             print(f"ended at step {self.step}: the validation error has stopped improving", file=sys.stderr)
         return 0
 
-    def _batches(self) -> Generator[Batch[jax.Array], None, None]:
-        """Return the batches to come; compute the values of frozen layers first, where they are stored."""
-        setup, config, total = self.setup, self.config, self.setup.total_steps
-        if self.plan is not None and self.plan.fits and self.step < total:
-            net = (setup, self.program, self.state.params, self.mean, self.plan)
-            stored = stored_values.compute(*net, self._stopped, self.group.is_primary)
-            if stored is not None:
-                training, self.stored_validation = stored
-                self.stored_training = training
-                self.program = dataclasses.replace(self.program, start=self.plan.layer)
-                return training.training_batches(setup, self.step, total)
-        host_batches = pipeline.training_batches(
-            setup.dataset,
-            config.data,
-            config.seed,
-            first_batch=self.step,
-            last_batch=total,
-            rows=sharding.rows_here(setup.mesh, config.data.batch_size),
+    @contextlib.contextmanager
+    def opened(self, profile: int = 0) -> Iterator[None]:
+        """Open what the steps need, the log and the batches, and close it at the end of the block."""
+        total, primary = self.setup.total_steps, self.group.is_primary
+        self.log = MetricsLog(self.workdir, self.step) if primary else None
+        self.profiler = Profiler(self.workdir / layout.PROFILE, profile, self.step)
+        net = self.program, self.state.params, self.mean
+        self.feed = open_feed(
+            self.setup, self.rules, self.plans, net, self.step, self.window, self.profiler, self._stopped
         )
-        self.input.callback(host_batches.close)
-        return batches_ahead(host_batches, setup.mesh, self.window)
+        self.program = dataclasses.replace(self.program, start=self.feed.start)
+        self.window.restart()
+        try:
+            with Progress(
+                "train", total, "steps", initial=self.step, shown=self.shown and primary
+            ) as self.progress:
+                yield
+        finally:
+            self.profiler.close()
+            self.feed.close()
+            gc.collect()  # reference cycles in grain hold the last batches and their shared memory
+            self.checkpoints.close()
+            if self.log is not None:
+                self.log.close()
 
-    def _evaluate_and_save(self) -> None:
-        """Validate and save a checkpoint, each where it is due after the last step."""
+    def evaluate_where_due(self) -> float | None:
+        """Validate where it is due after the last step; return the top-1 error, None where it was not."""
         error = None
         stopping = self.stop.now()
         due = self.step > self.evaluated_step and self._due(self.config.train.evaluate_every_epochs)
@@ -195,12 +188,19 @@ class _Run:
             self.window.restart()
             if error is not None and self.step == self.saved_step:  # the stop came before the evaluation
                 self.checkpoints.update_metadata(self.step, self._metadata(error))
+        return error
+
+    def _save_where_due(self, error: float | None) -> None:
+        """Save a checkpoint where it is due after the last step, which has the validation `error`."""
         if self.step > self.saved_step and (
             self._leaving() or self._due(self.config.checkpoint.every_epochs) or self._is_best(error)
         ):
             self._log_window()
             self._save(error)
             self.window.restart()
+
+    def _due(self, every_epochs: float) -> bool:
+        return self.feed.dispatches.due(self.step, every_epochs)
 
     def _stopped(self) -> bool:
         return bool(self.stop.now())
@@ -214,24 +214,28 @@ class _Run:
         evaluated = not self.config.data.validation_split or self.evaluated_step >= self.step
         return self.plateau.finished or (self.step >= self.setup.total_steps and evaluated)
 
-    def _train_step(self, batches: Iterator[Batch[jax.Array]], profiler: Profiler) -> None:
-        """Make one update and log where it is due; make none where a signal ended the workers."""
-        profiler.before(self.step, self.state)
-        update, learning_rates = self._compiled_step(), self._learning_rates()
+    def advance(self) -> None:
+        """Make the updates of a dispatch, none where a signal ended the workers, and log where it is due."""
+        if self.setup.fits_at_once:
+            self._fit_last_layer()
+            return
+        self.profiler.before(self.step, self.state)
+        count = self.feed.dispatches.count(self.step)
+        update, learning_rates = self._compiled_steps(), self._learning_rates(count)
         try:
-            batch = next(batches)
+            batch = next(self.feed.batches)
         except RuntimeError:
             # A signal to all processes of a job ends workers that are still starting.
             time.sleep(SIGNAL_SECONDS)
             if not self.stop.now():
                 raise
             return
-        self.state, sums = update(self.state, batch, self.mean, learning_rates)
+        self.state, sums = update(self.state, batch, self.mean, learning_rates, np.int32(count))
         del batch  # releases the memory from which it was copied
-        self.step += 1
-        self.window.add(sums)
-        self.progress.update(1, self.window.note)
-        profiler.after(self.step, self.state)
+        self.step += count
+        self.window.add(sums, count)
+        self.progress.update(count, self.window.note)
+        self.profiler.after(self.step, self.state)
         if self.step % self.config.train.log_every_steps == 0:
             self._log_window()
         if self.step in diagnosis.flat_loss_steps(self.config.train, self.setup.total_steps):
@@ -240,9 +244,9 @@ class _Run:
 
     def _fit_last_layer(self) -> None:
         """Make the one step of a run that fits the last layer at once."""
-        if self.stored_training is None or self.stop.now():
+        if self.feed.training is None or self.stop.now():
             return
-        fitted = linear_probe.fit_last_layer(self.setup, self.stored_training, self._stopped, self.progress)
+        fitted = linear_probe.fit_last_layer(self.setup, self.feed.training, self._stopped, self.progress)
         if fitted is None:
             return
         logits, params = self.setup.architecture.logits, self.state.params
@@ -252,37 +256,31 @@ class _Run:
         )
         self.step += 1
         self.progress.update(1)
-        averages = self.stored_training.evaluate(
-            self.program, self.state.params, self.setup.evaluation_rows, self._stopped
-        )
+        averages = self.feed.training.evaluate(self._predictor(), self.setup.evaluation_rows, self._stopped)
         if averages is not None and self.log is not None:
             self.log.write(self.step, self.setup.epoch(self.step), averages[0].tags("train") | fitted[1])
 
-    def _compiled_step(self) -> Any:
-        """Return the compiled training step; compile it again when a layer becomes frozen."""
+    def _compiled_steps(self) -> Any:
+        """Return the compiled training steps; compile them again when a layer becomes frozen."""
         frozen = optimizer.frozen_layers(self.rules, self.setup.epoch(self.step))
-        if self.compiled_step is None or frozen != self.program.frozen:
+        if self.compiled_steps is None or frozen != self.program.frozen:
             self.program = dataclasses.replace(self.program, frozen=frozen)
-            self.compiled_step = compiled_train_step(self.program, self.state)
-        return self.compiled_step
+            self.compiled_steps = compiled_train_steps(self.program, self.state, self.feed.dispatches.most)
+        return self.compiled_steps
 
-    def _learning_rates(self) -> Any:
-        """Return the learning rates of the next step on the mesh; copy them there when they change."""
-        epoch = self.setup.epoch(self.step)
-        values = optimizer.learning_rates(self.rules, self.config, self.plateau, epoch)
+    def _learning_rates(self, count: int) -> Any:
+        """Return the learning rates of the next steps on the mesh; copy them there when they change."""
+        epochs = [self.setup.epoch(self.step)]
+        if optimizer.changes_each_step(self.config.schedule, epochs[0]):
+            epochs += [self.setup.epoch(self.step + further) for further in range(1, count)]
+        values = [optimizer.learning_rates(self.rules, self.config, self.plateau, at) for at in epochs]
         if values != self.learning_rates:
-            self.learning_rates = values
-            self.learning_rates_on_mesh = sharding.replicate(values, self.setup.mesh)
+            self.learning_rates, most = values, self.feed.dispatches.most
+            if most > 1:
+                values = values + values[-1:] * (most - len(values))
+            rates = jax.tree.map(lambda *x: np.asarray(x if most > 1 else x[0]), *values)
+            self.learning_rates_on_mesh = sharding.replicate(rates, self.setup.mesh)
         return self.learning_rates_on_mesh
-
-    def _due(self, every_epochs: float) -> bool:
-        """Return whether this step is the first at or after a multiple of `every_epochs`, or the last."""
-        if self.step == 0:
-            return False
-        intervals_before, intervals = (
-            math.floor(self.setup.epoch(step) / every_epochs + 1e-9) for step in (self.step - 1, self.step)
-        )
-        return self.step >= self.setup.total_steps or intervals > intervals_before
 
     def _is_best(self, error: float | None) -> bool:
         if error is None:
@@ -323,10 +321,8 @@ class _Run:
 
     def _validate(self) -> list[metrics.Averages] | None:
         """Return the averages over the validation split; None when stopped."""
-        if self.stored_validation is not None:
-            return self.stored_validation.evaluate(
-                self.program, self.state.params, self.setup.evaluation_rows, self._stopped
-            )
+        if self.feed.validation is not None:
+            return self.feed.validation.evaluate(self._predictor(), self.setup.evaluation_rows, self._stopped)
         return evaluate_split(
             self.setup.dataset,
             self.config,
@@ -336,6 +332,13 @@ class _Run:
             stopped=self._stopped,
             shown=False,
         )
+
+    def _predictor(self) -> BatchPredictor:
+        """Return the net with its present parameters, of batches as they lie on the devices."""
+        params = self.state.params
+        if self.program.start:
+            return stored_values.predictor(self.program, params)
+        return lambda batch: self.predict(params, batch["image"])
 
     def _log_window(self) -> None:
         """Log the averages of the steps since the last line of the log, where there are any."""

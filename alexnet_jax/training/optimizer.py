@@ -123,7 +123,7 @@ def momentum(
 
     Its `update` takes `learning_rates` {layer: {'kernel', 'bias'}}, and gradients, parameters and learning
     rates of the trained layers alone: a frozen layer keeps its value and its velocity, where a learning rate
-    of 0 would let it coast.
+    of 0 would let it coast. Without momentum there are no velocities.
     """
     velocity = optax.trace(decay)
     trust = (
@@ -146,13 +146,17 @@ def momentum(
         inside = {
             layer: {leaf: scaled(layer, leaf) for leaf in leaves} for layer, leaves in gradients.items()
         }
+        if not decay:
+            return inside, state
         velocities = state.trace
         updates, new = velocity.update(
             inside, optax.TraceState(trace={name: velocities[name] for name in inside})
         )
         return updates, optax.TraceState(trace={**velocities, **new.trace})
 
-    return optax.GradientTransformationExtraArgs(velocity.init, update)
+    return optax.GradientTransformationExtraArgs(
+        velocity.init if decay else lambda params: optax.TraceState(trace={}), update
+    )
 
 
 @dataclass(frozen=True)
@@ -232,6 +236,22 @@ def learning_rates(
         return _stepped(base * rule.rate_factor, rule.steps, epoch)
 
     return {name: {"kernel": rate(rule.kernel), "bias": rate(rule.bias)} for name, rule in rules.items()}
+
+
+def jumps(rules: Mapping[str, LayerRule], schedule: ConfigDict) -> list[float]:
+    """Return the epochs, ascending, from which a learning rate is another one or a layer is frozen.
+
+    Between two of them learning rates are constant, or change at every step (`changes_each_step`).
+    """
+    pairs = [*schedule.steps, *schedule.bias_steps]
+    for rule in rules.values():
+        pairs += [*rule.kernel.steps, *rule.bias.steps, (rule.frozen_from, 0.0)]
+    return sorted({schedule.warmup_epochs, *(epoch for epoch, _ in pairs)})
+
+
+def changes_each_step(schedule: ConfigDict, epoch: float) -> bool:
+    """Return whether the learning rate of a step at `epoch` is another one than that of the step before."""
+    return bool(schedule.kind == "polynomial" or epoch < schedule.warmup_epochs)
 
 
 def _stepped(rate: float, steps: Iterable[tuple[float, float]], epoch: float) -> float:

@@ -16,6 +16,11 @@ class Profiler:
         self.folder, self.first = folder, start + SKIPPED_STEPS
         self._steps, self._tracing = steps, False
 
+    @property
+    def steps(self) -> tuple[int, ...]:
+        """Return the steps after which the trace begins and ends; none where there is none."""
+        return (self.first, self.first + self._steps) if self._steps else ()
+
     def before(self, step: int, state: Any) -> None:
         """Begin the trace where its first step comes next; `state` is that of the step before."""
         if self._steps and step == self.first:

@@ -131,7 +131,7 @@ def _gradients(
         params = {**state.params, **trained}
         outputs = network.forward(program.architecture, program.mesh, params, x, masks, start=program.start)
         log_probabilities = metrics.log_softmax(outputs[program.architecture.logits])
-        sums = metrics.score(log_probabilities, batch["label"], batch["weight"])
+        sums = metrics.score(log_probabilities, batch["label"], batch.get("weight"))
         return (sums.loss / sums.count if microbatch is None else sums.loss), sums
 
     gradients_and_sums: tuple[Any, Sums] = jax.grad(loss_of, has_aux=True)(trained)
@@ -182,6 +182,55 @@ def compiled_train_step(
         out_shardings=(state_shardings(program, state), sharding.replicated(program.mesh)),
         compiler_options=sharding.compiler_options(program.architecture, program.mesh),
     )
+
+
+def compiled_train_steps(program: Program, state: TrainState, most: int) -> Callable[..., Any]:
+    """Return as many `train_step`s in one program as are asked for: a loop whose turns cost no dispatch.
+
+    The number of turns is an argument of the program, so that any division of the same steps gives the same
+    bits.
+
+    Args:
+      program: what is fixed; with `accumulate_steps` above 1 `most` must be 1.
+      state: as `init_state` gives it.
+      most: how many at most.
+
+    Returns:
+      A function of (state, batches, mean, learning_rates, count) that donates the state and returns the new
+      one, and the sums of each batch, (most,). Batches have their arrays stacked, (most, B, ...), learning
+      rates too, (most,); those from `count` on are not read, and their sums are 0. With a `most` of 1 nothing
+      is stacked: it is `compiled_train_step`.
+    """
+    if most == 1:
+        one = compiled_train_step(program, state)
+        return lambda state, batch, mean, rates, count: one(state, batch, mean, rates)
+
+    def steps(
+        state: TrainState, batches: Any, mean: jax.Array, learning_rates: Any, count: jax.Array
+    ) -> tuple[TrainState, Sums]:
+        def turn(number: jax.Array, carry: tuple[TrainState, jax.Array]) -> tuple[TrainState, jax.Array]:
+            state, rows = carry
+            batch, rates = jax.tree.map(
+                lambda x: jax.lax.dynamic_index_in_dim(x, number, keepdims=False), (batches, learning_rates)
+            )
+            state, sums = train_step(program, state, batch, mean, rates)
+            return state, jax.lax.dynamic_update_index_in_dim(rows, _row(sums), number, 0)
+
+        dtype = jnp.promote_types(program.architecture.compute_dtype, jnp.float32)
+        rows = jnp.zeros((most, 4), dtype)
+        state, rows = jax.lax.fori_loop(0, count, turn, (state, rows))
+        return state, Sums(*rows.T)
+
+    return jax.jit(
+        steps,
+        donate_argnums=0,
+        out_shardings=(state_shardings(program, state), sharding.replicated(program.mesh)),
+        compiler_options=sharding.compiler_options(program.architecture, program.mesh),
+    )
+
+
+def _row(sums: Sums) -> jax.Array:
+    return jnp.stack([sums.loss, sums.top1_error, sums.top5_error, sums.count])
 
 
 def _accumulating_step(

@@ -7,8 +7,7 @@ those of a run that computes them anew.
 """
 
 import math
-import os
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from functools import lru_cache
@@ -22,20 +21,18 @@ from jax.sharding import PartitionSpec as P
 
 from alexnet_jax.data import order, pipeline
 from alexnet_jax.data.augment import center_offset
-from alexnet_jax.data.batch import Batch, Batches
+from alexnet_jax.data.batch import Batches
 from alexnet_jax.errors import UsageError
 from alexnet_jax.evaluation import metrics
-from alexnet_jax.evaluation.split import evaluate_batches
+from alexnet_jax.evaluation.split import BatchPredictor
 from alexnet_jax.model import inputs, network, sharding
 from alexnet_jax.model.shapes import layer_shapes
 from alexnet_jax.model.specs import Architecture, Dropout, Weighted
 from alexnet_jax.progress import Progress
 from alexnet_jax.training.optimizer import LayerRule
+from alexnet_jax.training.resident import Resident
 from alexnet_jax.training.setup import RunSetup
 from alexnet_jax.training.step import Program
-
-MAX_BYTES = 4 * 2**30  # on a device; 119,000 images of torchvision's pool5
-MAX_MEMORY_SHARE = 0.25  # of the machine's memory, for all devices of a CPU together
 
 
 @dataclass(frozen=True)
@@ -140,74 +137,10 @@ def _last_fixed(architecture: Architecture, rules: Mapping[str, LayerRule], drop
     return last if weighted else ""
 
 
-def room(mesh: Mesh) -> int:
-    """Return how many bytes of values each device may hold."""
-    device = mesh.devices.flat[0]
-    if device.platform != "cpu":
-        return MAX_BYTES
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    here = sum(device.process_index == jax.process_index() for device in mesh.devices.flat)
-    return min(MAX_BYTES, int(memory * MAX_MEMORY_SHARE) // max(int(here), 1))
-
-
-@dataclass(frozen=True)
-class StoredValues:
-    """Hold the values of a layer for images, on the mesh.
-
-    Attributes:
-      mesh: the devices.
-      values: (N, H, W, C) or (N, C), in the net's type; every device has its towers' channels of all rows.
-      labels: int32 (N,).
-    """
-
-    mesh: Mesh
-    values: jax.Array
-    labels: jax.Array
-
-    def gather(self, rows: np.ndarray, weight: np.ndarray) -> Batch[jax.Array]:
-        """Return a batch with `values`, `label` and `weight`, sharded over 'data'.
-
-        Args:
-          rows: int (B,), of `values`.
-          weight: float32 (B,), 0 for padding.
-        """
-        at = sharding.replicate((np.asarray(rows, np.int32), weight), self.mesh)
-        batch: Batch[jax.Array] = _gather(self.mesh, self.values.ndim)(self.values, self.labels, *at)
-        return batch
-
-    def training_batches(
-        self, setup: RunSetup, first: int, last: int
-    ) -> Generator[Batch[jax.Array], None, None]:
-        """Yield the training batches `first` to `last` - 1: the images are those of `pipeline`'s."""
-        batch_size = setup.config.data.batch_size
-        weight, epoch_order = np.ones(batch_size, np.float32), lru_cache(2)(order.epoch_order)
-        views = len(self.labels) // setup.train_images
-        for number in range(first, last):
-            yield self.gather(_rows(setup, number, views, epoch_order), weight)
-
-    def in_order(self, batch_size: int) -> Iterator[Batch[jax.Array]]:
-        """Yield every row once, in order; the last batch is padded with rows of weight 0."""
-        for start in range(0, len(self.labels), batch_size):
-            positions = np.arange(start, start + batch_size)
-            yield self.gather(
-                np.minimum(positions, len(self.labels) - 1), (positions < len(self.labels)).astype(np.float32)
-            )
-
-    def evaluate(
-        self, program: Program, params: Any, batch_size: int, stopped: Callable[[], bool]
-    ) -> list[metrics.Averages] | None:
-        """Return loss and errors of a net that continues from the values; None when stopped."""
-        probabilities = _probabilities(program.architecture, program.mesh, program.start)
-        count = len(self.labels)
-        with Progress("evaluate", count, "images", shown=False) as progress:
-            return evaluate_batches(
-                ((batch, {}) for batch in self.in_order(batch_size)),
-                count,
-                self.mesh,
-                [lambda batch: probabilities(params, batch["values"])],
-                stopped,
-                progress,
-            )
+def predictor(program: Program, params: Any) -> BatchPredictor:
+    """Return a function of a batch with `values` to probabilities (B, classes): the net after them."""
+    probabilities = _probabilities(program.architecture, program.mesh, program.start)
+    return lambda batch: probabilities(params, batch["values"])
 
 
 @lru_cache(8)
@@ -219,31 +152,6 @@ def _probabilities(net: Architecture, mesh: Mesh, start: str) -> Callable[[Any, 
     return jax.jit(probabilities, compiler_options=sharding.compiler_options(net, mesh))
 
 
-@lru_cache(8)
-def _gather(mesh: Mesh, ndim: int) -> Callable[..., Batch[jax.Array]]:
-    def gather(values: jax.Array, labels: jax.Array, rows: jax.Array, weight: jax.Array) -> Any:
-        return {"values": values[rows], "label": labels[rows], "weight": weight}
-
-    by_row = sharding.batch_sharding(mesh)
-    shardings = {"values": _sharding(mesh, ndim, "data"), "label": by_row, "weight": by_row}
-    return jax.jit(gather, out_shardings=shardings)
-
-
-def _sharding(mesh: Mesh, ndim: int, rows: str | None = None) -> NamedSharding:
-    return NamedSharding(mesh, P(rows, *[None] * (ndim - 2), "model"))
-
-
-def _rows(setup: RunSetup, batch: int, views: int, epoch_order: order.EpochOrder) -> np.ndarray:
-    """Return the rows of the stored values that a training batch has: view after view, in order of records.
-
-    An epoch has the view of its number, and after the last view the first again.
-    """
-    images, config = setup.train_images, setup.config
-    epochs, indices = order.record_indices(images, config.seed, config.data.batch_size, batch, epoch_order)
-    rows: np.ndarray = epochs % views * images + indices
-    return rows
-
-
 def compute(
     setup: RunSetup,
     program: Program,
@@ -252,7 +160,7 @@ def compute(
     plan: Plan,
     stopped: Callable[[], bool] = lambda: False,
     shown: bool = True,
-) -> tuple[StoredValues, StoredValues | None] | None:
+) -> tuple[Resident, Resident | None] | None:
     """Compute the values of a plan, for the images that train and for those that validate.
 
     Args:
@@ -278,7 +186,8 @@ def compute(
         epoch_order = lru_cache(2)(order.epoch_order)
 
         def rows_of(number: int) -> np.ndarray:
-            rows = _rows(setup, number, plan.views, epoch_order)
+            epochs, indices = order.record_indices(plan.train_images, config.seed, size, number, epoch_order)
+            rows = epochs * plan.train_images + indices  # epoch after epoch, each in order of records
             positions = number * size + np.arange(size)
             return np.where(positions < count, rows, count)  # those of the epoch after are left out
 
@@ -314,17 +223,17 @@ class _Fill:
     stopped: Callable[[], bool]
     progress: Progress
 
-    def __call__(
-        self, batches: Batches, count: int, rows_of: Callable[[int], np.ndarray]
-    ) -> StoredValues | None:
+    def __call__(self, batches: Batches, count: int, rows_of: Callable[[int], np.ndarray]) -> Resident | None:
         """Return `count` rows: the batch of a number fills `rows_of(number)`, but none from `count` on."""
         net, mesh = self.program.architecture, self.program.mesh
         shape = (count, *layer_shapes(net)[self.layer].output)
-        shardings = _sharding(mesh, len(shape)), sharding.replicated(mesh)
+        by_tower = NamedSharding(mesh, P(*[None] * (len(shape) - 1), "model"))
+        shardings = by_tower, sharding.replicated(mesh)
         edge = center_offset(self.setup.config.data.size, net.crop)
 
         def fill(stored: Any, params: Any, mean: jax.Array, batch: Any, rows: jax.Array) -> Any:
-            view = batch if "flip" in batch else inputs.view(batch["image"], edge, edge, False, net.crop)
+            ready = batch["image"].shape[1] == net.crop
+            view = batch if ready else inputs.view(batch["image"], edge, edge, False, net.crop)
             x = inputs.normalise(view, mean, self.program.normalization)
             found = network.forward(net, mesh, params, x, wanted=(self.layer,))[self.layer]
             values, labels = stored
@@ -343,4 +252,4 @@ class _Fill:
                 stored = compiled(stored, self.params, self.mean, batch, rows)
                 jax.block_until_ready(stored)
                 self.progress.update(min(len(rows), (self.progress.total or 0) - self.progress.done))
-        return StoredValues(mesh, *stored)
+        return Resident(self.setup, "values", *stored)

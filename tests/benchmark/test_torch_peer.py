@@ -1,5 +1,6 @@
 """The measurements' peer is the same net in PyTorch."""
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 
 from alexnet_jax.model import network, sharding
+from alexnet_jax.model.specs import LRN
 from tests.model.helpers import TABLES, paper, random_params, table
 
 pytestmark = pytest.mark.slow
@@ -17,9 +19,12 @@ torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 def test_a_gpu_is_compared_with_variants_of_its_own_precision(dtype: str, precision: str) -> None:
     from alexnet_jax.benchmark import torch_peer
 
-    variants = torch_peer.variants("cuda", dtype)
-    assert {variant.precision for variant in variants} == {precision}
-    assert len({variant.name for variant in variants}) == len(variants) == 6
+    net = dataclasses.replace(paper(), compute_dtype=dtype)
+    variants = torch_peer.variants("cuda", net)
+    assert variants == [torch_peer.TorchVariant(precision, channels_last=True, compiled=True, band=True)]
+    without = dataclasses.replace(net, layers=[x for x in net.layers if not isinstance(x, LRN)])
+    assert [variant.band for variant in torch_peer.variants("cuda", without)] == [False]
+    assert len(torch_peer.variants("cpu", without)) == 3  # none with another normalisation
 
 
 NETS = [

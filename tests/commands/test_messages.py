@@ -119,7 +119,7 @@ WRONG: list[tuple[str, int, str]] = [
     ("prepare --config=configs/digits.py --config.data.dir={new} --source={tmp}/mnist", 2, "{tmp}/mnist/train-images-idx3-ubyte cannot be read as an IDX file: unpack requires a buffer of 12 bytes"),
     ("prepare --config=configs/digits.py --config.data.dir={new} --source=digits --part=4/4", 2, "--part=4/4: write i/n with i from 0 to n - 1, such as 0/4"),
     ("prepare --config=configs/digits.py --config.data.dir={new} --merge", 2, "{new}/digits_72/.1.0.0.partial holds no parts: make them with prepare --part=i/n"),
-    ("benchmark fly --config=configs/digits.py", 2, "type benchmark input, step, start, exchange, features or similar"),
+    ("benchmark fly --config=configs/digits.py", 2, "type benchmark input, step, loop, start, exchange, features or similar"),
     ("benchmark step --config=configs/digits.py --peer=cuda", 2, "--peer=cuda: benchmark step compares with torch"),
 ]
 # fmt: on

@@ -85,7 +85,7 @@ def test_which_command_a_line_calls(arguments: list[str], switches: set[str], na
 def test_a_kind_must_be_named_where_there_are_only_kinds() -> None:
     for arguments in (["benchmark"], ["benchmark", "fly"]):
         with pytest.raises(
-            UsageError, match="type benchmark input, step, start, exchange, features or similar"
+            UsageError, match="type benchmark input, step, loop, start, exchange, features or similar"
         ):
             table.find(arguments, set())
 

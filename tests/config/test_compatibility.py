@@ -10,6 +10,7 @@ from configs import imagenet
 # How a run is made, not what it makes: mesh, data folder, length, logging, evaluation, checkpoints.
 FREE = {
     "data.dir": "/elsewhere",
+    "data.resident": "never",
     "data.threads": 3,
     "data.workers": 2,
     "train.epochs": 5.0,

@@ -21,6 +21,7 @@ TEXT = """{
    "input_std": [
     1.0
    ],
+   "resident": "auto",
    "resize": "squash",
    "resize_filter": "bilinear",
    "resize_rounding": "nearest",
@@ -65,6 +66,7 @@ def test_the_file_is_readable_and_whole(tmp_path):
         "resize": "squash",
         "resize_filter": "bilinear",
         "resize_rounding": "nearest",
+        "resident": "auto",
     }
     config = ConfigDict({"seed": 3, "data": {"input_std": (1.0,), "flip": True, **reading}})
     io.save(path, config, class_names=["Æsch", "鳥"])

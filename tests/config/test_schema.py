@@ -85,6 +85,7 @@ KEYS = {
     "data.format": (("'jpeg', 'raw'",), ("jpeg", "raw"), ("png", "")),
     "data.quality": (("a whole number from 1 to 100",), (1, 100), (0, 101, 95.0)),
     "data.max_rejected_share": (("a number from 0 to 1",), (0, 0.01, 1.0), (-0.1, 1.1, math.nan, "")),
+    "data.resident": (("'auto', 'always', 'never'",), ("auto", "always", "never"), ("on", "", True)),
     "data.threads": (("a whole number from 0 to 1024",), (0, 1024), (-1, 1025, 0.0)),
     "data.workers": (("a whole number from -1 to 1024",), (-1, 0, 4), (-2, 1025, 1.0)),
     "optimizer.name": (("'momentum', 'lars'",), ("momentum", "lars"), ("adam", "")),

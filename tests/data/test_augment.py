@@ -12,6 +12,7 @@ from scipy import stats
 from alexnet_jax.data import augment
 from alexnet_jax.data.batch import Batch
 from alexnet_jax.data.statistics import Statistics
+from configs import imagenet
 
 
 def statistics(eigenvalues: list[float], eigenvectors: np.ndarray) -> Statistics:
@@ -182,7 +183,7 @@ def decided(**keys: Any) -> Batch[np.ndarray]:
 
 def test_decisions_are_philox_of_record_epoch_and_stream() -> None:
     batch = decided()
-    assert batch.keys() == {"offset", "flip", "lighting", "scale"}
+    assert batch.keys() == {"offset", "flip", "lighting"}
     for row, (position, record) in enumerate(zip(POSITIONS.tolist(), RECORDS.tolist(), strict=True)):
         drawn = philox_of([record, 0, position // SIZE, 0], [SEED, 0])
         assert batch["offset"][row].tolist() == [drawn[0] * 33 // 2**32, drawn[1] * 33 // 2**32]
@@ -196,7 +197,6 @@ def test_decisions_are_philox_of_record_epoch_and_stream() -> None:
         ]
         wanted = np.array([0.1 * alpha[0] * 30, 0.1 * alpha[1] * 10, 0.1 * alpha[2] * 2])
         np.testing.assert_allclose(batch["lighting"][row], wanted, rtol=1e-6, atol=1e-6)
-    assert (batch["scale"] == 1).all()
 
 
 def test_a_group_shares_one_crop_for_good() -> None:
@@ -210,14 +210,10 @@ def test_a_group_shares_one_crop_for_good() -> None:
 
 
 def test_what_is_switched_off_leaves_the_rest() -> None:
-    whole, off = decided(), decided(random_crop=False, flip=False, lighting=0.0)
-    assert (off["offset"] == 16).all()
-    assert not off["flip"].any()
-    assert not off["lighting"].any()
-    assert (off["scale"] == 1).all()
-    for key in ("offset", "flip", "lighting", "scale"):
-        assert off[key].dtype == whole[key].dtype
-        assert off[key].shape == whole[key].shape
+    whole = decided()
+    assert decided(random_crop=False, flip=False, lighting=0.0) == {}
+    assert decided(lighting=0.0, random_crop=False).keys() == {"flip"}
+    assert decided(flip=False, random_crop=False, lighting_divisor=2.0).keys() == {"lighting", "scale"}
     np.testing.assert_array_equal(decided(flip=False)["offset"], whole["offset"])
     np.testing.assert_array_equal(decided(random_crop=False)["flip"], whole["flip"])
 
@@ -229,3 +225,11 @@ def test_lighting_is_off_between_epochs_with_its_division() -> None:
     assert not batch["lighting"][off].any()
     np.testing.assert_array_equal(batch["lighting"][~off], whole["lighting"][~off])
     np.testing.assert_array_equal(batch["scale"], np.where(off, np.float32(1), np.float32(1 / 1.1)))
+
+
+def test_nothing_is_drawn_where_nothing_is_random(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = imagenet.get_config().data
+    axes = statistics([1.0, 1.0, 1.0], np.eye(3))
+    config.update(random_crop=False, flip=False, lighting=0.0)
+    monkeypatch.setattr(augment, "random_words", lambda *_: pytest.fail("words are drawn"))
+    assert augment.decide(config, 1, axes, 100, np.arange(8), np.arange(8)) == {}

@@ -42,8 +42,6 @@ def test_batches_hold_the_crops_of_the_records(raw: ConfigDict) -> None:
             "flip": (np.bool_, (BATCH,)),
             "offset": (np.int32, (BATCH, 2)),
             "lighting": (np.float32, (BATCH, 3)),
-            "scale": (np.float32, (BATCH,)),
-            "weight": (np.float32, (BATCH,)),
         }
         epochs, indices = record_indices(TRAIN, raw.seed, BATCH, number)
         np.testing.assert_array_equal(epochs, (number * BATCH + np.arange(BATCH)) // TRAIN)
@@ -52,8 +50,6 @@ def test_batches_hold_the_crops_of_the_records(raw: ConfigDict) -> None:
             whole = pixels_of("train", index, 3)
             np.testing.assert_array_equal(batch["image"][row], whole[top : top + CROP, left : left + CROP])
         np.testing.assert_array_equal(batch["label"], indices % CLASSES)
-        assert (batch["weight"] == 1).all()
-        assert (batch["scale"] == 1).all()
         seen += list(indices)
     first, second = seen[:TRAIN], seen[TRAIN : 2 * TRAIN]
     assert sorted(first) == sorted(second) == list(range(TRAIN))  # an epoch is every record once
@@ -79,13 +75,32 @@ def test_one_channel(tmp_path: Path) -> None:
     write_dataset(config)
     (batch,) = training(config, 0, 1)
     assert batch["image"].shape == (BATCH, CROP, CROP, 1)
-    assert batch["lighting"].shape == (BATCH, 1)
-    assert (batch["lighting"] == 0).all()
+    assert "lighting" not in batch
 
 
+@pytest.mark.parametrize("records_per_task", [1, 3, 8])
 @pytest.mark.parametrize("threads", [1, 3, 16])
-def test_threads_do_not_matter(jpeg: ConfigDict, threads: int) -> None:
-    assert_same(training(changed(jpeg, threads=threads)), training(jpeg))
+def test_threads_and_tasks_do_not_matter(
+    jpeg: ConfigDict, threads: int, records_per_task: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = training(jpeg), evaluation(jpeg, "test", (0, 4))
+    monkeypatch.setattr(pipeline, "BYTES_PER_TASK", records_per_task * SIZE**2 * 3)
+    config = changed(jpeg, threads=threads)
+    assert_same(training(config), expected[0])
+    assert_same(evaluation(config, "test", (0, 4)), expected[1])
+
+
+@pytest.mark.parametrize("record_format", ["raw", "jpeg"])
+def test_whole_images_are_those_of_the_records(record_format: str, request: pytest.FixtureRequest) -> None:
+    """They are decoded to where they stand in the batch."""
+    config = request.getfixturevalue(record_format)
+    split = open_dataset(config.data).records("train")
+    trained = training(changed(config, crop=SIZE), 0, 3)
+    for number, batch in enumerate(trained):
+        _, indices = record_indices(TRAIN, config.seed, BATCH, number)
+        np.testing.assert_array_equal(batch["image"], [split.image(int(index))[0] for index in indices])
+    images = np.concatenate([batch["image"] for batch in evaluation(config, "train", (0, 4))])
+    np.testing.assert_array_equal(images[:TRAIN], [split.image(index)[0] for index in range(TRAIN)])
 
 
 def test_resumes_anywhere(raw: ConfigDict) -> None:
@@ -121,11 +136,21 @@ def test_crop_sharing(raw: ConfigDict) -> None:
 
 
 def test_without_augmentation(raw: ConfigDict) -> None:
-    for batch in training(changed(raw, random_crop=False, flip=False, lighting=0.0)):
-        assert (batch["offset"] == (SIZE - CROP) // 2).all()
-        assert not batch["flip"].any()
-        assert (batch["lighting"] == 0).all()
-        assert (batch["scale"] == 1).all()
+    edge = (SIZE - CROP) // 2
+    batches = training(changed(raw, random_crop=False, flip=False, lighting=0.0))
+    for number, batch in enumerate(batches):
+        assert batch.keys() == {"image", "label"}
+        _, indices = record_indices(TRAIN, raw.seed, BATCH, number)
+        for image, index in zip(batch["image"], indices, strict=True):
+            whole = pixels_of("train", index, 3)
+            np.testing.assert_array_equal(image, whole[edge : edge + CROP, edge : edge + CROP])
+
+
+def test_an_offset_stays_in_the_batch_where_the_mean_depends_on_it(raw: ConfigDict) -> None:
+    (batch,) = training(changed(raw, mean="centre"), 0, 1)
+    (other,) = training(raw, 0, 1)
+    assert batch.keys() == other.keys() - {"offset"}
+    np.testing.assert_array_equal(batch["image"], other["image"])
 
 
 def test_lighting_off(raw: ConfigDict) -> None:
@@ -200,7 +225,12 @@ def test_close_ends_the_threads(raw: ConfigDict) -> None:
     assert threading.active_count() <= before
 
 
-def test_a_record_that_cannot_be_decoded_is_reported(tmp_path: Path) -> None:
+@pytest.mark.parametrize("records_per_task", [1, 4])
+def test_a_record_that_cannot_be_decoded_is_reported(
+    tmp_path: Path, records_per_task: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline, "BYTES_PER_TASK", records_per_task * SIZE**2 * 3)
+
     def change(split: str, index: int, example: dict[str, Any]) -> None:
         if (split, index) == ("test", 9):
             example["image"] = b"no image"

@@ -52,6 +52,7 @@ def config_for(folder: Path, record_format: str, channels: int) -> ConfigDict:
         batch_size=BATCH,
         threads=2,
     )
+    config.data.mean = "crop"  # so that offsets stay in the batches
     config.data.lighting = 0.1 if channels == 3 else 0.0
     return config
 

@@ -8,6 +8,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from alexnet_jax.training.banner import banner, process_lines
+from alexnet_jax.training.feed import Plans
 from alexnet_jax.training.setup import prepare_run
 
 
@@ -66,8 +67,11 @@ def test_many_processes_are_cut_short() -> None:
     assert lines[65] == "  and 36 more in the same way"
 
 
+NOTHING = Plans(None, None)
+
+
 def test_the_lines_of_a_run(digits_config: ConfigDict) -> None:
-    lines = banner(prepare_run(digits_config), "runs/x", 1, None, None).splitlines()
+    lines = banner(prepare_run(digits_config), "runs/x", 1, None, NOTHING).splitlines()
     # 32 images of 1,350, 12 steps
     assert lines[1].startswith("mesh: 1 x 2 of ")
     assert lines[1].endswith(" (a tower a device); 2 devices stay unused")
@@ -80,16 +84,16 @@ def test_layers_that_nothing_ever_taught_are_said(digits_config: ConfigDict) -> 
     digits_config.optimizer.per_layer = ConfigDict(
         {"conv1": {"frozen_from": 0.0}, "fc6": {"frozen_from": 0.2}}
     )
-    text = banner(prepare_run(digits_config), "runs/x", 1, None, None)
+    text = banner(prepare_run(digits_config), "runs/x", 1, None, NOTHING)
     assert "drawn at random and never trained: conv1; config.train.init_from gives" in text
     digits_config.train.init_from = "resumed"  # what was taken from it was said when the run began
-    assert "never trained" not in banner(prepare_run(digits_config), "runs/x", 1, None, None)
+    assert "never trained" not in banner(prepare_run(digits_config), "runs/x", 1, None, NOTHING)
 
 
 @pytest.mark.parametrize(("steps", "said"), [(11, False), (12, True)])  # of twelve that the run has
 def test_a_patience_longer_than_the_run_is_said(digits_config: ConfigDict, steps: int, said: bool) -> None:
     digits_config.schedule.kind, digits_config.schedule.patience_steps = "plateau", steps
-    lines = banner(prepare_run(digits_config), "runs/x", 1, None, None).splitlines()
+    lines = banner(prepare_run(digits_config), "runs/x", 1, None, NOTHING).splitlines()
     line = "the run ends before the plateau rule can divide the learning rate: it waits for "
     assert lines[5:-1] == [f"{line}config.schedule.patience_steps=12"] * said
 
@@ -99,7 +103,7 @@ def test_what_may_surprise_is_said(digits_config: ConfigDict) -> None:
     digits_config.data.validation_split = ""
     digits_config.schedule.kind, digits_config.schedule.steps = "steps", ((50.0, 0.001),)
     initial = SimpleNamespace(layers=("conv1", "conv2"), new=("fc8",), notices=("it differs",))
-    lines = banner(prepare_run(digits_config), "runs/x", 1, initial, None).splitlines()  # type: ignore[arg-type]
+    lines = banner(prepare_run(digits_config), "runs/x", 1, initial, NOTHING).splitlines()  # type: ignore[arg-type]
     assert lines[5:] == [
         "from : conv1, conv2; initialised at random: fc8",
         "it differs",

@@ -11,7 +11,7 @@ from alexnet_jax.data.records import open_dataset
 from alexnet_jax.errors import RunFailure, UsageError
 from alexnet_jax.evaluation.activations import activations
 from alexnet_jax.progress import Progress
-from alexnet_jax.training import linear_probe, loop, optimizer, stored_values
+from alexnet_jax.training import linear_probe, loop, optimizer, resident, stored_values
 from alexnet_jax.training.setup import prepare_run
 from alexnet_jax.workdir import trained
 from alexnet_jax.workdir.checkpoints import Checkpoints
@@ -149,7 +149,7 @@ def test_more_parts_than_images_are_as_many_as_images(probe_config, tmp_path, ca
 
 
 def test_values_without_room_are_refused_before_anything_is_written(probe_config, tmp_path, monkeypatch):
-    monkeypatch.setattr(stored_values, "MAX_BYTES", 10_000)
+    monkeypatch.setattr(resident, "room", lambda mesh: 10_000)
     with pytest.raises(UsageError, match=r"needs all at once, and the values of rmsnorm would take"):
         loop.train(probe_config, tmp_path)
     assert not (tmp_path / "config.json").exists()
@@ -165,6 +165,6 @@ def test_several_processes_are_refused_before_anything_is_written(probe_config, 
 
 def test_layers_before_it_that_tell_nothing(probe_config, tmp_path, monkeypatch):
     run = prepare_run(probe_config)
-    nothing = stored_values.StoredValues(run.mesh, jnp.zeros((4, 3, 3, 16)), jnp.arange(4))
+    nothing = resident.Resident(run, "values", jnp.zeros((4, 3, 3, 16)), jnp.arange(4))
     with pytest.raises(RunFailure, match="is 0 for all images"):
         linear_probe.fit_last_layer(run, nothing, lambda: False, Progress("train", 1, "steps", shown=False))

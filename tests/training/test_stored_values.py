@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 from alexnet_jax.data.records import Records
 from alexnet_jax.errors import UsageError
-from alexnet_jax.training import loop, optimizer, stored_values
+from alexnet_jax.training import loop, optimizer, resident, stored_values
 from alexnet_jax.training.setup import prepare_run
 from tests.helpers import STEPS, STOP, epochs, logged, saved_params, small_digits
 
@@ -32,7 +32,7 @@ def frozen_digits(
 def plan_of(config: ConfigDict) -> stored_values.Plan | None:
     run = prepare_run(config)
     rules = optimizer.layer_rules(run.architecture, run.config.optimizer, run.config.schedule)
-    return stored_values.plan(run, rules, stored_values.room(run.mesh))
+    return stored_values.plan(run, rules, resident.room(run.mesh))
 
 
 def assert_same_run(one, other, tolerance):
@@ -140,7 +140,7 @@ def test_a_number_of_views_repeats_the_crops_of_the_first_epochs(tmp_path, digit
 def test_values_that_have_no_room_are_computed_at_each_step(
     undisturbed, tmp_path, digits_folder, monkeypatch, capfd
 ):
-    monkeypatch.setattr(stored_values, "MAX_BYTES", 10_000)
+    monkeypatch.setattr(resident, "room", lambda mesh: 10_000)
     assert loop.train(frozen_digits(digits_folder), tmp_path) == 0
     assert "more than 0.0: each step computes them" in capfd.readouterr().err
     jax.tree.map(
@@ -176,7 +176,7 @@ def test_where_values_are_stored(change, layer, digits_folder):
 
 def test_views_that_have_no_room_are_refused(digits_folder, tmp_path, monkeypatch):
     """A machine with more room would train on other crops."""
-    monkeypatch.setattr(stored_values, "MAX_BYTES", 10_000)
+    monkeypatch.setattr(resident, "room", lambda mesh: 10_000)
     config = frozen_digits(digits_folder)
     config.data.random_crop, config.train.stored_views = True, 2
     with pytest.raises(

@@ -1,0 +1,65 @@
+"""Records of several array_record files as one sequence, read in any order."""
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from itertools import accumulate
+from typing import Any, NamedTuple
+
+from array_record.python import array_record_module
+
+# Nothing is read ahead, as records are asked for in any order.
+READER = "readahead_buffer_size:0"
+BUFFER_BYTES = 2**15  # of a read from the file, at most
+
+
+class Part(NamedTuple):
+    """Consecutive records of a file: `start` to `end` - 1."""
+
+    filename: str
+    start: int
+    end: int
+
+
+class ShardedRecords(Sequence[bytes]):
+    """Read the records of `parts`, one after the other, for many threads at once; can be pickled.
+
+    It is array_record's `ArrayRecordDataSource` but for this: that asks a reader for a list of records, for
+    which the reader goes through all of its file at each call; here it is asked for a range.
+
+    Args:
+      parts: of array_record files, which are opened when something is read of them.
+    """
+
+    def __init__(self, parts: Sequence[Part]):
+        self._parts = parts
+        self._ends = list(accumulate(part.end - part.start for part in parts))
+        self._readers: dict[int, Any] = {}
+
+    def __reduce__(self) -> tuple[Any, ...]:  # another process opens the files itself
+        return ShardedRecords, (self._parts,)
+
+    def __len__(self) -> int:
+        return self._ends[-1] if self._ends else 0
+
+    def __getitem__(self, index: Any) -> Any:
+        """Return a record, without Python's lock meanwhile.
+
+        Raises:
+          IndexError: there are not so many.
+          ValueError: a file holds fewer.
+          Exception: whatever array_record raises for a damaged file.
+        """
+        if not 0 <= index < len(self):
+            raise IndexError(f"there are {len(self)} records, from 0: {index}")
+        number = bisect_right(self._ends, index)
+        part = self._parts[number]
+        reader = self._readers.get(number)
+        if reader is None:
+            opened = array_record_module.ArrayRecordReader(
+                part.filename, READER, file_reader_buffer_size=BUFFER_BYTES
+            )
+            if opened.num_records() < part.end:  # 0 where it cannot be read
+                raise ValueError(f"{part.filename} holds {opened.num_records():,} records, not {part.end:,}")
+            reader = self._readers.setdefault(number, opened)  # of two threads' the first
+        position = part.end - self._ends[number] + index
+        return reader.read(position, position + 1)[0]

@@ -1,0 +1,76 @@
+"""Records of several files against array_record's own data source."""
+
+import pickle
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from array_record.python import array_record_module
+from array_record.python.array_record_data_source import ArrayRecordDataSource
+
+from alexnet_jax.data.sharded_records import Part, ShardedRecords
+
+
+def write(path: Path, lengths: list[int], options: str = "group_size:1,uncompressed") -> Path:
+    """Write records of these lengths, each with content of its own."""
+    writer = array_record_module.ArrayRecordWriter(str(path), options)
+    random = np.random.default_rng(len(lengths))
+    for length in lengths:
+        writer.write(random.bytes(length))
+    writer.close()
+    return path
+
+
+@pytest.fixture
+def parts(tmp_path: Path) -> list[Part]:
+    first = write(tmp_path / "first", [0, 1, 70_000, 5, 300])
+    second = write(tmp_path / "second", [40, 2, 7], "group_size:2")  # as no more than TFDS's oldest have
+    return [Part(str(first), 1, 4), Part(str(second), 0, 3), Part(str(first), 0, 0), Part(str(first), 2, 3)]
+
+
+def oracle(parts: list[Part]) -> list[bytes]:
+    return list(ArrayRecordDataSource([f"{part.filename}[{part.start}:{part.end}]" for part in parts]))
+
+
+def test_the_records_of_parts_of_files(parts: list[Part]) -> None:
+    records = ShardedRecords(parts)
+    assert len(records) == 7
+    assert list(records) == oracle(parts)
+    assert [records[index] for index in (6, 0, 3)] == [oracle(parts)[index] for index in (6, 0, 3)]
+    assert list(pickle.loads(pickle.dumps(records))) == oracle(parts)
+
+
+@pytest.mark.parametrize("index", [-1, 7, 10**12])
+def test_there_are_no_others(parts: list[Part], index: int) -> None:
+    with pytest.raises(IndexError):
+        ShardedRecords(parts)[index]
+    assert len(ShardedRecords([])) == 0
+
+
+def test_many_threads_read_at_once(parts: list[Part]) -> None:
+    expected = oracle(parts)
+    for _ in range(20):
+        records = ShardedRecords(parts)
+        asked = np.random.default_rng(0).integers(0, len(expected), 200).tolist()
+        with ThreadPoolExecutor(8) as pool:
+            assert list(pool.map(records.__getitem__, asked)) == [expected[index] for index in asked]
+
+
+def _spoil(path: Path) -> None:
+    path.write_bytes(path.read_bytes().replace(b"\x05" * 9, b"\x06" * 9))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "error"), [(Path.unlink, "holds 0 records, not 1"), (_spoil, "Corrupted Riegeli/records file")]
+)
+def test_a_file_that_is_gone_or_damaged(tmp_path: Path, spoil: Callable[[Path], None], error: str) -> None:
+    path = tmp_path / "file"
+    writer = array_record_module.ArrayRecordWriter(str(path), "group_size:1,uncompressed")
+    writer.write(b"\x05" * 100)
+    writer.close()
+    assert ShardedRecords([Part(str(path), 0, 1)])[0] == b"\x05" * 100
+    spoil(path)
+    with pytest.raises((RuntimeError, ValueError), match=error):
+        ShardedRecords([Part(str(path), 0, 1)])[0]
