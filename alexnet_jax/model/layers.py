@@ -97,8 +97,9 @@ def _correlate_blocks(x: jax.Array, kernel: jax.Array, stride: int, pad: tuple[i
 def _correlate_columns(x: jax.Array, kernel: jax.Array, stride: int, pad: tuple[int, int]) -> jax.Array:
     """Return what `_correlate` does at stride 1, for several neighbouring columns at once.
 
-    Blocks of as many columns become channels, of the input and of the output, without moving a value. Two
-    blocks hold all that one less columns than the kernel has read.
+    Blocks of columns, one less than the kernel has, become channels of the input and of the output, without
+    moving a value; a block of the output reads two of the input. Of CIFAR-10's conv1, 3 channels and a kernel
+    of 5 x 5, a CPU computes 1.6 times the products in half of the time.
     """
     size, channels, features = kernel.shape[0], *kernel.shape[2:]
     together = size - 1
@@ -147,7 +148,6 @@ def _convolve_backward(
     # On a CPU the gradient of the kernel is added up over chunks of the batch. It is a convolution whose
     # channels are the images, and many of them do not fit into the caches.
     x, kernel, bias = residuals
-    g = lax.optimization_barrier(g)  # computed once, not at each use, and not in the order of another
 
     def kernel_gradient(
         x: jax.Array, g: jax.Array, correlate: Callable[..., jax.Array] = _correlate
@@ -166,8 +166,12 @@ def _convolve_backward(
     gradient = lax.platform_dependent(x, g, cpu=chunked_kernel_gradient, default=plain)
     # The bias' is summed over the images first, a loop over whole vectors. The sum over all at once, which
     # XLA makes of both without the barrier, takes 5 to 20 times as long on a CPU.
-    over_images = lax.optimization_barrier(g.sum(axis=0))
-    bias_gradient = jax.linear_transpose(lambda b: jnp.zeros_like(over_images) + b, bias)(over_images)[0]
+    over_images = lax.optimization_barrier(g.sum(axis=0, dtype=jnp.promote_types(g.dtype, jnp.float32)))
+
+    def spread(bias: jax.Array) -> jax.Array:
+        return jnp.zeros_like(over_images) + bias.astype(over_images.dtype)
+
+    bias_gradient = jax.linear_transpose(spread, bias)(over_images)[0]
     return input_gradient, gradient, bias_gradient
 
 
