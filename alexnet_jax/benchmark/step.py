@@ -1,8 +1,8 @@
-"""How fast the net is: the forward pass and the whole training step, against PyTorch, layer by layer.
+"""How fast the net is: the forward pass and the whole training step, against its peers, layer by layer.
 
 The training step is the very program that `train` runs, its state donated, on batches that lie on the device:
-uint8 images, flipped, normalised and lit there. The forward pass reads float32 images. PyTorch reads
-images that are normalised already.
+uint8 images, flipped, normalised and lit there. The forward pass reads float32 images. PyTorch and plain
+Flax read images that are normalised already.
 """
 
 import contextlib
@@ -10,7 +10,7 @@ import dataclasses
 import importlib.util
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from alexnet_jax import extras, runtime
-from alexnet_jax.benchmark import breakdown, timing
+from alexnet_jax.benchmark import breakdown, flax_peer, timing
 from alexnet_jax.benchmark.timing import UNIT, Rates, Row
 from alexnet_jax.errors import UsageError
 from alexnet_jax.files import check_parent
@@ -36,6 +36,7 @@ RUNS = 5
 SECONDS = 1.0  # of a run, about; a GPU's runs, which vary less, last a third of it
 MAX_OPERATIONS = 10  # that are listed
 PASSES = ("forward", "train")
+PEERS = ("torch", "flax")
 STOCK = ("eager float32", "eager float32 channels-last")  # PyTorch as it comes
 PAPER_DAYS = "5 to 6 days on two GTX 580 (paper, section 5)"
 IMAGENET = 1_281_167  # training images of ILSVRC-2012
@@ -54,11 +55,12 @@ def run(config: ConfigDict, peer: str, output: Path) -> None:
     check_parent(output)
     if figure is not None:
         extras.require("pages", f"--output={figure}")
-    if peer not in ("", "torch"):
-        raise UsageError(f"--peer={peer}: benchmark step compares with torch")
-    if peer and importlib.util.find_spec("torch") is None:
+    asked = frozenset(peer.split(",") if peer else ())
+    if not asked <= frozenset(PEERS):
+        raise UsageError(f"--peer={peer}: benchmark step compares with {', '.join(PEERS)}")
+    if "torch" in asked and importlib.util.find_spec("torch") is None:
         raise UsageError("--peer=torch: PyTorch is not installed: pip install torch")
-    rows, notes = measure(config, bool(peer), RUNS)
+    rows, notes = measure(config, asked, RUNS)
     timing.report(output, rows, notes)
     if figure is not None:
         from alexnet_jax.benchmark import step_figure
@@ -195,12 +197,12 @@ def flops(architecture: Architecture) -> tuple[int, int]:
     return 2 * sum(each), 2 * (3 * sum(each) - first)
 
 
-def measure(config: ConfigDict, torch: bool, runs: int) -> tuple[list[Row], list[str]]:
+def measure(config: ConfigDict, asked: Collection[str], runs: int) -> tuple[list[Row], list[str]]:
     """Measure what `run` writes.
 
     Args:
       config: of any net; its data is not read.
-      torch: whether PyTorch is measured too.
+      asked: which of `PEERS` are measured too.
       runs: counted runs of each contestant, alternating.
 
     Returns:
@@ -214,7 +216,7 @@ def measure(config: ConfigDict, torch: bool, runs: int) -> tuple[list[Row], list
     end, dtype = f"b{bench.batch_size}", architecture.compute_dtype
     notes = [f"device: {device}; compute in {dtype}; mesh {mesh.shape['data']} x {mesh.shape['model']}"]
     side, product = _product(bench)
-    rates, peers = _alternate(config, bench, product, torch, runs, notes)
+    rates, peers = _alternate(config, bench, product, asked, runs, notes)
 
     rows: list[Row] = []
     for what, operations in zip(PASSES, flops(architecture), strict=True):
@@ -245,12 +247,17 @@ def measure(config: ConfigDict, torch: bool, runs: int) -> tuple[list[Row], list
 
 
 def _alternate(
-    config: ConfigDict, bench: Bench, product: Callable[[], float], torch: bool, runs: int, notes: list[str]
+    config: ConfigDict,
+    bench: Bench,
+    product: Callable[[], float],
+    asked: Collection[str],
+    runs: int,
+    notes: list[str],
 ) -> tuple[Rates, dict[str, Rates]]:
-    """Run both passes, the product and PyTorch's variants in turn.
+    """Run both passes, the product, plain Flax and PyTorch's variants in turn.
 
     Returns:
-      Calls a second of 'forward', 'train' and 'product'; and those of PyTorch, {pass: {variant: rates}}.
+      Calls a second of 'forward', 'train' and 'product'; and those of the peers, {pass: {variant: rates}}.
     """
     contestants: dict[str, Callable[[], float]] = {
         "forward": timing.repeated(bench.forward, bench.wait, bench.run_seconds),
@@ -258,8 +265,13 @@ def _alternate(
         "product": product,
     }
     failed: dict[str, str] = {}
+    if "flax" in asked:
+        flax = _flax_peer(config, bench)
+        for what in PASSES:
+            run = timing.repeated(getattr(flax, what), flax.wait, bench.run_seconds)
+            contestants[f"{what}, {flax_peer.NAME}"] = run
     with contextlib.ExitStack() as stack:
-        if torch:
+        if "torch" in asked:
             peer = stack.enter_context(_torch_process(config, bench))
             failed = peer.failed
             notes.append(f"threads: XLA {runtime.cores()}, PyTorch {peer.threads}")
@@ -274,6 +286,16 @@ def _alternate(
         if variant_name and name not in failed:
             peers[what][variant_name] = rates[name]
     return rates, peers
+
+
+def _flax_peer(config: ConfigDict, bench: Bench) -> flax_peer.FlaxPeer:
+    """Return the same net in plain Flax, with the same parameters and images, on the first device."""
+    device = bench.program.mesh.devices.flat[0]
+    labels = (batch["label"] for batch in bench.batches)
+    batches = [jax.device_put(pair, device) for pair in zip(bench.images, labels, strict=True)]
+    rate = float(next(iter(bench.learning_rates.values()))["kernel"])
+    architecture, momentum = bench.program.architecture, config.optimizer.momentum
+    return flax_peer.FlaxPeer(architecture, bench.state.params, batches, rate, momentum)
 
 
 def _torch_process(config: ConfigDict, bench: Bench) -> contextlib.AbstractContextManager[Any]:
@@ -299,20 +321,24 @@ def _torch_process(config: ConfigDict, bench: Bench) -> contextlib.AbstractConte
 def _compared(
     bench: Bench, row: Callable[..., Row], what: str, calls: list[float], peers: Rates
 ) -> list[Row]:
-    """Return the row of a pass in images a second against PyTorch's best variant, and one for each other."""
+    """Return the row of a pass in images/s against PyTorch's best variant, and one for each other peer."""
     name = f"step.{what}.b{bench.batch_size}"
     ours = [rate * bench.batch_size for rate in calls]
     theirs = {variant: [rate * bench.batch_size for rate in found] for variant, found in peers.items()}
     # On a CPU the peer is stock eager PyTorch in the better of its two layouts; elsewhere the fastest.
+    flax = theirs.pop(flax_peer.NAME, None)
     candidates = [variant for variant in theirs if variant in STOCK or not bench.on_cpu]
-    if not candidates:
-        return [row(name, UNIT, ours)]
-    best = max(candidates, key=lambda variant: statistics.median(theirs[variant]))
-    return [row(name, UNIT, ours, f"torch {best}", theirs[best])] + [
-        row(f"{name}.vs_{variant.replace(' ', '_')}", UNIT, ours, f"torch {variant}", found)
-        for variant, found in theirs.items()
-        if variant != best
-    ]
+    rows = [row(name, UNIT, ours)]
+    if candidates:
+        best = max(candidates, key=lambda variant: statistics.median(theirs[variant]))
+        rows = [row(name, UNIT, ours, f"torch {best}", theirs[best])] + [
+            row(f"{name}.vs_{variant.replace(' ', '_')}", UNIT, ours, f"torch {variant}", found)
+            for variant, found in theirs.items()
+            if variant != best
+        ]
+    if flax is not None:
+        rows.append(row(f"{name}.vs_{flax_peer.NAME}", UNIT, ours, "plain Flax", flax))
+    return rows
 
 
 def _device(mesh: Mesh) -> str:

@@ -1,10 +1,11 @@
-"""`benchmark step`: the forward pass and the training step, layer by layer, and against PyTorch's.
+"""`benchmark step`: the forward pass and the training step, layer by layer, and against its peers.
 
 Images and FLOP per second, the share of a matrix product's speed, memory, and seconds to compile, for the
 net and the batch of a config, on images that lie on the device.
 
 Examples:
   benchmark step --config=configs/imagenet.py --peer=torch
+  benchmark step --config=configs/cifar10.py --peer=torch,flax
   benchmark step --config=configs/cifar10.py --config.data.batch_size=512 --output=step.png
 """
 
@@ -31,7 +32,11 @@ COMMAND = Command(
     reads=(
         CONFIG,
         CONFIG_OF_RUN,
-        Flag("peer", "torch: measure the same net in PyTorch in the same run.", value="torch"),
+        Flag(
+            "peer",
+            "torch, flax or torch,flax: measure the same net in PyTorch, in plain Flax, in the same run.",
+            value="torch|flax",
+        ),
         replace(
             BENCHMARK_OUTPUT,
             help=f"{BENCHMARK_OUTPUT.help} A figure, .png or .svg: the JSON lies next to it.",

@@ -19,7 +19,7 @@ CHUNK_ELEMENTS = 2**19  # of input and output gradient together
 MAX_CHUNKS = 16
 # The gradient of a dense kernel with so few outputs is computed transposed on a CPU: `_narrow_product`.
 MAX_NARROW_OUTPUTS = 32
-MAX_SPACE_TO_DEPTH_CHANNELS = 4  # of the input of a strided convolution: `_correlate_blocks`
+MAX_FEW_CHANNELS = 4  # of an input that is an image: `_form`
 
 
 def convolution(
@@ -47,17 +47,23 @@ def convolution(
     Returns:
       (B, H', W', T * O).
     """
-    convolve = _correlate if forward_mode else _convolve
+    convolve = _convolve_plainly if forward_mode else _convolve
     towers, _, _, in_channels, _ = kernel_TxKxKxIxO.shape
     if in_channels == x_BxHxWxC.shape[-1]:
         kernel = jnp.moveaxis(kernel_TxKxKxIxO, 0, -2)
         kernel = kernel.reshape(*kernel.shape[:3], -1)
-        return convolve(x_BxHxWxC, kernel, stride, pad) + bias_TxO.reshape(-1)
+        return convolve(x_BxHxWxC, kernel, bias_TxO.reshape(-1), stride, pad)
     outputs = []
     for t in range(towers):
         x = x_BxHxWxC[..., t * in_channels : (t + 1) * in_channels]
-        outputs.append(convolve(x, kernel_TxKxKxIxO[t], stride, pad) + bias_TxO[t])
+        outputs.append(convolve(x, kernel_TxKxKxIxO[t], bias_TxO[t], stride, pad))
     return jnp.concatenate(outputs, axis=-1)
+
+
+def _convolve_plainly(
+    x: jax.Array, kernel: jax.Array, bias: jax.Array, stride: int, pad: tuple[int, int]
+) -> jax.Array:
+    return _correlate(x, kernel, stride, pad) + bias
 
 
 def _correlate(x: jax.Array, kernel: jax.Array, stride: int, pad: tuple[int, int]) -> jax.Array:
@@ -88,32 +94,60 @@ def _correlate_blocks(x: jax.Array, kernel: jax.Array, stride: int, pad: tuple[i
     )
 
 
-def _uses_space_to_depth(x: jax.Array, stride: int) -> bool:
-    return stride > 1 and x.shape[-1] <= MAX_SPACE_TO_DEPTH_CHANNELS
+def _correlate_columns(x: jax.Array, kernel: jax.Array, stride: int, pad: tuple[int, int]) -> jax.Array:
+    """Return what `_correlate` does at stride 1, for several neighbouring columns at once.
+
+    Blocks of columns, one less than the kernel has, become channels of the input and of the output, without
+    moving a value; a block of the output reads two of the input. Of CIFAR-10's conv1, 3 channels and a kernel
+    of 5 x 5, a CPU computes 1.6 times the products in half of the time.
+    """
+    size, channels, features = kernel.shape[0], *kernel.shape[2:]
+    together = size - 1
+    batch, height, width = x.shape[:3]
+    columns = width + sum(pad) - size + 1
+    blocks = -(-columns // together)
+    right = (blocks + 1) * together - width - pad[0]
+    x = lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), (*pad, 0), (pad[0], right, 0), (0, 0, 0)])
+    x = x.reshape(batch, height + sum(pad), blocks + 1, together * channels)
+    # The kernel as each of the columns reads it, from its own place in the two blocks.
+    shifted = [jnp.pad(kernel, ((0, 0), (j, together - 1 - j), (0, 0), (0, 0))) for j in range(together)]
+    wide = jnp.stack(shifted, axis=-2).reshape(size, 2, together * channels, together * features)
+    y = _correlate(x, wide, 1, (0, 0))
+    return y.reshape(batch, -1, blocks * together, features)[:, :, :columns]
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def _convolve(x: jax.Array, kernel: jax.Array, stride: int, pad: tuple[int, int]) -> jax.Array:
-    plain = partial(_correlate, stride=stride, pad=pad)
-    if not _uses_space_to_depth(x, stride):
-        return plain(x, kernel)
-    space_to_depth = partial(_correlate_blocks, stride=stride, pad=pad)
-    y: jax.Array = lax.platform_dependent(x, kernel, cpu=plain, default=space_to_depth)
-    return y
+def _form(x: jax.Array, kernel: jax.Array, stride: int, platform: str) -> Callable[..., jax.Array]:
+    """Return how a convolution is computed: few channels suit neither matrix units nor a CPU's loops."""
+    if x.shape[-1] > MAX_FEW_CHANNELS:
+        return _correlate
+    if platform != "cpu":
+        return _correlate_blocks if stride > 1 else _correlate
+    return _correlate_columns if stride == 1 and kernel.shape[0] > 2 else _correlate
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(3, 4))
+def _convolve(
+    x: jax.Array, kernel: jax.Array, bias: jax.Array, stride: int, pad: tuple[int, int]
+) -> jax.Array:
+    cpu, default = (
+        partial(_form(x, kernel, stride, platform), stride=stride, pad=pad) for platform in ("cpu", "")
+    )
+    y: jax.Array = lax.platform_dependent(x, kernel, cpu=cpu, default=default)
+    return y + bias
 
 
 def _convolve_forward(
-    x: jax.Array, kernel: jax.Array, stride: int, pad: tuple[int, int]
-) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    return _convolve(x, kernel, stride, pad), (x, kernel)
+    x: jax.Array, kernel: jax.Array, bias: jax.Array, stride: int, pad: tuple[int, int]
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array, jax.Array]]:
+    return _convolve(x, kernel, bias, stride, pad), (x, kernel, bias)
 
 
 def _convolve_backward(
-    stride: int, pad: tuple[int, int], residuals: tuple[jax.Array, jax.Array], g: jax.Array
-) -> tuple[jax.Array, jax.Array]:
+    stride: int, pad: tuple[int, int], residuals: tuple[jax.Array, jax.Array, jax.Array], g: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array]:
     # On a CPU the gradient of the kernel is added up over chunks of the batch. It is a convolution whose
     # channels are the images, and many of them do not fit into the caches.
-    x, kernel = residuals
+    x, kernel, bias = residuals
 
     def kernel_gradient(
         x: jax.Array, g: jax.Array, correlate: Callable[..., jax.Array] = _correlate
@@ -128,9 +162,17 @@ def _convolve_backward(
         return reduce(jnp.add, [kernel_gradient(x[i:j], g[i:j]) for i, j in itertools.pairwise(ends)])
 
     input_gradient = jax.linear_transpose(lambda x: _correlate(x, kernel, stride, pad), x)(g)[0]
-    correlate = _correlate_blocks if _uses_space_to_depth(x, stride) else _correlate
-    plain = partial(kernel_gradient, correlate=correlate)
-    return input_gradient, lax.platform_dependent(x, g, cpu=chunked_kernel_gradient, default=plain)
+    plain = partial(kernel_gradient, correlate=_form(x, kernel, stride, ""))
+    gradient = lax.platform_dependent(x, g, cpu=chunked_kernel_gradient, default=plain)
+    # The bias' is summed over the images first, a loop over whole vectors. The sum over all at once, which
+    # XLA makes of both without the barrier, takes 5 to 20 times as long on a CPU.
+    over_images = lax.optimization_barrier(g.sum(axis=0, dtype=jnp.promote_types(g.dtype, jnp.float32)))
+
+    def spread(bias: jax.Array) -> jax.Array:
+        return jnp.zeros_like(over_images) + bias.astype(over_images.dtype)
+
+    bias_gradient = jax.linear_transpose(spread, bias)(over_images)[0]
+    return input_gradient, gradient, bias_gradient
 
 
 _convolve.defvjp(_convolve_forward, _convolve_backward)

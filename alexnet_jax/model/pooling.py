@@ -1,6 +1,7 @@
 """Pooling as pure functions of arrays (B, H, W, C), each channel by itself (section 3.4)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -38,16 +39,11 @@ def _max_pool_backward(
     size: int, stride: int, ceil: bool, residuals: tuple[jax.Array, jax.Array], g: jax.Array
 ) -> tuple[jax.Array]:
     x, y = residuals
-    padded = lax.pad(x, jnp.asarray(-np.inf, x.dtype), [(*e, 0) for e in _overrun(x, size, stride, ceil)])
-    rows, columns = ((n - 1) * stride + 1 for n in y.shape[1:3])
-    offsets = [(i, j) for i in range(size) for j in range(size)]
-    winner = jnp.full(y.shape, len(offsets), jnp.uint8)
-    for number, (i, j) in reversed(list(enumerate(offsets))):
-        here = padded[:, i : i + rows : stride, j : j + columns : stride]
-        winner = jnp.where(here == y, jnp.uint8(number), winner)
-    winner, g = lax.optimization_barrier((winner, g))  # computed once, not at each use
-    gradients = {offset: jnp.where(winner == number, g, 0) for number, offset in enumerate(offsets)}
-    return (_scatter_windows(gradients, x.shape, stride),)
+    offsets = list(enumerate(_offsets(x, -np.inf, size, stride, ceil)))
+    winner = jnp.full(y.shape, len(offsets), np.min_scalar_type(len(offsets) + 1))
+    for number, here in reversed(offsets):
+        winner = jnp.where(here == y, winner.dtype.type(number), winner)
+    return (_scatter_windows(g, winner, x.shape, size, stride),)
 
 
 _max_pool.defvjp(_max_pool_forward, _max_pool_backward)
@@ -79,9 +75,7 @@ def _average_pool_forward(x: jax.Array, size: int, stride: int, ceil: bool) -> t
 def _average_pool_backward(
     size: int, stride: int, ceil: bool, x: jax.Array, g: jax.Array
 ) -> tuple[jax.Array]:
-    share = lax.optimization_barrier(g / _elements(x, g, size, stride))
-    gradients = {(i, j): share for i in range(size) for j in range(size)}
-    return (_scatter_windows(gradients, x.shape, stride),)
+    return (_scatter_windows(g / _elements(x, g, size, stride), None, x.shape, size, stride),)
 
 
 _average_pool.defvjp(_average_pool_forward, _average_pool_backward)
@@ -100,48 +94,91 @@ def _reduce_windows(
     x: jax.Array, initial: float, reduction: Callable[..., jax.Array], size: int, stride: int, ceil: bool
 ) -> jax.Array:
     """Reduce each window to one value: (B, H', W', C)."""
-    edges = _overrun(x, size, stride, ceil)
-    y: jax.Array = lax.reduce_window(x, initial, reduction, (1, size, size, 1), (1, stride, stride, 1), edges)
+
+    def along(axes: tuple[int, ...], x: jax.Array) -> jax.Array:
+        sizes, strides = ([n if axis in axes else 1 for axis in range(4)] for n in (size, stride))
+        edges = [_overrun(x.shape[i], size, stride, ceil) if i in axes else (0, 0) for i in range(4)]
+        y: jax.Array = lax.reduce_window(x, initial, reduction, sizes, strides, edges)
+        return y
+
+    # One axis after the other is 3 to 4 times as fast on a CPU.
+    y: jax.Array = lax.platform_dependent(
+        x, cpu=lambda x: along((2,), along((1,), x)), default=partial(along, (1, 2))
+    )
     return y
 
 
-def _overrun(x: jax.Array, size: int, stride: int, ceil: bool) -> list[tuple[int, int]]:
-    """Return the padding (before, after) of each axis that the last windows run into."""
-    over = [-(side - size) % stride if ceil else 0 for side in x.shape[1:3]]
-    return [(0, 0), (0, over[0]), (0, over[1]), (0, 0)]
+def _overrun(side: int, size: int, stride: int, ceil: bool) -> tuple[int, int]:
+    """Return the padding (before, after) of an axis that the last window runs into."""
+    return 0, -(side - size) % stride if ceil else 0
+
+
+def _offsets(x: jax.Array, beyond: float, size: int, stride: int, ceil: bool) -> Iterator[jax.Array]:
+    """Yield for each offset in a window, row by row, the values of all windows there: (B, H', W', C).
+
+    What lies `beyond` the edge is padded here and not in `x`, which would be copied.
+    """
+
+    def along(x: jax.Array, axis: int, offset: int) -> jax.Array:
+        side = x.shape[axis]
+        windows = (side + sum(_overrun(side, size, stride, ceil)) - size) // stride + 1
+        found = lax.slice_in_dim(x, offset, min(side, offset + (windows - 1) * stride + 1), stride, axis)
+        edges = [(0, windows - found.shape[axis] if each == axis else 0, 0) for each in range(x.ndim)]
+        return lax.pad(found, jnp.asarray(beyond, x.dtype), edges)
+
+    for i in range(size):
+        for j in range(size):
+            yield along(along(x, 1, i), 2, j)
 
 
 def _scatter_windows(
-    gradients: dict[tuple[int, int], jax.Array], shape: tuple[int, ...], stride: int
+    g: jax.Array, winner: jax.Array | None, shape: tuple[int, ...], size: int, stride: int
 ) -> jax.Array:
     """Return the gradient of each pooling input, (B, H, W, C): the sum over the windows that hold it.
 
-    Values a multiple of the stride apart have the same offset in their windows; each such phase is one
-    loop, and the phases are interleaved. This is faster on a CPU than scattering each window, and than XLA's
-    own gradients.
+    Row r lies in the windows r // stride - n, at r % stride + n * stride in them, and columns likewise. So
+    each input adds up the same few terms, which is one loop without branches: on a CPU 1.1 to 7 times as
+    fast as scattering the windows, and than XLA's own gradients.
 
     Args:
-      gradients: for each offset (i, j) in a window, the gradients of all windows there: (B, H', W', C).
+      g: of each window, (B, H', W', C).
+      winner: the offset in a window, counted row by row, whose input has all of its gradient, (B, H', W',
+        C) of unsigned integers; None: all have it.
       shape: (B, H, W, C).
+      size: of a window.
       stride: between windows.
     """
     batch, height, width, channels = shape
+    reach = -(-size // stride)  # windows that hold an input, along an axis
     rows, columns = -(-height // stride), -(-width // stride)
 
-    def phase(row: int, column: int) -> jax.Array:
-        """Return the gradients at (row, column) and every `stride` rows and columns from there."""
-        total = jnp.zeros((batch, rows, columns, channels), gradients[0, 0].dtype)
-        for (i, j), gradient in gradients.items():
-            if i % stride == row and j % stride == column:
-                above, left = i // stride, j // stride
-                below, right = rows - gradient.shape[1] - above, columns - gradient.shape[2] - left
-                edges = [(0, 0, 0), (above, below, 0), (left, right, 0), (0, 0, 0)]
-                total += lax.pad(gradient, jnp.zeros((), gradient.dtype), edges)
-        return total
+    def padded(x: jax.Array, value: int) -> jax.Array:
+        edges = [(reach - 1, n - have, 0) for n, have in zip((rows, columns), g.shape[1:3], strict=True)]
+        return lax.pad(x, jnp.asarray(value, x.dtype), [(0, 0, 0), *edges, (0, 0, 0)])
 
-    phases = [jnp.stack([phase(p, q) for q in range(stride)], axis=3) for p in range(stride)]
-    interleaved = jnp.stack(phases, axis=2).reshape(batch, rows * stride, columns * stride, channels)
-    return interleaved[:, :height, :width]
+    padded_g, nowhere = padded(g, 0), size * size
+    padded_winner = None if winner is None else padded(winner, nowhere)
+    # Padded once, not in the loop over the inputs.
+    padded_g, padded_winner = lax.optimization_barrier((padded_g, padded_winner))
+
+    def of_inputs(x: jax.Array, i: int, j: int) -> jax.Array:
+        """Return what the windows i rows and j columns back have, for (B, rows, 1, columns, 1, C) inputs."""
+        first_row, first_column = reach - 1 - i, reach - 1 - j
+        found = x[:, first_row : first_row + rows, first_column : first_column + columns]
+        return found[:, :, None, :, None]
+
+    phase = np.arange(stride)
+    total = jnp.zeros((batch, rows, stride, columns, stride, channels), g.dtype)
+    for i in range(reach):
+        for j in range(reach):
+            row, column = phase[:, None, None, None] + i * stride, phase[:, None] + j * stride
+            inside = (row < size) & (column < size)
+            here = jnp.asarray(inside)
+            if padded_winner is not None:
+                number = np.where(inside, row * size + column, nowhere + 1).astype(padded_winner.dtype)
+                here = of_inputs(padded_winner, i, j) == number
+            total += jnp.where(here, of_inputs(padded_g, i, j), 0)
+    return total.reshape(batch, rows * stride, columns * stride, channels)[:, :height, :width]
 
 
 def adaptive_average_pool(x_BxHxWxC: jax.Array, side: int) -> jax.Array:

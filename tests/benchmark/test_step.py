@@ -63,7 +63,7 @@ def test_measures(short: None, make: Any, tmp_path: Path, capsys: pytest.Capture
 def test_measures_on_meshes(short: None) -> None:
     config = small()
     config.mesh.data, config.mesh.model = 2, 2
-    rows, notes = step.measure(config, False, 1)
+    rows, notes = step.measure(config, (), 1)
     assert rows[0]["device"].startswith("4 x ")
     assert any("mesh of one device only" in note for note in notes)
 
@@ -78,9 +78,19 @@ def test_wrong_uses(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_measures_against_torch(short: None) -> None:
     pytest.importorskip("torch")
-    rows, notes = step.measure(tiny(), True, 1)
+    rows, notes = step.measure(tiny(), ("torch",), 1)
     named = {row["name"]: row for row in rows}
     assert named["step.train.b4"]["peer"] in ("torch eager float32", "torch eager float32 channels-last")
     assert named["step.train.b4"]["ratio"] > 0
     assert "step.train.b4.vs_eager_float32_band_LRN" in named
     assert any(note.startswith("threads: XLA") for note in notes)
+
+
+def test_measures_against_plain_flax(short: None) -> None:
+    rows, _ = step.measure(tiny(), ("flax",), 1)
+    named = {row["name"]: row for row in rows}
+    for what in step.PASSES:
+        row = named[f"step.{what}.b4.vs_flax"]
+        assert row["peer"] == "plain Flax"
+        assert row["ratio"] == pytest.approx(row["median"] / row["peer_median"])
+        assert named[f"step.{what}.b4"]["peer"] is None

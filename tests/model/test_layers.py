@@ -40,6 +40,27 @@ def test_conv1_reads_squares_as_channels_on_accelerators_alone(platform, read):
     assert f"tensor<8x{read}xf32>" in read_here
 
 
+@pytest.mark.parametrize(
+    ("size", "channels", "read"), [(5, 3, "36x9x12"), (3, 1, "34x17x2"), (5, 6, "32x32x6"), (1, 3, "32x32x3")]
+)
+def test_few_channels_are_read_several_columns_at_once_on_a_cpu(size, channels, read):
+    kernel, bias, pad = jnp.zeros((1, size, size, channels, 8)), jnp.zeros((1, 8)), size // 2
+    forward = jax.jit(lambda x: layers.convolution(x, kernel, bias, 1, (pad, pad)))
+    lowered = forward.trace(jnp.zeros((4, 32, 32, channels))).lower(lowering_platforms=("cpu",))
+    (convolution,) = [line for line in lowered.as_text().splitlines() if "stablehlo.convolution" in line]
+    assert f"tensor<4x{read}xf32>" in convolution
+
+
+@pytest.mark.parametrize(("size", "pad"), [(5, (2, 2)), (3, (0, 2)), (3, (1, 1)), (7, (0, 0))])
+def test_convolution_of_an_image_at_stride_1(size, pad):
+    x, kernel, bias = random_array(3, 13, 10, 3), random_array(1, size, size, 3, 4), random_array(1, 4)
+    y, g, (dx, dk, db) = layer_gradients(lambda x, k, b: layers.convolution(x, k, b, 1, pad), x, kernel, bias)
+    options = {"stride": 1, "padding": (pad, pad), "groups": 1}
+    assert_close(y, plain.conv(x, kernel[0], bias[0], **options), 1e-5)
+    for ours, expected in zip((dx, dk[0], db[0]), plain.conv_vjp(g, x, kernel[0], **options), strict=True):
+        assert_close(ours, expected, 1e-5)
+
+
 def check_convolution_of_own_channels(towers, stride, pad):
     x = random_array(5, 13, 13, 6)
     kernel, bias = random_array(towers, 5, 5, 6 // towers, 4), random_array(towers, 4)
