@@ -82,7 +82,7 @@ def test_measures_against_torch(short: None) -> None:
     named = {row["name"]: row for row in rows}
     assert named["step.train.b4"]["peer"] in ("torch eager float32", "torch eager float32 channels-last")
     assert named["step.train.b4"]["ratio"] > 0
-    assert "step.train.b4.vs_eager_float32_band_LRN" in named
+    assert any(name.startswith("step.train.b4.vs_eager_float32") for name in named)
     assert any(note.startswith("threads: XLA") for note in notes)
 
 
