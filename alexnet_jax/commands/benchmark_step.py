@@ -4,8 +4,7 @@ Images and FLOP per second, the share of a matrix product's speed, memory, and s
 net and the batch of a config, on images that lie on the device.
 
 Examples:
-  benchmark step --config=configs/imagenet.py --peer=torch
-  benchmark step --config=configs/cifar10.py --peer=torch,flax
+  benchmark step --config=configs/imagenet.py --peer=torch,flax
   benchmark step --config=configs/cifar10.py --config.data.batch_size=512 --output=step.png
 """
 

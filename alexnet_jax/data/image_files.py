@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -90,21 +89,27 @@ def decode_batches(files: Sequence[Path], data: ConfigDict, batch_size: int) -> 
       data: `config.data`, of the net that is asked.
       batch_size: rows of each batch, the last one's too.
     """
-    waiting: deque[tuple[list[Path], Iterator[str | None], np.ndarray]] = deque()
+    waiting: deque[tuple[list[Path], Iterator[tuple[str | None, list[str]]], np.ndarray]] = deque()
     how, notes = Preprocessing.of(data), Notes()
 
-    def read(path: Path, target: np.ndarray) -> str | None:
-        """Decode a file into `target`; return why it could not be."""
+    def read(path: Path, target: np.ndarray) -> tuple[str | None, list[str]]:
+        """Decode a file into `target`; return why it could not be, and what the user should know of it."""
         noted: list[str] = []
         try:
             target[:] = resize_center_crop(read_file(path), how, noted)
         except (BadImage, OSError) as error:
-            return str(error)
-        with lock:
-            notes.add(str(path), noted)
-        return None
+            return str(error), []
+        return None, noted
 
-    lock = Lock()
+    def finished(
+        paths: list[Path], answers: Iterator[tuple[str | None, list[str]]], images: np.ndarray
+    ) -> FileBatch:
+        errors = []
+        for path, (error, noted) in zip(paths, answers, strict=True):  # in their order, whoever was first
+            errors.append(error)
+            notes.add(str(path), noted)
+        return FileBatch(paths, errors, images)
+
     pool = ThreadPoolExecutor(data.threads or runtime.cores())
     try:
         for start in range(0, len(files), batch_size):
@@ -112,14 +117,10 @@ def decode_batches(files: Sequence[Path], data: ConfigDict, batch_size: int) -> 
             images = np.zeros((batch_size, data.size, data.size, data.channels), np.uint8)
             waiting.append((paths, pool.map(read, paths, images), images))
             if len(waiting) > PREFETCH_BATCHES:
-                yield _finished(*waiting.popleft())
+                yield finished(*waiting.popleft())
         while waiting:
-            yield _finished(*waiting.popleft())
+            yield finished(*waiting.popleft())
         for line in notes.lines():
             print(line, file=sys.stderr)
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def _finished(files: list[Path], errors: Iterator[str | None], images: np.ndarray) -> FileBatch:
-    return FileBatch(files, list(errors), images)

@@ -10,12 +10,13 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from alexnet_jax.data.batch import Batch
-from tests.data.toy import assert_same, evaluation, training
+from tests.data.toy import assert_same, changed, evaluation, training
 
 
-def test_a_training_batch_has_every_field_and_an_evaluation_batch_three(raw: ConfigDict) -> None:
-    (batch,) = training(raw, last=1)
-    assert batch.keys() == Batch.__annotations__.keys() - {"values"}  # those are of stored values alone
+def test_a_training_batch_has_what_may_be_drawn_and_an_evaluation_batch_three(raw: ConfigDict) -> None:
+    (batch,) = training(changed(raw, lighting_divisor=2.0), last=1)
+    # Values are of frozen layers alone, weights of evaluations.
+    assert batch.keys() == Batch.__annotations__.keys() - {"values", "weight"}
     assert all(batch.keys() == {"image", "label", "weight"} for batch in evaluation(raw, "test", (0, 4)))
 
 
