@@ -27,7 +27,12 @@ ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 SMALL = [
     *("--config=digits", "--config.data.dir=data", "--config.model.width=0.0625", "--config.mesh.model=2"),
-    *("--config.data.workers=2", "--config.train.epochs=2.0", "--config.train.log_every_steps=5"),
+    *(
+        "--config.data.workers=2",
+        "--config.data.resident=never",
+        "--config.train.epochs=2.0",
+        "--config.train.log_every_steps=5",
+    ),
 ]
 # What a user of the library types.
 LIBRARY = """

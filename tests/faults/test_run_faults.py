@@ -137,6 +137,9 @@ def test_kills_while_layers_that_are_never_trained_are_saved(
     )
 
 
+WORKERS = ("--config.data.workers=2", "--config.data.resident=never")
+
+
 def group_of(process: subprocess.Popen[bytes]) -> list[int]:
     """Return the ids of the living processes in the process group of `process`."""
     processes = []
@@ -155,7 +158,7 @@ def test_a_signal_to_all_processes_of_a_run_stops_it_in_order(
     digits_folder: str, cache: Path, tmp_path: Path, number: int
 ) -> None:
     workdir, errors = tmp_path / "run", tmp_path / "errors"
-    arguments = command(digits_folder, workdir, "--config.data.workers=2")
+    arguments = command(digits_folder, workdir, *WORKERS)
     process = start(arguments, errors, cache)
     injections.stepping(process, workdir, errors)
     assert len(group_of(process)) >= 3
@@ -183,7 +186,7 @@ def test_worker_processes_end_with_the_run_that_was_killed(
     digits_folder: str, cache: Path, tmp_path: Path
 ) -> None:
     workdir, errors = tmp_path / "run", tmp_path / "errors"
-    process = start(command(digits_folder, workdir, "--config.data.workers=2"), errors, cache)
+    process = start(command(digits_folder, workdir, *WORKERS), errors, cache)
     injections.stepping(process, workdir, errors)
     assert len(group_of(process)) >= 3
     shared = shared_memory_of(process)
