@@ -117,19 +117,25 @@ def forward(
     Raises:
       UsageError: a wanted layer that the table does not have.
     """
-    if mesh is None or mesh.size == 1:  # XLA keeps a sum over one device, and runs it
+    # An axis of one device is none: XLA would keep the sums over it, and run them.
+    axes = frozenset() if mesh is None else frozenset(a for a, size in mesh.shape.items() if size > 1)
+    if mesh is None or not axes:
         here = Here(architecture.towers, None, forward_mode)
         return run(architecture, params, x_BxHxWxC, here, masks, wanted, start)
     wanted = check_wanted(architecture, wanted)
-    here = Here(architecture.towers // mesh.shape["model"], "model", forward_mode)
+    axis = "model" if "model" in axes else None
+    here = Here(architecture.towers // mesh.shape["model"], axis, forward_mode)
     table = layer_shapes(architecture)
 
+    def over(spec: P) -> P:
+        return P(*(name if name in axes else None for name in spec))
+
     def channels_last(ndim: int) -> P:
-        return P("data", *[None] * (ndim - 2), "model")
+        return over(P("data", *[None] * (ndim - 2), "model"))
 
     summed = architecture.logits if architecture.has_classes else None
     out_specs = {
-        name: P("data") if name == summed else channels_last(1 + len(table[name].output)) for name in wanted
+        name: over(P("data")) if name == summed else channels_last(1 + len(table[name].output)) for name in wanted
     }
 
     def towers(params: Params, x: jax.Array, masks: Masks | None) -> Values:
@@ -137,9 +143,14 @@ def forward(
 
     mask_specs = None if masks is None else {n: channels_last(m.ndim) for n, m in masks.items()}
     needed = {layer.name for layer in layers_after(architecture, start)}
-    param_specs = {n: spec for n, spec in sharding.param_specs(architecture).items() if n in needed}
-    x_spec = channels_last(x_BxHxWxC.ndim) if start else P("data")
-    shard = jax.shard_map(towers, mesh=mesh, in_specs=(param_specs, x_spec, mask_specs), out_specs=out_specs)
+    param_specs = {
+        name: {part: over(spec) for part, spec in specs.items()}
+        for name, specs in sharding.param_specs(architecture).items()
+        if name in needed
+    }
+    x_spec = channels_last(x_BxHxWxC.ndim) if start else over(P("data"))
+    in_specs = (param_specs, x_spec, mask_specs)
+    shard = jax.shard_map(towers, mesh=mesh, in_specs=in_specs, out_specs=out_specs, axis_names=axes)
     return shard({name: params[name] for name in param_specs}, x_BxHxWxC, masks)
 
 
