@@ -174,7 +174,7 @@ def program(net: PlacedNet, layers: Sequence[str]) -> Callable[[jax.Array], dict
 
     It is compiled once for each shape; what the layers do not need is not computed.
     """
-    fixed = (net.architecture, net.mesh, net.normalization, net.size, tuple(layers))
+    fixed = (net.architecture, net.mesh, net.normalization, tuple(layers))
     return lambda image: _values(*fixed, net.params, net.mean, image)
 
 
@@ -189,12 +189,11 @@ def rows_at_once(net: PlacedNet, batch_size: int, images: int) -> int:
     return sharding.padded_batch_size(min(batch_size, max(images, 1)), net.mesh)
 
 
-@partial(jax.jit, static_argnums=(0, 1, 2, 3, 4))
+@partial(jax.jit, static_argnums=(0, 1, 2, 3))
 def _values(
     architecture: Architecture,
     mesh: Mesh,
     normalization: Normalization,
-    size: int,
     layers: tuple[str, ...],
     params: Any,
     mean: jax.Array,

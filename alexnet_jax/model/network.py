@@ -135,7 +135,8 @@ def forward(
 
     summed = architecture.logits if architecture.has_classes else None
     out_specs = {
-        name: over(P("data")) if name == summed else channels_last(1 + len(table[name].output)) for name in wanted
+        name: over(P("data")) if name == summed else channels_last(1 + len(table[name].output))
+        for name in wanted
     }
 
     def towers(params: Params, x: jax.Array, masks: Masks | None) -> Values:
