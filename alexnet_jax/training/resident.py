@@ -60,7 +60,7 @@ class ImagesPlan:
 
     def line(self) -> str:
         """Return what the banner says."""
-        images = f"{self.train_images + self.validation_images:,} images, {self.bytes / 1e6:,.0f} MB"
+        images = f"{self.train_images + self.validation_images:,} images, {self.bytes / 1e6:,.1f} MB"
         if self.reason:
             return f"input: read from records at each step ({images}: {self.reason})"
         return f"input: {images} decoded, whole on each device"
@@ -93,7 +93,7 @@ def plan_images(setup: RunSetup, room: int) -> ImagesPlan:
     if config.data.resident == "never":
         reason = "config.data.resident='never'"
     elif not fits:
-        reason = f"a device has room for {room / 1e6:,.0f} MB"
+        reason = f"a device has room for {room / 1e6:,.1f} MB"
     elif config.data.resident == "auto" and setup.epoch(setup.total_steps) < 1:
         reason = "the run reads less than an epoch"
     return ImagesPlan(*found, reason)

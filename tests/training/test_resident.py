@@ -172,14 +172,14 @@ def test_when_images_lie_on_the_devices(digits_folder: str) -> None:
         changed.update_from_flattened_dict({name.replace("__", "."): x for name, x in changes.items()})
         return resident.plan_images(prepare_run(changed), room)
 
-    assert plan(size, train__epochs=1.0).line() == "input: 1,500 images, 8 MB decoded, whole on each device"
+    assert plan(size, train__epochs=1.0).line() == "input: 1,500 images, 7.8 MB decoded, whole on each device"
     for room, changes, reason in (
-        (size - 1, {"train__epochs": 1.0}, "a device has room for 8 MB"),
+        (size - 1, {"train__epochs": 1.0}, "a device has room for 7.8 MB"),
         (size, {"train__epochs": 0.9}, "the run reads less than an epoch"),
         (size, {"data__resident": "never", "train__epochs": 1.0}, "config.data.resident='never'"),
     ):
         found = plan(room, **changes)
-        assert found.line() == f"input: read from records at each step (1,500 images, 8 MB: {reason})"
+        assert found.line() == f"input: read from records at each step (1,500 images, 7.8 MB: {reason})"
     assert not plan(size, data__resident="always", train__epochs=0.1).reason
     with pytest.raises(UsageError, match=r"config.data.resident='always': the images would take 0.0 GB"):
         plan(size - 1, data__resident="always")
