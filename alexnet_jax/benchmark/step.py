@@ -133,12 +133,18 @@ class Bench:
 
     def forward(self, number: int) -> None:
         """Start a forward pass."""
+        self._take_turn()
         self.latest = self.compiled["forward"](self.state.params, self.images[number % BATCHES])
 
     def train(self, number: int) -> None:
         """Start a training step."""
+        self._take_turn()
         batch = self.batches[number % BATCHES]
         self.state, self.latest = self.compiled["train"](self.state, batch, self.mean, self.learning_rates)
+
+    def _take_turn(self) -> None:
+        if sharding.must_run_in_turn(self.program.mesh):
+            jax.block_until_ready(self.latest)
 
     def wait(self) -> None:
         """Wait until all that was started is done."""

@@ -13,11 +13,11 @@ from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from alexnet_jax.errors import UsageError
+from alexnet_jax.model.layers import SMALL_SIDE
 from alexnet_jax.model.shapes import layer_shapes
 from alexnet_jax.model.specs import Architecture, Dropout
 
 Params = dict[str, dict[str, jax.Array]]
-SMALL_INPUT = 64  # side of images, in pixels, up to which `compiler_options` sets an option
 
 
 def make_mesh(
@@ -158,7 +158,7 @@ def compiler_options(architecture: Architecture, mesh: Mesh) -> dict[str, str] |
     On a CPU XLA leaves convolutions to YNNPACK, which is slower than Eigen on small images and no slower on
     large ones. Of small nets it gets the plain products alone.
     """
-    if mesh.devices.flat[0].platform == "cpu" and architecture.crop <= SMALL_INPUT:
+    if mesh.devices.flat[0].platform == "cpu" and architecture.crop <= SMALL_SIDE:
         return {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"}
     return None
 
