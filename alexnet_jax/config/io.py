@@ -34,6 +34,8 @@ ADDED: dict[str, dict[str, Any]] = {
     },
     "train": {"accumulate_steps": 1, "stored_views": 0, "min_steps": 0},
 }
+# The same of `config.model`, by architecture.
+ADDED_ARGUMENTS = {"alexnet_2012": {"features": (96, 256, 384, 384, 256)}}
 
 
 def to_json(config: ConfigDict) -> dict[str, Any]:
@@ -73,6 +75,8 @@ def from_saved(tree: Mapping[str, Any]) -> ConfigDict:
     if size > MAX_KEYS_BYTES:
         raise ValueError(f"its keys and values have {size:,} characters, more than a config needs")
     added = {section: keys | tree[section] for section, keys in ADDED.items() if section in tree}
+    if "model" in tree:
+        added["model"] = ADDED_ARGUMENTS.get(tree["model"].get("architecture"), {}) | tree["model"]
     return resolve.absolute_paths(from_json({**tree, **added}))
 
 

@@ -30,6 +30,8 @@ def test_every_table_is_tested():
         ({"architecture": "x" * 10**6}, "config.model.architecture='x.*: there are alexnet_2012"),
         ({"towers": 3}, "config.model.towers=3: it must be 1 or 2"),
         ({"pool_size": 4}, "config.model.pool_size=4"),
+        ({"features": (96, 256)}, r"config.model.features=\(96, 256\): it must have five numbers"),
+        ({"features": (96, 256, 384, 384, 0)}, "it must be a tuple of whole numbers from 1 to 65536"),
         ({"communicate_at": ("conv9",)}, "config.model.communicate_at"),
         ({"without": ("conv1",)}, "config.model.without"),
         ({"activation": "gelu"}, "config.model.activation='gelu'"),

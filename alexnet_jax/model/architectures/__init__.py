@@ -53,6 +53,11 @@ _ARGUMENTS: dict[str, tuple[Any, Callable[[Any], bool], str]] = {
     ),
     "width": (int | float, lambda v: 0 < v <= MAX_WIDTH, f"a number above 0, at most {MAX_WIDTH}"),
     "towers": (int, lambda v: v in (1, 2), "1 or 2"),
+    "features": (
+        tuple,
+        lambda v: len(v) <= MAX_LAYERS and all(type(x) is int and 0 < x <= MAX_HIDDEN for x in v),
+        f"a tuple of whole numbers from 1 to {MAX_HIDDEN}",
+    ),
     "communicate_at": (tuple, lambda v: _are_names(v), "a tuple of layer names"),
     "without": (tuple, lambda v: _are_names(v), "a tuple of layer names"),
     "hidden": (

@@ -3,6 +3,7 @@
 from alexnet_jax.model.architectures.common import Scale, conv1_overrun, present, require
 from alexnet_jax.model.specs import LRN, Activation, Conv, Dense, Dropout, Layer, Pool, Table
 
+FEATURES = (96, 256, 384, 384, 256)
 REMOVABLE = ("conv2", "conv3", "conv4", "conv5", "fc6", "fc7")  # the middle layers (section 7)
 
 
@@ -13,6 +14,7 @@ def alexnet_2012(
     classes: int = 1000,
     width: float = 1.0,
     towers: int = 2,
+    features: tuple[int, ...] = FEATURES,
     communicate_at: tuple[str, ...] = ("conv3", "fc6", "fc7"),
     without: tuple[str, ...] = (),
     activation: str = "relu",
@@ -33,6 +35,8 @@ def alexnet_2012(
         as large as the paper's, standard deviations beyond conv1 grow by 1 / sqrt(width), and fc6's by
         6 / side where pool5 is not 6 x 6.
       towers: 2, or 1 for one tower that reads everything.
+      features: the channels of conv1 to conv5 at width 1. The paper's net on one GPU has about as many
+        parameters: 1 tower and (48, 128, 192, 192, 256) (section 3.2, and the source's net 145-half).
       communicate_at: the layers that read both towers; the paper's are conv3, fc6 and fc7.
       without: middle layers that are left out with their activation, normalisation and dropout (section 7);
         pools stay. Where such a layer read both towers, the next one does.
@@ -49,15 +53,17 @@ def alexnet_2012(
         require(
             set(names) <= set(REMOVABLE), f"config.model.{key}={names}: choose from {', '.join(REMOVABLE)}"
         )
+    require(len(features) == 5, f"config.model.features={features}: it must have five numbers")
     require(pool_size in (2, 3), f"config.model.pool_size={pool_size}: it must be 2 or 3")
     scale = Scale(width, towers)
 
-    def conv(number: int, features: int, kernel: int, bias: float) -> tuple[Layer, ...]:
+    def conv(number: int, kernel: int, bias: float) -> tuple[Layer, ...]:
         name, pad = f"conv{number}", (kernel // 2, kernel // 2)
         if name in without:
             return ()
         reads = _reads(name, communicate_at, without)
-        layer = Conv(name, scale.features(features), kernel, scale.std(0.01), bias, reads, pad=pad)
+        made = scale.features(features[number - 1])
+        layer = Conv(name, made, kernel, scale.std(0.01), bias, reads, pad=pad)
         return layer, Activation(f"relu{number}", activation)
 
     def norm(number: int) -> Layer | None:
@@ -68,16 +74,16 @@ def alexnet_2012(
         return Pool(f"pool{number}", "max", pool_size, 2)
 
     rows = present(
-        Conv("conv1", scale.features(96), 11, 0.01, 0.0, "both", 4, (0, conv1_overrun(crop))),
+        Conv("conv1", scale.features(features[0]), 11, 0.01, 0.0, "both", 4, (0, conv1_overrun(crop))),
         Activation("relu1", activation),
         norm(1),
         pool(1),
-        *conv(2, 256, 5, 1.0),
+        *conv(2, 5, 1.0),
         norm(2),
         pool(2),
-        *conv(3, 384, 3, 0.0),
-        *conv(4, 384, 3, 1.0),
-        *conv(5, 256, 3, 1.0),
+        *conv(3, 3, 0.0),
+        *conv(4, 3, 1.0),
+        *conv(5, 3, 1.0),
         pool(5),
     )
     std = scale.fc6_std(0.01, rows, crop, channels)

@@ -31,6 +31,8 @@ def test_parameters_multiply_accumulates_and_shapes(arguments, expected):
 def test_the_papers_own_figures():
     assert parameters(paper(224, **FULL)) == 60_965_224
     assert parameters(paper(224, towers=1, **FULL)) == 62_378_344
+    half = (48, 128, 192, 192, 256)  # the source's net 145-half
+    assert parameters(paper(224, towers=1, features=half, **FULL)) == 59_798_312
     weighted = [s for s in layer_shapes(paper(224, **FULL)).values() if s.kernel]
     assert sum(math.prod(s.output) for s in weighted) == 659_272  # the paper says 650,000
     assert weighted[0].kernel == (2, 11, 11, 3, 48)

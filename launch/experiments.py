@@ -1,0 +1,183 @@
+"""Runs the experiments of docs/RESULTS.md, one after the other, and records each as it ends.
+
+  python launch/experiments.py FOLDER --source=cifar10.tar.xz [--only=nets,ablations] [--hours=2.5]
+
+FOLDER holds the prepared data and the runs. An experiment that has its row in docs/results is passed over;
+one that was interrupted resumes. After --hours none is begun, and the one that is under way is stopped in
+order: the same command continues it. --list shows what there is and what is done. The seconds of a row mean
+something where the run had the machine to itself; its errors do not depend on that.
+"""
+
+import argparse
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "docs" / "results"
+STOPPED = 143  # a run's exit code after SIGTERM
+SEEDS = (1, 2, 3)
+
+# The ablations: CIFAR-10's 50,000 images, the net of configs/cifar10_alexnet.py. Each arm takes the rate of
+# RATES that gives the least error on a held-out tenth after a third of the length.
+EPOCHS, DROP = 30, 24
+RATES = (0.005, 0.01, 0.02)
+HELD_OUT = {"data.train_split": "train[:90%]", "data.test_split": "train[90%:]"}
+ARMS: dict[str, dict[str, str]] = {
+    "base": {},
+    "no normalisation": {"model.lrn": "False"},
+    "pools that do not overlap": {"model.pool_size": "2"},
+    "one tower, the paper's control": {"model.towers": "1", "model.features": "(48, 128, 192, 192, 256)"},
+    "one tower, equal width": {"model.towers": "1"},
+    "no dropout": {"model.dropout": "0.0"},
+    "no crops, no mirror images": {"data.random_crop": "False", "data.flip": "False"},
+    "towers that never meet": {"model.communicate_at": "()"},
+    "tanh": {"model.activation": "tanh"},
+}
+TANH = {"model.activation": "tanh", "schedule.learning_rate": "0.016", "train.epochs": "47.0"}  # figure 1
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Say what is run: a config, its keys and a seed."""
+
+    config: str
+    keys: Mapping[str, str] = field(default_factory=dict)
+    seed: int = 1
+
+    @property
+    def words(self) -> frozenset[str]:
+        """Return what its row's name consists of."""
+        return frozenset([self.config, *(f"{key}={value}" for key, value in self.keys.items())])
+
+    @property
+    def name(self) -> str:
+        """Return the name of its folder."""
+        changes = "".join(f" {key.split('.')[1]} {value}" for key, value in self.keys.items())
+        return re.sub(r"[^\w.]+", "-", f"{self.config}{changes} seed {self.seed}")
+
+    def row(self) -> dict[str, Any] | None:
+        """Return the row that was recorded of it."""
+        path = RESULTS / f"{self.config}.jsonl"
+        for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+            row: dict[str, Any] = json.loads(line)
+            if (frozenset(shlex.split(row["experiment"])), row["seed"]) == (self.words, self.seed):
+                return row
+        return None
+
+
+def nets() -> Iterator[Experiment]:
+    """Give cuda-convnet's nets whole."""
+    for seed in (2012, 1):
+        yield Experiment("cifar10_18", seed=seed)
+        yield Experiment("cifar10_19", seed=seed)
+    yield Experiment("cifar10_14", seed=2012)
+
+
+def ablations() -> Iterator[Experiment]:
+    """Give each arm's search, then its runs at the rate that was found; arms in the order of their worth."""
+    for arm in ARMS.values():
+        third, drop = EPOCHS // 3, DROP // 3
+        searched = {
+            rate: Experiment("cifar10_alexnet", arm | rate_keys(rate, third, drop) | HELD_OUT)
+            for rate in RATES
+        }
+        yield from searched.values()
+        rows = {rate: experiment.row() for rate, experiment in searched.items()}
+        errors = {rate: row["values"]["top1_error"] for rate, row in rows.items() if row}
+        if len(errors) == len(RATES):
+            best = min(errors, key=lambda rate: errors[rate])
+            keys = arm | rate_keys(best, EPOCHS, DROP) | {"data.train_split": "train"}
+            yield from (Experiment("cifar10_alexnet", keys, seed) for seed in SEEDS)
+
+
+def rate_keys(rate: float, epochs: int, drop: int) -> dict[str, str]:
+    """Return the keys of a learning rate, divided by ten at the end, where the config says another."""
+    keys = {"schedule.steps": f"(({drop}, {rate / 10}),)", "train.epochs": f"{epochs}.0"}
+    return keys if rate == 0.01 else {"schedule.learning_rate": str(rate), **keys}
+
+
+def figure_1() -> Iterator[Experiment]:
+    """Give the two nets of figure 1 at the rates that were chosen."""
+    for seed in SEEDS:
+        yield Experiment("cifar10_figure_1", seed=seed)
+        yield Experiment("cifar10_figure_1", TANH, seed)
+
+
+def repeats() -> Iterator[Experiment]:
+    """Give second and third seeds of what ran once."""
+    for config in ("mnist", "mnist_30", "mnist_improved", "mnist_convolutional", "cifar10_large_batch"):
+        yield from (Experiment(config, seed=seed) for seed in SEEDS)
+
+
+GROUPS = {"nets": nets, "ablations": ablations, "figure_1": figure_1, "repeats": repeats}
+
+
+class Runner:
+    """Runs the program on an experiment's folder, and stops it in order at a time."""
+
+    def __init__(self, folder: Path, source: str, deadline: float):
+        self.folder, self.source, self.deadline = folder, source, deadline
+
+    def call(self, *words: str) -> int:
+        """Run the program; return its exit code, `STOPPED` where the time was up."""
+        command = [sys.executable, "-m", "alexnet_jax.main", *words]
+        print(shlex.join(command[1:]), flush=True)
+        environment = os.environ | {"TFDS_DATA_DIR": str(self.folder / "data")}
+        process = subprocess.Popen(command, cwd=ROOT, env=environment)
+        try:
+            return process.wait(max(self.deadline - time.monotonic(), 1))
+        except (subprocess.TimeoutExpired, KeyboardInterrupt):
+            process.send_signal(signal.SIGTERM)
+            process.wait()
+            return STOPPED
+
+    def run(self, experiment: Experiment) -> bool:
+        """Train, evaluate and record an experiment; return whether it came to its end."""
+        workdir = f"--workdir={self.folder / 'runs' / experiment.name}"
+        keys = [f"--config.{key}={value}" for key, value in experiment.keys.items()]
+        config = f"--config=configs/{experiment.config}.py"
+        source = [f"--source={self.source}"] if self.source else []
+        steps = (
+            ("train", config, workdir, *keys, f"--config.seed={experiment.seed}", *source),
+            ("evaluate", workdir, "--checkpoint=last"),
+            ("report", "--results", workdir),
+        )
+        for step in steps:
+            code = self.call(*step)
+            if code:
+                print(f"{experiment.name}: {step[0]} ended with {code}", file=sys.stderr)
+                return False
+        return True
+
+
+def main() -> None:
+    """Run what has no row yet."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--source", default="", help="what to prepare where FOLDER has no data")
+    parser.add_argument("--only", default=",".join(GROUPS), help=f"of {', '.join(GROUPS)}")
+    parser.add_argument("--hours", type=float, default=float("inf"))
+    parser.add_argument("--list", action="store_true")
+    arguments = parser.parse_args()
+    runner = Runner(arguments.folder.resolve(), arguments.source, time.monotonic() + arguments.hours * 3600)
+    for group in arguments.only.split(","):
+        for experiment in GROUPS[group]():
+            done = experiment.row() is not None
+            if arguments.list:
+                print(f"{'done' if done else 'open':5} {group:10} {experiment.name}")
+            elif not done and (time.monotonic() > runner.deadline or not runner.run(experiment)):
+                raise SystemExit(STOPPED)
+
+
+if __name__ == "__main__":
+    main()
