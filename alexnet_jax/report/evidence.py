@@ -39,12 +39,6 @@ class Finding:
         """Return the verdict by `claims.RULE`."""
         return claims.verdict(self.claim, self.mean, self.interval)
 
-    @property
-    def runs(self) -> Rows:
-        """Return the runs of both sides, each once."""
-        rows = {_run(row): row for side in self.sides for row in side}
-        return list(rows.values())
-
 
 def find(claim: claims.Claim, rows: Rows) -> Finding:
     """Return what the rows of all experiments say about a claim."""
@@ -148,10 +142,6 @@ def _weight(sides: tuple[Rows, ...]) -> tuple[bool, float]:
 def _with_the_same_seeds(sides: tuple[Rows, ...]) -> tuple[Rows, ...]:
     seeds = set.intersection(*({row["seed"] for row in side} for side in sides))
     return tuple([row for row in side if row["seed"] in seeds] for side in sides)
-
-
-def _run(row: Row) -> tuple[Any, ...]:
-    return row["experiment"], row["seed"], row["hardware"]
 
 
 def _of_one(values: Sequence[float]) -> tuple[float, Interval | None]:

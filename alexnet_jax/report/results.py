@@ -215,6 +215,8 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
             if missing:
                 raise ValueError(f"it has no {missing[0]}")
             numbers = [*row["values"].values(), *(x for epoch, error in row["curve"] for x in (epoch, error))]
+            numbers += row.get("before", {}).values()
+            numbers += [row[key] for key in ("images", "epochs") if row.get(key) is not None]
             if not all(runs.finite_number(value) is not None for value in numbers):
                 raise ValueError("a value is not a number")
         except (ValueError, TypeError, AttributeError) as error:

@@ -29,8 +29,10 @@ FIGURES = {
     "figure_1": (
         "Training error with ReLU and with tanh, as in the paper's figure 1",
         "",
-        "A line is a run, at the best of the learning rates tried. On the dotted line of 25 % the dot is the "
-        "mean of the crossings, interpolated between two lines of the log, and the bar their range.",
+        (
+            "A line is a run, at the best of the learning rates tried. On the dotted line of 25 % the dot is "
+            "the mean of the crossings, interpolated between two lines of the log, and the bar their range."
+        ),
     ),
 }
 
@@ -62,9 +64,13 @@ def make(rows: Rows, folder: Path) -> tuple[str, dict[str, str]]:
     """
     found = [evidence.find(claim, rows) for claim in claims.CLAIMS]
     made = (
-        f"What the paper and its code claim, and what came out here. Made by `{COMMAND} report --results` "
-        f"from the files in [{folder}]({folder}/), a line for each of {len(rows)} runs ({_hours(rows)} hours "
-        "of training steps); none of our numbers is typed."
+        "What the paper, its code and others claim, and what came out here. Made by "
+        f"`{COMMAND} report --results` from the files in [{folder}]({folder}/), a line for each run: "
+        f"{len(rows)} runs, {_hours(rows)} hours of training steps. None of our numbers is typed."
+    )
+    how = (
+        f"SEED is a seed for each run. `{COMMAND} evaluate --workdir=DIR` with `--views=1` or `10` measures "
+        "the test error, `report --results --workdir=DIR` writes the run's row and this page."
     )
     drawn = {name: _draw(name, [each for each in found if each.claim.figure == name]) for name in FIGURES}
     figures = {f"{name}.svg": figure for name, figure in drawn.items() if figure}
@@ -79,6 +85,8 @@ def make(rows: Rows, folder: Path) -> tuple[str, dict[str, str]]:
         *_run_lines(rows, folder),
         "",
         "## Commands of the claims",
+        "",
+        how,
         *(line for number, each in enumerate(found, 1) for line in _command_lines(number, each, rows)),
     ]
     return "\n".join(lines) + "\n", figures
@@ -112,7 +120,7 @@ def _claim_lines(found: Sequence[Finding]) -> list[str]:
                 filter(None, [claim.setting, " and ".join(dict.fromkeys(map(_trained_on, each.sides)))])
             ),
             f"[command](#claim-{number})",
-            _hours(each.runs),
+            _hours([row for side in each.sides for row in side]),
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return [*lines, "", "## When a claim is reproduced", "", claims.RULE]
@@ -235,15 +243,15 @@ def _command_lines(number: int, found: Finding, rows: Rows) -> list[str]:
     if max(rates, default=0) > 1:
         lines[-1] += f" Learning rates tried: {' and '.join(map(str, rates))}."
     if found.sides:
-        lines += ["", *(f"- {_conditions(side)}" for side in found.sides)]
+        lines += ["", *dict.fromkeys(f"- {_conditions(side)}" for side in found.sides)]
     else:
         lines[-1] += " Not run."
-        commands = [_command(experiment) for experiment in (claim.arm, claim.base) if experiment]
+        commands = [command_of(experiment) for experiment in (claim.arm, claim.base) if experiment]
     shown = dict.fromkeys(printable(command).replace("`", "'") for command in commands)
     return [*lines, "", "```", *shown, "```"]
 
 
-def _command(experiment: str) -> str:
+def command_of(experiment: str) -> str:
     """Return the command of an experiment that a claim names, and that has no run which could say it."""
     config, *changes = re.split(r" (?=[a-z0-9_]+\.[a-z0-9_.]+=)", experiment)  # no blank within a value
     return results.command(config, changes, "SEED")
@@ -300,8 +308,13 @@ def _time(group: Rows) -> str:
 
 
 def _hours(rows: Rows) -> str:
-    seconds = [row["seconds"] for row in rows if runs.finite_number(row["seconds"]) is not None]
-    return f"{sum(seconds) / 3600:.1f}" if seconds else ""
+    """Return the hours of training steps of all runs together; one with two evaluations has two rows."""
+    seconds = {
+        (row["experiment"], row["seed"], row["hardware"]): row["seconds"]
+        for row in rows
+        if runs.finite_number(row["seconds"]) is not None
+    }
+    return f"{sum(seconds.values()) / 3600:.1f}" if seconds else ""
 
 
 def _cell(text: str) -> str:
