@@ -60,7 +60,7 @@ def intervals(title: str, axis: str, bars: Sequence[Bar]) -> str:
       axis: names what is drawn, with its unit.
       bars: from top to bottom.
     """
-    left, right, top = 250, 590, 14
+    left, right, top = 220, 560, 14
     bottom = top + ROW * len(bars)
     numbers = [x for bar in bars for x in (bar.published, bar.mean, *(bar.interval or ())) if x is not None]
     ticks = _ticks(min(numbers), max(numbers))
@@ -122,9 +122,10 @@ def training(title: str, level: float, kinds: Sequence[Curves]) -> str:
         parts.append(_line(low, y, high, y, colour, 5))
         x = at(sum(kind.crossings) / len(kind.crossings), level)[0]
         parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5" fill="{colour}"/>')
-        anchor = "start" if x < WIDTH / 2 else "end"
-        parts.append(_text(x, y - 34, kind.name, colour, anchor))
-        parts.append(_text(x, y - 16, kind.text, INK, anchor))
+        parts.append(_line(x, y, x, bottom, colour))
+        side, anchor = (8, "start") if x < WIDTH / 2 else (-8, "end")  # where the chart has room
+        parts.append(_text(x + side, bottom - 28, kind.name, colour, anchor))
+        parts.append(_text(x + side, bottom - 10, kind.text, INK, anchor))
         words.append(f"{kind.name}: {kind.text}.")
     return _svg(title, f"Training error against epochs. {' '.join(words)}", bottom + 52, parts)
 
@@ -144,9 +145,9 @@ def _svg(title: str, words: str, height: float, parts: Sequence[str]) -> str:
 
 def _legend(y: float) -> list[str]:
     return [
-        *(_diamond(250, y), _text(262, y + 4, "published")),
-        *(_line(350, y, 382, y, BLUE, 2.5), _dot(366, y, True), _text(390, y + 4, "ours, 95 % interval")),
-        *(_dot(536, y, False), _text(548, y + 4, "ours, without an interval")),
+        *(_diamond(220, y), _text(234, y + 4, "published")),
+        *(_line(320, y, 352, y, BLUE, 2.5), _dot(336, y, True), _text(360, y + 4, "ours, 95 % interval")),
+        *(_dot(506, y, False), _text(518, y + 4, "ours, without an interval")),
     ]
 
 

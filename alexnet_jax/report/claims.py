@@ -121,7 +121,7 @@ def _net(name: str, config: str, error: float, views: int = 1, where: str = "cud
     )
 
 
-_SMALL = "a quarter of the width, CIFAR-10 instead of ImageNet"
+_SMALL = "quarter width, on CIFAR-10"
 
 
 def _ablation(
@@ -204,7 +204,7 @@ CLAIMS = (
         _NARROW_11,
         2.0,
         views=(10,),
-        setting="a quarter of the width, 30 of 520 epochs",
+        setting="quarter width, 30 of 520 epochs",
         figure="ablations",
         short="no normalisation, 11 % net",
     ),
@@ -251,7 +251,7 @@ CLAIMS = (
         'model.communicate_at="()"',
         1.2,
         "2012 source, log of net 150",
-        setting=f"{_SMALL}, conv2 and fc6 no wider to make up for it",
+        setting=f"{_SMALL}, where no layer is wider to make up for it",
     ),
     _ablation(
         "Without dropout the net overfits substantially",
@@ -300,7 +300,7 @@ CLAIMS = (
         _CALTECH,
         1.5,
         views=(1, 10),
-        setting="an eighth of the width, Caltech-101 instead of ImageNet",
+        setting="eighth width, on Caltech-101",
     ),
     Claim(
         "Weights of ImageNet err less on Caltech-101 than a net that starts from nothing",
@@ -324,7 +324,7 @@ CLAIMS = (
         _NARROW_11,
         0.0,
         views=(10,),
-        setting="the 11 % net, a quarter of the width, CIFAR-10 instead of ImageNet",
+        setting="11 % net, quarter width, on CIFAR-10",
     ),
     *(
         Claim(

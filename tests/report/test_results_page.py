@@ -13,7 +13,7 @@ from alexnet_jax.report import claims, results, results_page, runs
 from configs import cifar10_alexnet, cifar10_figure_1
 from tests.report.made_up import write_finished_run
 
-COLUMNS = 9  # of both tables
+COLUMNS = {8, 9}  # of the claims, and of all runs
 
 
 def tables(text):
@@ -23,9 +23,16 @@ def tables(text):
 
 
 def line_of(text, start):
-    """The cells of the line whose first or second cell begins so."""
-    [row] = [cells for cells in tables(text) if cells[0] == start or cells[1].startswith(start)]
+    """The cells of the only line that begins so."""
+    [row] = [cells for cells in tables(text) if cells[0].startswith(start)]
     return row
+
+
+def number_of(row):
+    """The number of a claim, which leads to its command."""
+    number = re.fullmatch(r"\[(\d+)\]\(#claim-(\d+)\)", row[6])
+    assert number[1] == number[2]
+    return number[1]
 
 
 def section(text, heading):
@@ -52,21 +59,22 @@ def test_a_claim_beside_what_its_runs_gave(tmp_path, page):
     row = line_of(text, 'Test error of cuda-convnet\'s "26 %" net')
     mean, reach = (100 * x for x in (statistics.mean(errors.values()), statistics.stdev(errors.values())))
     reach *= 4.3027 / 3**0.5  # Student's t of two degrees of freedom
-    assert row[1:] == [
+    number = number_of(row)
+    assert row == [
         'Test error of cuda-convnet\'s "26 %" net on CIFAR-10',
         "26 % (cuda-convnet)",
         f"{mean:.2f} % ({mean - reach:.2f} to {mean + reach:.2f})",
         "3",
         "**reproduced**",
         "12,800 images, 3 epochs",
-        f"[command](#claim-{row[0]})",
+        f"[{number}](#claim-{number})",
         "0.2",
     ]
-    how = section(text, f"### Claim {row[0]}")
+    how = section(text, f"### Claim {number}")
     assert "a processor, 2 cores; python 3.11.1, jax 0.10.2; seeds 1, 2, 3; errors over 10,000 images" in how
     assert "\npython -m alexnet_jax.main --config=configs/cifar10.py --config.seed=SEED\n" in how
     other = line_of(text, 'Test error of cuda-convnet\'s "19 %" net')
-    assert other[3:7] == ["", "", "not run", ""]
+    assert other[2:6] == ["", "", "not run", ""]
     assert (
         "Not run.\n\n```\npython -m alexnet_jax.main --config=configs/cifar10_19.py --config.seed=SEED"
         in text
@@ -92,14 +100,14 @@ def test_further_seeds_and_arms_need_no_code(tmp_path, page):
     arm = [
         write_finished_run(tmp_path / f"arm{n}", n, 0.32 + n / 1000, change, cifar10_alexnet) for n in (1, 2)
     ]
-    assert line_of(page(base), start)[5] == "not run"
-    assert line_of(page(arm[:1]), start)[3:6] == ["+1.90 points", "1, 3", "**not shown**"]
+    assert line_of(page(base), start)[4] == "not run"
+    assert line_of(page(arm[:1]), start)[2:5] == ["+1.90 points", "1, 3", "**not shown**"]
     text = page(arm)
     row = line_of(text, start)
-    assert row[4:6] == ["2, 3", "**reproduced**"]
-    assert row[3].startswith("+1.95 points (+")
+    assert row[3:5] == ["2, 3", "**reproduced**"]
+    assert row[2].startswith("+1.95 points (+")
     assert re.search(r"seeds 1, 2; errors .*seeds 1, 2, 3; errors", text, re.DOTALL)
-    how = section(text, f"### Claim {row[0]}")
+    how = section(text, f"### Claim {number_of(row)}")
     assert "Learning rates tried: 1 and 1." not in how
     assert "--config.model.pool_size=2 --config.schedule.learning_rate=0.005 --config.seed=SEED\n" in how
     drawn = (tmp_path / "docs" / "results" / "ablations.svg").read_text()
@@ -113,7 +121,7 @@ def test_what_one_run_showed_is_named(tmp_path, page):
     search = write_finished_run(tmp_path / "c", 1, 0.5, {"schedule.learning_rate": 0.1})
     (search / "evaluation.json").unlink()
     text = page([first, narrow, search])
-    number = line_of(text, 'Test error of cuda-convnet\'s "26 %" net')[0]
+    number = number_of(line_of(text, 'Test error of cuda-convnet\'s "26 %" net'))
     alone = section(text, "## Seen in one run only")
     assert f"Claims with one run on a side: [{number}](#claim-{number})." in alone
     assert "Experiments with one run: 3 of 3." in alone
@@ -125,10 +133,9 @@ def test_what_one_run_showed_is_named(tmp_path, page):
     assert "Claims with" not in alone
     assert "Experiments with one run: 2 of 3." in alone
     assert "- `cifar10`" not in alone
-    for seed, workdir in ((1, narrow), (2, search)):
-        change = json.loads((workdir / "config.json").read_text())["config"]
-        change = {"model.width": change["model"]["width"]} if seed == 1 else {"schedule.learning_rate": 0.1}
-        text = page([write_finished_run(tmp_path / f"more{seed}", 9, 0.4, change)])
+    again = write_finished_run(tmp_path / "e", 2, 0.5, {"schedule.learning_rate": 0.1})
+    (again / "evaluation.json").unlink()
+    text = page([again, write_finished_run(tmp_path / "f", 2, 0.5, {"model.width": 0.5})])
     assert "Seen in one run only" not in text
 
 
@@ -179,8 +186,8 @@ def test_figure_1_is_of_the_best_learning_rates(tmp_path):
         rows.append(row)
     text, figures = results_page.make(rows, Path("results"))
     row = line_of(text, "ReLU comes to 25 %")
-    assert row[3:6] == [f"{8 / (1.5 * 1.7) ** 0.5:.1f} times", "1, 2", "**not shown**"]
-    how = section(text, f"### Claim {row[0]}")
+    assert row[2:5] == [f"{8 / (1.5 * 1.7) ** 0.5:.1f} times", "1, 2", "**not shown**"]
+    how = section(text, f"### Claim {number_of(row)}")
     assert "Learning rates tried: 3 and 2." in how
     assert "--config.schedule.learning_rate=0.002 --config.train.epochs=20.0 --config.seed=SEED" in how
     drawn = figures["figure_1.svg"]
@@ -188,7 +195,7 @@ def test_figure_1_is_of_the_best_learning_rates(tmp_path):
     assert drawn.count("<polyline") == 3
     assert "(results/figure_1.svg)" in text
     text, figures = results_page.make(rows[:3], Path("results"))
-    assert line_of(text, "ReLU comes to 25 %")[5] == "not run"
+    assert line_of(text, "ReLU comes to 25 %")[4] == "not run"
     assert not figures
     assert ".svg" not in text
     for row in rows:  # all were there before their first line of the log
@@ -211,9 +218,10 @@ def test_the_page_in_the_repository_is_what_its_files_give():
         assert svg.get("role") == "img"
         assert [each.tag.rpartition("}")[2] for each in svg[:2]] == ["title", "desc"]
         assert all(each.text for each in svg[:2])
-    assert {len(cells) for cells in tables(text)} == {COLUMNS}
+    assert {len(cells) for cells in tables(text)} == COLUMNS
     for number in range(1, len(claims.CLAIMS) + 1):
-        assert (text.count(f"(#claim-{number})") >= 1, text.count(f"\n### Claim {number}\n")) == (True, 1)
+        assert f"| [{number}](#claim-{number}) |" in text
+        assert text.count(f"\n### Claim {number}\n") == 1
 
 
 def test_hostile_rows(tmp_path):
@@ -231,7 +239,7 @@ def test_hostile_rows(tmp_path):
     assert "\n# c" not in text
     assert "\u202e" not in text
     assert "[rows](results/x%5D%28y%29%20%3Cb%3E.jsonl)" in text
-    assert {len(cells) for cells in tables(text)} == {COLUMNS}
+    assert {len(cells) for cells in tables(text)} == COLUMNS
     for hostile, words in [("{", "line 2"), ('{"experiment": 1}', "has no config"), ("[]", "line 2")]:
         (folder / "x.jsonl").write_text(json.dumps(row) + "\n" + hostile + "\n")
         with pytest.raises(RunFailure, match=words):
