@@ -24,7 +24,10 @@ FIGURES = {
     "ablations": (
         "What a change of the net does to the test error, ours beside the published",
         "points of test error, with the change less without it",
-        "Right of 0 the net is worse with the change. Without a diamond: nobody published a number.",
+        (
+            "Right of 0 the net is worse with the change. On what each was trained stands in the table; where there "
+            "is no diamond nobody published a number."
+        ),
     ),
     "figure_1": (
         "Training error with ReLU and with tanh, as in the paper's figure 1",
