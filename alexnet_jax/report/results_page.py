@@ -25,8 +25,8 @@ FIGURES = {
         "What a change of the net does to the test error, ours beside the published",
         "points of test error, with the change less without it",
         (
-            "Right of 0 the net is worse with the change. On what each was trained stands in the table; where there "
-            "is no diamond nobody published a number."
+            "Right of 0 the net is worse with the change. On what each was trained stands in the table. "
+            "Where there is no diamond, nobody published a number."
         ),
     ),
     "figure_1": (
