@@ -1,7 +1,8 @@
 """`report --results`: the row of each --workdir into docs/results/, and docs/RESULTS.md from all rows.
 
-A run is recorded over an older one of the same experiment, seed and kind of hardware. Without --workdir
-the page alone is written anew.
+The page sets what was claimed beside what the runs gave, with a verdict and figures, and lists every run.
+A run is recorded over an older one of the same experiment, seed, views and kind of hardware. Without
+--workdir the page alone is written anew.
 
 Examples:
   report --results --workdir=runs/imagenet
@@ -16,7 +17,7 @@ from alexnet_jax.commands.flags import WORKDIR, Flag
 
 
 def run(request: Request) -> int:
-    """Record the runs and write the table of all that are recorded."""
+    """Record the runs and write the page of all that are recorded."""
     extras.require("pages", "report --results")
     from alexnet_jax.report import results, results_page
 

@@ -21,7 +21,6 @@ from alexnet_jax.report import runs
 if TYPE_CHECKING:
     from alexnet_jax.inference.report_data import ChannelPatches, Confusions, Guess, LabelledImage, Neighbours
 
-Points = Sequence[Sequence[float]]  # pairs (epoch, value)
 COLOURS = ("#1f6fb4", "#d1640c", "#2c8a3c", "#b3282d", "#7553a8", "#7a5244", "#b0428c", "#5c5c5c")
 RIGHT, OTHER = "#f0938a", "#9ecae1"  # bars of the right class, as in the paper's figure 4, and of others
 RED = "#c0332b"  # text
@@ -56,32 +55,6 @@ def encode(figure: Figure) -> dict[str, bytes]:
             figure.savefig(file, format=extension, dpi=DPI, metadata=metadata)
             files[extension] = file.getvalue()
     return files
-
-
-def figure_1(relu: Sequence[Points], tanh: Sequence[Points]) -> Figure:
-    """Draw the paper's figure 1: training error against epochs with ReLU (solid) and with tanh (dashed).
-
-    The dotted level is 25 %.
-
-    Args:
-      relu: of each run with ReLU, its points (epoch, error).
-      tanh: of each run with tanh, likewise.
-    """
-    figure = Figure(figsize=(6.2, 4.2), layout="constrained")
-    panel = figure.subplots()
-    for curves_of, style, colour, name in ((relu, "-", COLOURS[0], "ReLU"), (tanh, "--", COLOURS[1], "tanh")):
-        for index, points in enumerate(curves_of):
-            label = None if index else name
-            panel.plot(*zip(*points, strict=True), style, color=colour, linewidth=1.4, label=label)
-    panel.axhline(runs.TARGET_ERROR, color=GREY, linestyle=":", linewidth=1)
-    panel.set_ylim(0, 0.8)
-    panel.set_xlabel("epoch")
-    panel.set_ylabel("training error")
-    panel.yaxis.set_major_formatter(matplotlib.ticker.PercentFormatter(1, decimals=None))
-    panel.grid(color=GRID, linewidth=0.6)
-    panel.spines[["top", "right"]].set_visible(False)
-    panel.legend(frameon=False)
-    return figure
 
 
 def curves(all_runs: Sequence[runs.RunFiles], names: Sequence[str]) -> Figure:
@@ -120,9 +93,9 @@ def curves(all_runs: Sequence[runs.RunFiles], names: Sequence[str]) -> Figure:
             offset = {"xytext": (4, 4), "textcoords": "offset points"}
             learning_rate.annotate(f"{after:g}", (epoch, after), **offset, fontsize=8, color=colour)
         reached, target = runs.epochs_to(run.metrics, runs.TARGET_ERROR), runs.TARGET_ERROR
-        if reached is not None:
-            top1.plot([reached, reached], [0, target], color=colour, linestyle="--", linewidth=1)
-            top1.plot([reached], [target], color=colour, marker="D", markersize=5)
+        if reached and not reached.before:
+            top1.plot([reached.epoch] * 2, [0, target], color=colour, linestyle="--", linewidth=1)
+            top1.plot([reached.epoch], [target], color=colour, marker="D", markersize=5)
     if any(runs.curve(run.metrics, "train/top1_error")[0] for run in all_runs):
         top1.axhline(runs.TARGET_ERROR, color=GREY, linestyle="--", linewidth=0.8)
     if any(value > 0 for run in all_runs for value in runs.curve(run.metrics, "learning_rate")[1]):

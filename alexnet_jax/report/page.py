@@ -138,12 +138,12 @@ def numbers(run: runs.RunFiles, data: ReportData) -> dict[str, Any]:
     `changed` says what makes the net another than the run's own, {} where nothing does.
     """
     special = figures.specialisation(data.kernels) if data.kernels is not None else None
-    confusions = data.confusions
+    confusions, reached = data.confusions, runs.epochs_to(run.metrics, runs.TARGET_ERROR)
     return {
         "step": data.step,
         "changed": data.changed,
         "specialisation": special[0] if special else None,
-        "epochs_to_25_percent": runs.epochs_to(run.metrics, runs.TARGET_ERROR),
+        "epochs_to_25_percent": reached.epoch if reached and not reached.before else None,
         "centre_top1_error": top1_error(confusions) if confusions else None,
         "centre_top5_error": confusions.top5_error if confusions else None,
         "images": int(confusions.matrix.sum()) if confusions else None,
@@ -177,7 +177,7 @@ def at_a_glance(run: runs.RunFiles, data: ReportData) -> list[tuple[str, str, st
             rows.append((f"error, {words}", ours or f"not evaluated: evaluate --views={views}", theirs))
     reached = runs.epochs_to(run.metrics, runs.TARGET_ERROR)
     if reached is not None:
-        rows.append(("epochs to 25 % training error", f"{reached:.3g}", ""))
+        rows.append(("epochs to 25 % training error", str(reached), ""))
     if "hardware" in metadata:
         rows.append(("device", str(metadata["hardware"]), "paper: two GTX 580"))
     return rows + _time_rows(run)
@@ -276,8 +276,7 @@ def _curve_words(all_runs: Sequence[runs.RunFiles], names: Sequence[str]) -> str
     epochs = []
     for run, name in zip(all_runs, names, strict=True):
         reached = runs.epochs_to(run.metrics, runs.TARGET_ERROR)
-        words = "not reached" if reached is None else f"{reached:.3g} epochs"
-        epochs.append(f"{figures.shorten(name, MAX_NAME_LENGTH)}: {words}")
+        epochs.append(f"{figures.shorten(name, MAX_NAME_LENGTH)}: {reached or 'not reached'}")
     return f"Epochs to 25 % training error (paper, figure 1): {'; '.join(epochs)}."
 
 

@@ -67,16 +67,6 @@ TABLE = (
     Published("cifar10_11", "cifar10", 10, 0.11, None, _CUDA_CONVNET, RELU | LRN, {"crop": 24}),
 )
 
-# What one change of the paper's net did, in points of the top-1 error.
-EFFECTS = {
-    "model.lrn=False": "+1.4 (2012 source, its log), +2 on CIFAR-10 (paper, 3.3)",
-    "model.pool_size=2": "+0.4 (paper, 3.4)",
-    "model.towers=1": "+1.7 with half the channels (paper, 3.2)",
-    "model.communicate_at=()": "+1.2 with wider conv2 and fc6 (2012 source, its log)",
-    "model.dropout=0.0": "substantial overfitting (paper, 4.2)",
-    "data.flip=False data.random_crop=False": "substantial overfitting (paper, 4.1)",
-}
-
 
 def find(config: ConfigDict, views: int | None = None) -> tuple[Published, ...]:
     """Return what was published for the net and the data of a config.

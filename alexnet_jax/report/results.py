@@ -1,6 +1,6 @@
 """Record finished runs: the first half of the verb `report --results`.
 
-A finished run writes its row of JSON into `docs/results/<config>.jsonl`; `results_page` makes a table of
+A finished run writes its row of JSON into `docs/results/<config>.jsonl`; `results_page` makes its page of
 these files alone, so that nobody types a number. An experiment is a config of configs/ and the keys in which
 the run differs from it, without the seed and what changes no result.
 """
@@ -10,6 +10,7 @@ import math
 import re
 import shlex
 from collections.abc import Mapping, Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ _WITHOUT_EFFECT = ("seed", *(key for key in compatibility.MAY_CHANGE if key != "
 
 
 def record(workdirs: Sequence[Path], folder: Path = FOLDER) -> list[str]:
-    """Write the row of each run, over an older one of the same experiment, seed and kind of hardware.
+    """Write the row of each run, over an older one of the same experiment, seed, views and kind of hardware.
 
     Returns:
       A line for each run.
@@ -48,15 +49,26 @@ def record(workdirs: Sequence[Path], folder: Path = FOLDER) -> list[str]:
     lines = []
     for workdir, row in zip(workdirs, rows, strict=True):
         path = folder / f"{row['config']}.jsonl"
-        kept = [old for old in read_rows(path) if _identity(old) != _identity(row)] if path.exists() else []
-        kept = sorted([*kept, row], key=lambda each: (each["experiment"], each["seed"], each["hardware"]))
+        kept = [old for old in read_rows(path) if not _replaces(row, old)] if path.exists() else []
+        kept = sorted([*kept, row], key=_order)
         files.write_text(path, "".join(json.dumps(each, ensure_ascii=False) + "\n" for each in kept))
         lines.append(f"{printable(str(workdir))}: {printable(row['experiment'])}, written to {path}")
     return lines
 
 
-def _identity(row: Mapping[str, Any]) -> tuple[str, int, str]:
-    return row["experiment"], row["seed"], hardware_kind(row)
+def _order(row: Mapping[str, Any]) -> tuple[str, int, str, int]:
+    return row["experiment"], row["seed"], row["hardware"], views(row) or 0
+
+
+def _replaces(row: Mapping[str, Any], old: Mapping[str, Any]) -> bool:
+    """Return whether an older row is of the same run, evaluated with as many views or not at all."""
+    same = all(each(row) == each(old) for each in (itemgetter("experiment", "seed"), hardware_kind))
+    return same and views(old) in (views(row), None)
+
+
+def views(row: Mapping[str, Any]) -> Any:
+    """Return with how many views of an image a row's errors are, None where it has none."""
+    return row.get("evaluation", {}).get("views")
 
 
 def hardware_kind(row: Mapping[str, Any]) -> str:
@@ -68,9 +80,10 @@ def row_of(run: runs.RunFiles) -> dict[str, Any]:
     """Return what a run's files say about it, with the keys of `ROW_KEYS`.
 
     `values`: errors of the evaluation as fractions, the last training error, and the epochs until it is 25 %
-    and until the training loss is 2 % below ln(classes); `curve`: [epoch, training error] from the first to
-    the last, thinned; `evaluation`: over how many images and views; `seconds`: of training steps, None where
-    the files do not say.
+    and until the training loss is 2 % below ln(classes); `before`: those of these epochs that are the run's
+    first line, which is below already; `curve`: [epoch, training error] from the first to the last, thinned;
+    `evaluation`: over how many images and views; `images`: in an epoch; `seconds`: of training steps. The
+    last two are None where the files do not say.
 
     Raises:
       RunFailure: the files hold none of the values.
@@ -84,10 +97,14 @@ def row_of(run: runs.RunFiles) -> dict[str, Any]:
     errors = ("top1_error", "top5_error", "mean_class_error")
     numbers = {name: runs.finite_number(run.evaluation.get(name)) for name in errors} | {
         "train_top1_error": training[-1][1] if training else None,
-        "epochs_to_25_percent": runs.epochs_to(run.metrics, runs.TARGET_ERROR),
-        "epochs_to_learn": runs.epochs_to(run.metrics, learned, "train/loss"),
         "specialisation": runs.finite_number(report.get("specialisation")),
     }
+    reached = {
+        "epochs_to_25_percent": runs.epochs_to(run.metrics, runs.TARGET_ERROR),
+        "epochs_to_learn": runs.epochs_to(run.metrics, learned, "train/loss"),
+    }
+    crossings = {name: crossing for name, crossing in reached.items() if crossing}
+    numbers |= {name: crossing.epoch for name, crossing in crossings.items() if not crossing.before}
     values = {name: value for name, value in numbers.items() if value is not None}
     if not values:
         raise RunFailure(
@@ -95,30 +112,48 @@ def row_of(run: runs.RunFiles) -> dict[str, Any]:
         )
     base, changes = nearest_config(run.config)
     words = [f"{key}={_shell_word(value)}" for key, value in changes.items()]
-    flags = " ".join(f"--config.{word}" for word in [*words, f"seed={run.config.seed}"])
-    views = run.evaluation.get("views")
+    with_views = run.evaluation.get("views")
     return {
         "experiment": " ".join([base, *words]),
         "config": base,
         "seed": int(run.config.seed),
         "activation": run.config.model.get("activation"),
         "values": values,
+        "before": {name: crossing.epoch for name, crossing in crossings.items() if crossing.before},
         "curve": [[round(epoch, 3), round(error, 4)] for epoch, error in thinned],
         "evaluation": {
             key: run.evaluation[key] for key in ("split", "views", "examples") if key in run.evaluation
         },
+        "images": _images_of_an_epoch(run),
         "epochs": max(runs.curve(run.metrics, "learning_rate")[0], default=None),
         "hardware": str(run.metadata.get("hardware", "not recorded")),
         "versions": dict(run.metadata.get("versions", {})),
         "seconds": runs.training_seconds(run.metrics, run.config.data.batch_size),
-        "command": f"python -m alexnet_jax.main --config=configs/{base}.py {flags}",
+        "command": command(base, words, run.config.seed),
         "published": {
             name: {"value": value, "source": row.source}
-            for row in (published.find(run.config, views) if views else ())
+            for row in (published.find(run.config, with_views) if with_views else ())
             for name, value in (("top1_error", row.top1_error), ("top5_error", row.top5_error))
             if value is not None
         },
     }
+
+
+def command(config: str, changes: Sequence[str], seed: int | str) -> str:
+    """Return how a run is started.
+
+    Args:
+      config: the name of one of configs/.
+      changes: 'key=value' of each key that differs, as a shell reads them.
+      seed: of the run.
+    """
+    flags = " ".join(f"--config.{word}" for word in [*changes, f"seed={seed}"])
+    return f"python -m alexnet_jax.main --config=configs/{config}.py {flags}"
+
+
+def _images_of_an_epoch(run: runs.RunFiles) -> int | None:
+    epochs, steps = runs.curve(run.metrics, "step")
+    return round(steps[-1] * run.config.data.batch_size / epochs[-1]) if steps and epochs[-1] else None
 
 
 def nearest_config(config: ConfigDict) -> tuple[str, dict[str, Any]]:
@@ -180,6 +215,8 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
             if missing:
                 raise ValueError(f"it has no {missing[0]}")
             numbers = [*row["values"].values(), *(x for epoch, error in row["curve"] for x in (epoch, error))]
+            numbers += row.get("before", {}).values()
+            numbers += [row[key] for key in ("images", "epochs") if row.get(key) is not None]
             if not all(runs.finite_number(value) is not None for value in numbers):
                 raise ValueError("a value is not a number")
         except (ValueError, TypeError, AttributeError) as error:

@@ -1,39 +1,47 @@
 """Make the page of all recorded experiments: the second half of the verb `report --results`."""
 
 import os
-import shlex
+import re
 import statistics
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
-from scipy import stats
-
-from alexnet_jax import drawing, files
+from alexnet_jax import files
 from alexnet_jax.errors import UsageError
 from alexnet_jax.progress import printable
-from alexnet_jax.report import figures, published, results, runs
+from alexnet_jax.report import charts, claims, evidence, results, runs
+from alexnet_jax.report.evidence import Finding, Row, Rows
 
 PAGE = Path("docs/RESULTS.md")
-FIGURE_1 = "figure_1.svg"
+COMMAND = "python -m alexnet_jax.main"
 
-Rows = Sequence[Mapping[str, Any]]
-
-# Of a row's value: its words in the table, and whether it is a fraction, which is shown in percent.
-VALUES = {
-    "top1_error": ("top-1 error", True),
-    "top5_error": ("top-5 error", True),
-    "mean_class_error": ("error, mean over classes", True),
-    "train_top1_error": ("training error at the end", True),
-    "epochs_to_25_percent": ("epochs to 25 % training error", False),
-    "epochs_to_learn": ("epochs until the loss leaves ln(classes)", False),
-    "specialisation": ("specialisation of the towers", False),
+# Of each figure its title, what its axis says, and words below it; its lines are the claims that name it.
+FIGURES = {
+    "nets": ("Error of cuda-convnet's nets, ours beside the published", "test error in percent", ""),
+    "ablations": (
+        "What a change of the net does to the test error, ours beside the published",
+        "points of test error, with the change less without it",
+        (
+            "Right of 0 the net is worse with the change. On what each was trained stands in the table. "
+            "Where there is no diamond, nobody published a number."
+        ),
+    ),
+    "figure_1": (
+        "Training error with ReLU and with tanh, as in the paper's figure 1",
+        "",
+        (
+            "A line is a run, at the best of the learning rates tried. On the dotted line of 25 % the dot is "
+            "the mean of the crossings, interpolated between two lines of the log, and the bar their range."
+        ),
+    ),
 }
 
 
-@drawing.default_style()
 def write(folder: Path = results.FOLDER, page: Path = PAGE) -> str:
-    """Make the page of all rows in `folder`, and its figure in that folder; return a line that says so.
+    """Make the page of all rows in `folder`, and its figures in that folder; return a line that says so.
 
     Raises:
       UsageError: there are no rows.
@@ -43,196 +51,273 @@ def write(folder: Path = results.FOLDER, page: Path = PAGE) -> str:
     rows = [row for path in paths for row in results.read_rows(path)]
     if not rows:
         raise UsageError(f"{folder} holds no results: report --results --workdir=DIR writes a run's")
-    compared = _figure_1(_experiments(rows))
-    if compared:
-        drawn = figures.figure_1(*([row["curve"] for row in group] for group in compared[1:]))
-        files.write_text(folder / FIGURE_1, figures.encode(drawn)["svg"].decode())
-    files.write_text(page, table(rows, Path(os.path.relpath(folder, page.parent))))
+    text, figures = make(rows, Path(os.path.relpath(folder, page.parent)))
+    for name, figure in figures.items():
+        files.write_text(folder / name, figure)
+    files.write_text(page, text)
     return f"{page}: {len(rows)} runs of {len(_experiments(rows))} experiments"
 
 
-def table(rows: Rows, folder: Path) -> str:
-    """Return the page as Markdown: what was found next to what was published, then how each was run.
+def make(rows: Rows, folder: Path) -> tuple[str, dict[str, str]]:
+    """Return the page as Markdown, and its figures as {file name: SVG}.
 
     Args:
       rows: of all experiments, as `results.row_of` gives them.
-      folder: of the rows' files, as seen from the page.
+      folder: of the rows' files and of the figures, as seen from the page.
     """
+    found = [evidence.find(claim, rows) for claim in claims.CLAIMS]
     made = (
-        f"Made by `python -m alexnet_jax.main report --results` from the files in `{folder}/`, a line for "
-        "each run. n: runs, each with its own seed ('2 of 3': the third never came to it); spread: their "
-        "standard deviation (n - 1), and the smallest to the largest; time: of one run's training steps, "
-        "the mean. The loss has left ln(classes) when it is 2 % below; reported where that took an epoch or "
-        "more."
+        "What the paper, its code and others claim, and what came out here. Made by "
+        f"`{COMMAND} report --results` from the files in [{folder}]({folder}/), a line for each run: "
+        f"{len(rows)} runs, {_hours(rows)} hours of training steps. None of our numbers is typed."
     )
-    groups = _experiments(rows)
-    lines = ["# Results", "", made, ""]
-    lines += [
-        "| experiment | value | n | mean | spread | published | time |",
-        "|---|---|---|---|---|---|---|",
+    how = (
+        f"SEED is a seed for each run. `{COMMAND} evaluate --workdir=DIR` with `--views=1` or `10` measures "
+        "the test error, `report --results --workdir=DIR` writes the run's row and this page."
+    )
+    drawn = {name: _draw(name, [each for each in found if each.claim.figure == name]) for name in FIGURES}
+    figures = {f"{name}.svg": figure for name, figure in drawn.items() if figure}
+    lines = [
+        "# Results",
+        "",
+        made,
+        "",
+        *_claim_lines(found),
+        *(line for name in FIGURES if f"{name}.svg" in figures for line in _figure_lines(name, folder)),
+        *_single_lines(found, rows),
+        *_run_lines(rows, folder),
+        "",
+        "## Commands of the claims",
+        "",
+        how,
+        *(line for number, each in enumerate(found, 1) for line in _command_lines(number, each, rows)),
     ]
-    lines += [line for group in groups for line in _value_lines(group)]
-    compared = _figure_1(groups)
-    if compared:
-        lines += ["", compared[0], "", f"![Training error against epochs]({folder / FIGURE_1})"]
-    lines += [*_change_lines(groups), "", "## How", ""]
-    return "\n".join([*lines, *(line for group in groups for line in _how_lines(group))]) + "\n"
+    return "\n".join(lines) + "\n", figures
 
 
-def _value_lines(group: Rows) -> list[str]:
-    """Return an experiment's lines of the table, one a value."""
-    lines: list[str] = []
-    views = _views(group)
-    for name, (words, fraction) in VALUES.items():
-        values = [float(row["values"][name]) for row in group if name in row["values"]]
-        if not _is_worth_a_line(name, values, group):
-            continue
-        known = group[0]["published"].get(name)
-        there = f"{_number(known['value'], fraction)} ({_cell(known['source'])})" if known else ""
-        mean = _number(statistics.mean(values), fraction) if values else "never"
-        if name in ("top1_error", "top5_error") and views:
-            words += ", ten views" if views == 10 else ", centre view"
-        experiment, time = ("", "") if lines else (_code(group[0]["experiment"]), _time(group))
-        lines.append(
-            f"| {experiment} | {words} | {_count(values, group)} | {mean} | {_spread(values, fraction)} | "
-            f"{there} | {time} |"
+def _claim_lines(found: Sequence[Finding]) -> list[str]:
+    """Return the first table, with the count of the verdicts and their rule."""
+    count = Counter(each.verdict for each in found if each.claim.rule != "none")
+    verdicts = (claims.REPRODUCED, claims.CONTRADICTS, claims.NOT_SHOWN, claims.NOT_RUN)
+    words = ", ".join(f"{count[verdict]} {verdict}" for verdict in verdicts)
+    intro = (
+        f"Of {count.total()} claims: {words}. In brackets the 95 % interval; n: runs, each with its own "
+        "seed, of the net and of what it is compared with; hours: of the machine, for all these runs. The "
+        "paper's figures are of ImageNet; where our nets were narrower or saw other images, our runs say so."
+    )
+    lines = [
+        intro,
+        "",
+        "| claim | published | ours | n | verdict | our runs | command | hours |",
+        "|---" * 8 + "|",
+    ]
+    for number, each in enumerate(found, 1):
+        claim = each.claim
+        cells = [
+            claim.words,
+            f"{claim.said} ({claim.source})" if claim.source else claim.said,
+            ours(each),
+            ", ".join(str(len(side)) for side in each.sides),
+            f"**{each.verdict}**" if each.sides else each.verdict,
+            "; ".join(
+                filter(None, [claim.setting, " and ".join(dict.fromkeys(map(_trained_on, each.sides)))])
+            ),
+            f"[{number}](#claim-{number})",
+            _hours([row for side in each.sides for row in side]),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return [*lines, "", "## When a claim is reproduced", "", claims.RULE]
+
+
+def ours(found: Finding) -> str:
+    """Return what the runs give, with its unit and its interval; '' without runs."""
+    claim, mean = found.claim, found.mean
+    if mean is None:
+        return ""
+    sign = "+" if claim.base and not claim.factor else ""
+    digits = 1 if claim.factor else 2
+    text = " ".join(filter(None, [f"{mean:{sign}.{digits}f}", claim.unit]))
+    if found.interval:
+        text += " ({:{sign}.{digits}f} to {:{sign}.{digits}f})".format(
+            *found.interval, sign=sign, digits=digits
         )
+    return text
+
+
+def _trained_on(group: Rows) -> str:
+    """Return on how many images and for how many epochs runs were, '' where they do not say."""
+    images, epochs = group[0].get("images"), group[0].get("epochs")
+    return f"{images:,} images, {epochs:.3g} epochs" if images and epochs else ""
+
+
+def _draw(name: str, found: Sequence[Finding]) -> str:
+    """Return a figure, '' where no run is in it."""
+    if not any(each.sides for each in found):
+        return ""
+    title, axis, _ = FIGURES[name]
+    if name == "figure_1":
+        tanh, relu = found[0].sides
+        kinds = [_curves("ReLU", relu), _curves("tanh", tanh)]
+        return charts.training(title, runs.TARGET_ERROR, kinds)
+    bars = [
+        charts.Bar(each.claim.short, _bar_text(each), each.claim.published, each.mean, each.interval)
+        for each in found
+    ]
+    return charts.intervals(title, axis, bars)
+
+
+def _bar_text(found: Finding) -> str:
+    if not found.sides:
+        return found.verdict
+    text = ours(found).replace(f" {found.claim.unit}", "")
+    return f"{text}, n {', '.join(dict.fromkeys(str(len(side)) for side in found.sides))}"
+
+
+def _curves(name: str, rows: Rows) -> charts.Curves:
+    """Return the curves of runs, and the epochs to 25 % training error, with their range over seeds."""
+    crossings = [float(row["values"]["epochs_to_25_percent"]) for row in rows]
+    words = f"{statistics.mean(crossings):.1f} epochs"
+    if len(crossings) > 1:
+        words += f" ({min(crossings):.1f} to {max(crossings):.1f})"
+    return charts.Curves(name, f"{words}, n {len(rows)}", [row["curve"] for row in rows], crossings)
+
+
+def _figure_lines(name: str, folder: Path) -> list[str]:
+    title, _, words = FIGURES[name]
+    return ["", f"## {title}", "", f"![{title}]({folder / name}.svg)", *(["", words] if words else [])]
+
+
+def _single_lines(found: Sequence[Finding], rows: Rows) -> list[str]:
+    """Return what was seen in one run only."""
+    single = [n for n, each in enumerate(found, 1) if each.sides and min(map(len, each.sides)) == 1]
+    experiments = _experiments(rows)
+    alone = [group[0] for group in experiments if len(group) == 1]
+    if not alone:
+        return []
+    lines = ["", "## Seen in one run only", ""]
+    if single:
+        links = ", ".join(f"[{number}](#claim-{number})" for number in single)
+        lines += [f"Claims with one run on a side: {links}. They say nothing of the spread over seeds.", ""]
+    lines.append(f"Experiments with one run: {len(alone)} of {len(experiments)}.")
+    for words, evaluated in (("With a test error", True), ("Without one, as searches for a rate are", False)):
+        names = [_code(row["experiment"]) for row in alone if ("top1_error" in row["values"]) == evaluated]
+        lines += ["", f"{words}:", "", *(f"- {name}" for name in names)] if names else []
     return lines
 
 
-def _how_lines(group: Rows) -> list[str]:
-    """Return on what an experiment was run, and by which command."""
+def _run_lines(rows: Rows, folder: Path) -> list[str]:
+    """Return the table of all experiments."""
+    words = (
+        "An experiment is a config of `configs/` and the keys in which its runs differ from it. Each run is "
+        "a line of the file, with all its values, its training curve, hardware, versions and command. Errors "
+        "are means, in brackets the smallest and the largest. Learns: epochs until the training loss is 2 % "
+        "below ln(classes); 'before epoch 0.3': the first line of the log is there already. Time: of one "
+        "run's training steps, the mean."
+    )
+    head = "experiment", "n", "trained on", "test error", "training error at the end", "epochs to 25 %"
+    lines = ["", "## All runs", "", words, "", f"| {' | '.join([*head, 'learns', 'time', 'file'])} |"]
+    lines.append("|---" * 9 + "|")
+    for group in _experiments(rows):
+        views = {1: ", one view", 10: ", ten views"}.get(results.views(group[0]), "")
+        error = _range(group, "top1_error")
+        cells = [
+            _code(group[0]["experiment"]),
+            str(len(group)),
+            _trained_on(group),
+            f"{error}{views}" if error else "",
+            _range(group, "train_top1_error"),
+            _epochs(group, "epochs_to_25_percent"),
+            _epochs(group, "epochs_to_learn") or ("never" if _trained(group) else ""),
+            _time(group),
+            f"[rows]({folder}/{quote(group[0]['config'])}.jsonl)",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+def _command_lines(number: int, found: Finding, rows: Rows) -> list[str]:
+    """Return by which commands a claim is tried, and on what it was."""
+    claim = found.claim
+    rates = [len(each) for each in evidence.learning_rates(claim, rows)] if claim.own else []
+    commands = [
+        side[0]["command"].rpartition(" --config.seed=")[0] + " --config.seed=SEED" for side in found.sides
+    ]
+    lines = ["", f"### Claim {number}", "", f"{claim.words}."]
+    if max(rates, default=0) > 1:
+        lines[-1] += f" Learning rates tried: {' and '.join(map(str, rates))}."
+    if found.sides:
+        lines += ["", *dict.fromkeys(f"- {_conditions(side)}" for side in found.sides)]
+    else:
+        lines[-1] += " Not run."
+        commands = [command_of(experiment) for experiment in (claim.arm, claim.base) if experiment]
+    shown = dict.fromkeys(printable(command).replace("`", "'") for command in commands)
+    return [*lines, "", "```", *shown, "```"]
+
+
+def command_of(experiment: str) -> str:
+    """Return the command of an experiment that a claim names, and that has no run which could say it."""
+    config, *changes = re.split(r" (?=[a-z0-9_]+\.[a-z0-9_.]+=)", experiment)  # no blank within a value
+    return results.command(config, changes, "SEED")
+
+
+def _conditions(group: Rows) -> str:
+    """Return on what and with which seeds runs were, and over how many images their error is."""
     seeds = ", ".join(str(row["seed"]) for row in group)
     examples = {row["evaluation"].get("examples") for row in group if row.get("evaluation")} - {None}
     over = f"; errors over {', '.join(f'{n:,}' for n in sorted(examples))} images" if examples else ""
     versions = ", ".join(f"{name} {version}" for name, version in group[0]["versions"].items())
-    command = group[0]["command"].rpartition(" --config.seed=")[0]
     hardware = " or ".join(dict.fromkeys(_cell(row["hardware"]) for row in group))
-    on = f"{hardware}; {_cell(versions) or 'versions not recorded'}"
-    return [
-        f"- {_code(group[0]['experiment'])}: {on}; seeds {seeds}{over}.",
-        f"  {_code(command + ' --config.seed=SEED')}",
-    ]
-
-
-def _change_lines(groups: Sequence[Rows]) -> list[str]:
-    """Return a table of what changing some keys of an experiment did; [] where no two can be compared."""
-    lines = []
-    for group, other in _pairs([group for group in groups if len(group) > 1]):
-        change = " ".join(word for word in _changes(other) if word not in _changes(group))
-        first = [_code(group[0]["experiment"]), _code(change), _cell(published.EFFECTS.get(change, ""))]
-        for name in ("top1_error", "train_top1_error"):
-            before, after = (
-                [100 * float(row["values"][name]) for row in rows if name in row["values"]]
-                for rows in (group, other)
-            )
-            if min(len(before), len(after)) < 2 or len({*before}) == len({*after}) == 1:
-                continue  # without a spread there is no interval
-            low, high = stats.ttest_ind(after, before, equal_var=False).confidence_interval(0.95)
-            points = f"{statistics.mean(after) - statistics.mean(before):+.2f} ({low:+.2f} to {high:+.2f})"
-            shows = "more" if low > 0 else "less" if high < 0 else "no difference shown"
-            cells = [*first[:2], VALUES[name][0], f"{len(before)}, {len(after)}", points, shows, first[2]]
-            lines.append(f"| {' | '.join(cells)} |")
-            first = ["", "", ""]
-    if not lines:
-        return []
-    words = (
-        "Points of error, with the change less without it, of experiments with two seeds and more. In "
-        "brackets the 95 % interval of the difference (Welch's t, from the spread over seeds): where it "
-        "holds 0, the runs show no difference. Published: whole nets on ImageNet, unless it says otherwise."
-    )
-    header = ["| experiment | change | value | n | points | | published |", "|---|---|---|---|---|---|---|"]
-    return ["", "## What a change did", "", words, "", *header, *lines]
-
-
-def _pairs(groups: Sequence[Rows]) -> list[tuple[Rows, Rows]]:
-    """Return experiments, each with those of its config and views that change further keys of it.
-
-    Where another experiment is between two, they are no pair.
-    """
-    pairs = []
-    for other in groups:
-        like = [x for x in groups if (x[0]["config"], _views(x)) == (other[0]["config"], _views(other))]
-        parts = [x for x in like if set(_changes(x)) < set(_changes(other))]
-        nearest = [x for x in parts if not any(set(_changes(x)) < set(_changes(y)) for y in parts)]
-        pairs += [(group, other) for group in nearest]
-    return pairs
-
-
-def _changes(group: Rows) -> list[str]:
-    """Return the 'key=value' in which an experiment differs from its config."""
-    return shlex.split(group[0]["experiment"])[1:]
-
-
-def _views(group: Rows) -> Any:
-    """Return with how many views an experiment was evaluated, None if it was not."""
-    return group[0].get("evaluation", {}).get("views")
-
-
-def _figure_1(groups: Sequence[Rows]) -> tuple[str, Rows, Rows] | None:
-    """Return what the paper's figure 1 shows, of a net that was trained with ReLU and with tanh, if any.
-
-    Returns:
-      A sentence, and the runs with ReLU and with tanh, each at its best learning rate.
-    """
-    best: dict[str, dict[str, tuple[float, str, Rows]]] = {}
-    for group in groups:
-        epochs = [row["values"].get("epochs_to_25_percent") for row in group]
-        activation = group[0].get("activation")
-        if None in epochs or activation not in ("relu", "tanh"):
-            continue
-        words = group[0]["experiment"].split(" ")
-        apart = ("model.activation=", "schedule.learning_rate=", "train.epochs=")
-        net = best.setdefault(" ".join(word for word in words if not word.startswith(apart)), {})
-        here = statistics.mean(epochs), group[0]["experiment"], group
-        net[activation] = min(here, net.get(activation, here), key=lambda candidate: candidate[0])
-    for net in best.values():
-        if len(net) == 2:
-            (relu, name, rows), (tanh, other, others) = net["relu"], net["tanh"]
-            sentence = (
-                f"Figure 1: {_code(other)} needs {tanh / relu:.2g} times the epochs of {_code(name)} to 25 % "
-                f"training error ({tanh:.3g}, n {len(others)}, and {relu:.3g}, n {len(rows)}; the best "
-                "learning rate of those tried for each). Published: 6 times (paper, figure 1)."
-            )
-            return sentence, rows, others
-    return None
+    return f"{hardware}; {_cell(versions) or 'versions not recorded'}; seeds {seeds}{over}"
 
 
 def _experiments(rows: Rows) -> list[Rows]:
     """Return the rows of one experiment on one kind of hardware together, with the same number of views."""
-    groups: dict[Any, list[Mapping[str, Any]]] = {}
+    groups: dict[Any, list[Row]] = {}
     for row in rows:
-        key = row["experiment"], results.hardware_kind(row), _views([row])
+        key = row["experiment"], results.hardware_kind(row), results.views(row)
         groups.setdefault(key, []).append(row)
     return list(groups.values())
 
 
-def _is_worth_a_line(name: str, values: Sequence[float], group: Rows) -> bool:
-    """Return whether there is a value; of leaving ln(classes): whether it took an epoch, or never came."""
-    if name != "epochs_to_learn":
-        return bool(values)
-    trained = sum("train_top1_error" in row["values"] for row in group)
-    return len(values) < trained or max(values, default=0) >= 1
-
-
-def _count(values: Sequence[float], group: Rows) -> str:
-    return str(len(group)) if len(values) == len(group) else f"{len(values)} of {len(group)}"
-
-
-def _number(value: float, fraction: bool) -> str:
-    return f"{value:.2%}" if fraction else f"{value:.3g}"
-
-
-def _spread(values: Sequence[float], fraction: bool) -> str:
-    if len(values) < 2:
+def _range(group: Rows, name: str) -> str:
+    """Return the mean of a value in percent, with the smallest and the largest; '' without values."""
+    values = [float(row["values"][name]) for row in group if name in row["values"]]
+    if not values:
         return ""
-    low, high = _number(min(values), fraction), _number(max(values), fraction)
-    return f"{_number(statistics.stdev(values), fraction)} ({low} to {high})"
+    text = f"{100 * statistics.mean(values):.2f} %"
+    return f"{text} ({100 * min(values):.2f} to {100 * max(values):.2f})" if len(values) > 1 else text
+
+
+def _epochs(group: Rows, name: str) -> str:
+    """Return the mean of a crossing's epochs, of how many runs, and before which epoch others were there."""
+    values = [float(row["values"][name]) for row in group if name in row["values"]]
+    bounds = [float(row["before"][name]) for row in group if name in row.get("before", {})]
+    parts = []
+    if values:
+        of = "" if len(values) == len(group) else f" ({len(values)} of {len(group)})"
+        parts.append(f"{statistics.mean(values):.3g}{of}")
+    if bounds:
+        parts.append(str(runs.Crossing(max(bounds), before=True)))
+    return ", ".join(parts)
+
+
+def _trained(group: Rows) -> bool:
+    return any("train_top1_error" in row["values"] for row in group)
 
 
 def _time(group: Rows) -> str:
     seconds = [row["seconds"] for row in group if runs.finite_number(row["seconds"]) is not None]
     return runs.duration(statistics.mean(seconds)) if seconds else ""
+
+
+def _hours(rows: Rows) -> str:
+    """Return the hours of training steps of all runs together; one with two evaluations has two rows."""
+    seconds = {
+        (row["experiment"], row["seed"], row["hardware"]): row["seconds"]
+        for row in rows
+        if runs.finite_number(row["seconds"]) is not None
+    }
+    return f"{sum(seconds.values()) / 3600:.1f}" if seconds else ""
 
 
 def _cell(text: str) -> str:

@@ -108,7 +108,24 @@ def learning_rate_drops(metrics: Lines) -> list[tuple[float, float, float]]:
     return [(epoch, before, after) for (epoch, before), (_, after) in pairs if after < before]
 
 
-def epochs_to(metrics: Lines, target: float, tag: str = "train/top1_error") -> float | None:
+@dataclass(frozen=True)
+class Crossing:
+    """Where a curve is first at or below a level.
+
+    Attributes:
+      epoch: of the crossing; of the curve's first point, where that is below the level already.
+      before: whether the curve crossed the level before `epoch`.
+    """
+
+    epoch: float
+    before: bool = False
+
+    def __str__(self) -> str:
+        """Return the epoch in words."""
+        return f"before epoch {self.epoch:.3g}" if self.before else f"{self.epoch:.3g}"
+
+
+def epochs_to(metrics: Lines, target: float, tag: str = "train/top1_error") -> Crossing | None:
     """Return after how many epochs a curve is first at or below `target`; None if it never is.
 
     Between two points the curve is a straight line.
@@ -117,8 +134,9 @@ def epochs_to(metrics: Lines, target: float, tag: str = "train/top1_error") -> f
     for epoch, value in zip(*curve(metrics, tag), strict=True):
         if value <= target:
             if before is None:
-                return epoch
-            return before[0] + (epoch - before[0]) * (before[1] - target) / (before[1] - value)
+                return Crossing(epoch, before=True)
+            passed = (before[1] - target) / (before[1] - value)
+            return Crossing(before[0] + (epoch - before[0]) * passed)
         before = epoch, value
     return None
 

@@ -66,7 +66,7 @@ def test_report_and_results_of_a_run(workdir, tmp_path):
     assert "what excites each layer: " in out
     assert "holds no complete checkpoint" in out
     row, page = recorded(workdir, tmp_path)
-    assert f"| {evaluation['top1_error']:.2%} |" in page
+    assert f"| {100 * evaluation['top1_error']:.2f} %, ten views |" in page
     assert str(tmp_path) not in page
     assert row["hardware"] == json.loads((workdir / "config.json").read_text())["hardware"]
     assert row["values"]["top1_error"] == evaluation["top1_error"]

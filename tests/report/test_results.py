@@ -25,6 +25,7 @@ def test_a_row_says_what_the_files_say(tmp_path):
     assert row["values"]["train_top1_error"] == 0.2
     assert row["values"]["epochs_to_25_percent"] == pytest.approx(2 + 0.15 / 0.2)  # between 0.4 and 0.2
     assert row["values"]["epochs_to_learn"] == pytest.approx(1 + (2.3 - 0.98 * math.log(10)) / 0.3)
+    assert (row["before"], row["images"]) == ({}, 100 * 128)
     assert row["curve"] == [[1.0, 0.8], [2.0, 0.4], [3.0, 0.2]]
     assert row["seconds"] == pytest.approx(300 * 128 / 200)
     assert (row["experiment"], row["config"], row["seed"]) == ("cifar10", "cifar10", 7)
@@ -67,6 +68,27 @@ def test_a_long_curve_is_thinned(tmp_path):
     assert len(curve) == 167  # every sixth, the last among them
     assert curve[0] == [0.5, 0.2]
     assert curve[-2:] == [[99.5, 0.001], [100.1, 0.001]]
+
+
+def test_a_first_line_that_is_below_already_bounds_the_crossing(tmp_path):
+    workdir = write_finished_run(tmp_path / "a", 7, 0.255)
+    lines = [{"step": n, "epoch": n / 10, "train/top1_error": 0.2, "train/loss": 2.3 - n} for n in (1, 2)]
+    (workdir / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    row = results.row_of(runs.read(workdir))
+    assert "epochs_to_25_percent" not in row["values"]
+    assert row["before"] == {"epochs_to_25_percent": 0.1, "epochs_to_learn": 0.1}
+
+
+def test_evaluations_of_a_run_with_one_view_and_with_ten_are_two_rows(tmp_path):
+    workdir, folder = write_finished_run(tmp_path / "a", 7, 0.255), tmp_path / "results"
+    path = workdir / "evaluation.json"
+    one_view = json.loads(path.read_text())
+    path.unlink()
+    for evaluation in ({}, one_view, one_view | {"views": 10, "top1_error": 0.24}, one_view):
+        path.write_text(json.dumps(evaluation))
+        results.record([workdir], folder)
+    rows = results.read_rows(folder / "cifar10.jsonl")
+    assert [(results.views(row), row["values"]["top1_error"]) for row in rows] == [(1, 0.255), (10, 0.24)]
 
 
 def test_an_answer_of_another_net_is_never_the_run_s_own(tmp_path):

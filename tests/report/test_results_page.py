@@ -4,117 +4,167 @@ import json
 import re
 import statistics
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
 from alexnet_jax.errors import RunFailure, UsageError
-from alexnet_jax.report import results, results_page, runs
-from configs import cifar10_19, imagenet
+from alexnet_jax.report import claims, results, results_page, runs
+from configs import cifar10_alexnet, cifar10_figure_1
 from tests.report.made_up import write_finished_run
 
+COLUMNS = {8, 9}  # of the claims, and of all runs
 
-def test_the_table_is_what_the_files_give(tmp_path):
+
+def tables(text):
+    """The cells of the page's lines of tables."""
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
+
+
+def line_of(text, start):
+    """The cells of the only line that begins so."""
+    [row] = [cells for cells in tables(text) if cells[0].startswith(start)]
+    return row
+
+
+def number_of(row):
+    """The number of a claim, which leads to its command."""
+    number = re.fullmatch(r"\[(\d+)\]\(#claim-(\d+)\)", row[6])
+    assert number[1] == number[2]
+    return number[1]
+
+
+def section(text, heading):
+    return text.partition(f"\n{heading}\n")[2].partition("\n#")[0]
+
+
+@pytest.fixture
+def page(tmp_path):
+    """Record runs, and return the page's text."""
     folder, page = tmp_path / "docs" / "results", tmp_path / "docs" / "RESULTS.md"
+
+    def write(workdirs):
+        results.record(workdirs, folder)
+        results_page.write(folder, page)
+        return page.read_text()
+
+    return write
+
+
+def test_a_claim_beside_what_its_runs_gave(tmp_path, page):
     errors = {1: 0.255, 2: 0.262, 3: 0.271}
     workdirs = [write_finished_run(tmp_path / f"run{seed}", seed, error) for seed, error in errors.items()]
-    results.record(workdirs, folder)
-    results.record(workdirs[:1], folder)  # again: the same row
-    workdirs[1].joinpath("evaluation.json").write_text(
-        json.dumps({"views": 1, "examples": 10_000, "top1_error": 0.268})
-    )
-    errors[2] = 0.268
-    results.record(workdirs[1:2], folder)
-    assert len(results.read_rows(folder / "cifar10.jsonl")) == 3
-    other = write_finished_run(tmp_path / "narrow", 1, 0.5, {"train.epochs": 3.0})
-    results.record([other], folder)
-    results_page.write(folder, page)
-    text = page.read_text()
-    cells = [
-        [cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line[:1] == "|"
+    text = page(workdirs)
+    row = line_of(text, 'Test error of cuda-convnet\'s "26 %" net')
+    mean, reach = (100 * x for x in (statistics.mean(errors.values()), statistics.stdev(errors.values())))
+    reach *= 4.3027 / 3**0.5  # Student's t of two degrees of freedom
+    number = number_of(row)
+    assert row == [
+        'Test error of cuda-convnet\'s "26 %" net on CIFAR-10',
+        "26 % (cuda-convnet)",
+        f"{mean:.2f} % ({mean - reach:.2f} to {mean + reach:.2f})",
+        "3",
+        "**reproduced**",
+        "12,800 images, 3 epochs",
+        f"[{number}](#claim-{number})",
+        "0.2",
     ]
-    row = next(line for line in cells if line[0] == "`cifar10`")
-    mean, spread = statistics.mean(errors.values()), statistics.stdev(errors.values())
-    assert row[1:4] == ["top-1 error, centre view", "3", f"{100 * mean:.2f}%"]
-    assert row[4] == f"{100 * spread:.2f}% (25.50% to 27.10%)"
-    assert row[5:] == ["26.00% (cuda-convnet)", "3.2 min"]
-    alone = next(line for line in cells if line[0] == "`cifar10 train.epochs=3.0`")
-    assert alone[2:5] == ["1", "50.00%", ""]
-    reached = next(line for line in cells if line[1].startswith("epochs to 25 %"))
-    assert reached[2:4] == ["3", "2.75"]
-    assert "seeds 1, 2, 3; errors over 10,000 images" in text
-    assert "a processor, 2 cores" in text
-    assert "python 3.11.1, jax 0.10.2" in text
-    assert "python -m alexnet_jax.main --config=configs/cifar10.py --config.seed=SEED" in text
-    before = text
-    results_page.write(folder, page)
-    assert page.read_text() == before
-    saved = workdirs[1] / "config.json"
-    saved.write_text(saved.read_text().replace("a processor, 2 cores", "a processor, 1 core"))
-    results.record(workdirs[1:2], folder)  # the same seed on fewer cores: the same result
-    results_page.write(folder, page)
-    assert row in [[cell.strip() for cell in line.split("|")[1:-1]] for line in page.read_text().splitlines()]
-    assert re.search("a processor, [12] cores? or a processor, [12] cores?;", page.read_text())
+    how = section(text, f"### Claim {number}")
+    assert "a processor, 2 cores; python 3.11.1, jax 0.10.2; seeds 1, 2, 3; errors over 10,000 images" in how
+    assert "\npython -m alexnet_jax.main --config=configs/cifar10.py --config.seed=SEED\n" in how
+    other = line_of(text, 'Test error of cuda-convnet\'s "19 %" net')
+    assert other[2:6] == ["", "", "not run", ""]
+    assert (
+        "Not run.\n\n```\npython -m alexnet_jax.main --config=configs/cifar10_19.py --config.seed=SEED"
+        in text
+    )
+    judged = [claim for claim in claims.CLAIMS if claim.rule != "none"]
+    assert (
+        f"Of {len(judged)} claims: 1 reproduced, 0 contradicts, 0 not shown, {len(judged) - 1} not run"
+        in text
+    )
+    for rule in claims.RULE.splitlines():
+        assert rule in text
+    assert page(workdirs[:1]) == text  # the same row again
+
+
+def test_further_seeds_and_arms_need_no_code(tmp_path, page):
+    """A difference appears once both of its sides have runs, and is judged once they have two seeds."""
+    base = [
+        write_finished_run(tmp_path / f"base{n}", n, 0.30 + n / 1000, None, cifar10_alexnet)
+        for n in (1, 2, 3)
+    ]
+    start = "Pools that do not overlap"
+    change = {"model.pool_size": 2, "schedule.learning_rate": 0.005}
+    arm = [
+        write_finished_run(tmp_path / f"arm{n}", n, 0.32 + n / 1000, change, cifar10_alexnet) for n in (1, 2)
+    ]
+    assert line_of(page(base), start)[4] == "not run"
+    assert line_of(page(arm[:1]), start)[2:5] == ["+1.90 points", "1, 3", "**not shown**"]
+    text = page(arm)
+    row = line_of(text, start)
+    assert row[3:5] == ["2, 3", "**reproduced**"]
+    assert row[2].startswith("+1.95 points (+")
+    assert re.search(r"seeds 1, 2; errors .*seeds 1, 2, 3; errors", text, re.DOTALL)
+    how = section(text, f"### Claim {number_of(row)}")
+    assert "Learning rates tried: 1 and 1." not in how
+    assert "--config.model.pool_size=2 --config.schedule.learning_rate=0.005 --config.seed=SEED\n" in how
+    drawn = (tmp_path / "docs" / "results" / "ablations.svg").read_text()
+    assert "pools that do not overlap: +1.95 (+" in drawn
+    assert "no dropout: not run." in drawn
+
+
+def test_what_one_run_showed_is_named(tmp_path, page):
+    first = write_finished_run(tmp_path / "a", 1, 0.26)
+    narrow = write_finished_run(tmp_path / "b", 1, 0.5, {"model.width": 0.5})
+    search = write_finished_run(tmp_path / "c", 1, 0.5, {"schedule.learning_rate": 0.1})
+    (search / "evaluation.json").unlink()
+    text = page([first, narrow, search])
+    number = number_of(line_of(text, 'Test error of cuda-convnet\'s "26 %" net'))
+    alone = section(text, "## Seen in one run only")
+    assert f"Claims with one run on a side: [{number}](#claim-{number})." in alone
+    assert "Experiments with one run: 3 of 3." in alone
+    with_error, _, without = alone.partition("Without one")
+    assert with_error.count("- `") == 2
+    assert "- `cifar10 schedule.learning_rate=0.1`" in without
+    text = page([write_finished_run(tmp_path / "d", 2, 0.27)])
+    alone = section(text, "## Seen in one run only")
+    assert "Claims with" not in alone
+    assert "Experiments with one run: 2 of 3." in alone
+    assert "- `cifar10`" not in alone
+    again = write_finished_run(tmp_path / "e", 2, 0.5, {"schedule.learning_rate": 0.1})
+    (again / "evaluation.json").unlink()
+    text = page([again, write_finished_run(tmp_path / "f", 2, 0.5, {"model.width": 0.5})])
+    assert "Seen in one run only" not in text
+
+
+def test_all_runs_stand_below(tmp_path, page):
+    workdirs = [write_finished_run(tmp_path / f"{seed}", seed, 0.25 + seed / 100) for seed in (1, 2, 3)]
+    rows = tables(page(workdirs))
+    row = next(cells for cells in rows if cells[0] == "`cifar10`")
+    assert row[1:] == [
+        "3",
+        "12,800 images, 3 epochs",
+        "27.00 % (26.00 to 28.00), one view",
+        "20.00 % (20.00 to 20.00)",
+        "2.75",
+        "1.14",
+        "3.2 min",
+        "[rows](results/cifar10.jsonl)",
+    ]
     metrics = workdirs[2] / "metrics.jsonl"
     metrics.write_text("".join(metrics.read_text().splitlines(keepends=True)[:2]))  # up to 40 %
-    results.record(workdirs[2:], folder)
-    results_page.write(folder, page)
-    assert "| epochs to 25 % training error | 2 of 3 | 2.75 |" in page.read_text()
-    assert "| epochs until the loss leaves ln(classes) | 3 | 1.14 |" in page.read_text()
+    below = json.dumps({"step": 100, "epoch": 1.0, "train/top1_error": 0.2, "train/loss": 0.5})
+    (workdirs[1] / "metrics.jsonl").write_text(below)
+    row = next(cells for cells in tables(page(workdirs)) if cells[0] == "`cifar10`")
+    assert row[5:7] == ["2.75 (1 of 3), before epoch 1", "1.14 (2 of 3), before epoch 1"]
     for workdir in workdirs:
-        metrics = workdir / "metrics.jsonl"
-        metrics.write_text(metrics.read_text().splitlines(keepends=True)[0])  # a loss of 2.3 alone
-    results.record(workdirs, folder)
-    results_page.write(folder, page)
-    assert "| epochs until the loss leaves ln(classes) | 0 of 3 | never |" in page.read_text()
-
-
-def test_what_a_change_did_with_its_interval(tmp_path):
-    folder, page = tmp_path / "docs" / "results", tmp_path / "docs" / "RESULTS.md"
-    base, no_lrn = [0.30, 0.31, 0.35], [0.33, 0.40, 0.38]
-    narrow = {"model.width": 0.5, "model.communicate_at": ()}
-    experiments = [
-        (base, {"model.width": 0.5}),
-        (no_lrn, {"model.width": 0.5, "model.lrn": False}),
-        ([0.40, 0.41], narrow),
-        ([0.45, 0.46], narrow | {"model.lrn": False}),  # by its nearest: the one without LRN, and `narrow`
-        ([0.20], {"model.width": 0.5, "model.towers": 1}),  # one run shows nothing
-    ]
-    for number, (errors, change) in enumerate(experiments):
-        workdirs = [
-            write_finished_run(tmp_path / f"{number}_{seed}", seed, error, change, imagenet)
-            for seed, error in enumerate(errors)
-        ]
-        results.record(workdirs, folder)
-    results_page.write(folder, page)
-    lines = page.read_text().partition("## What a change did")[2].partition("## How")[0].splitlines()
-    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if "top-1 error" in line]
-    changes = [(row[0], row[1]) for row in cells]
-    width = "`imagenet model.width=0.5`"
-    assert sorted(changes) == [
-        ('`imagenet model.communicate_at="()" model.width=0.5`', "`model.lrn=False`"),
-        ("`imagenet model.lrn=False model.width=0.5`", "`model.communicate_at=()`"),
-        (width, "`model.communicate_at=()`"),
-        (width, "`model.lrn=False`"),
-    ]
-    row = cells[changes.index((width, "`model.lrn=False`"))]
-    # Welch's interval by hand: mean +- t * error, degrees of freedom after Welch and Satterthwaite.
-    parts = [statistics.variance(errors) / 3 for errors in (base, no_lrn)]
-    freedom = sum(parts) ** 2 / sum(part**2 / 2 for part in parts)
-    assert 3.6 < freedom < 4
-    mean = statistics.mean(no_lrn) - statistics.mean(base)
-    low, high = re.fullmatch(r"\+5\.00 \((\S+) to (\S+)\)", row[4]).groups()
-    assert mean == pytest.approx(0.05)
-    assert float(low) + float(high) == pytest.approx(10.0, abs=0.011)
-    times = (
-        (float(high) - float(low)) / 200 / sum(parts) ** 0.5
-    )  # Student's t at 97.5 %: 3.182 for 3, 2.776 for 4
-    assert 2.776 < times < 3.182
-    assert row[3] == "3, 3"
-    assert row[5] == "no difference shown"
-    assert row[6] == "+1.4 (2012 source, its log), +2 on CIFAR-10 (paper, 3.3)"
-    clear = next(row for row in cells if "communicate_at" in row[0])
-    assert clear[4].startswith("+5.00")
-    assert clear[5] == "more"
+        (workdir / "metrics.jsonl").write_text(
+            json.dumps({"step": 1, "epoch": 1.0, "train/top1_error": 0.9, "train/loss": 2.3})
+        )
+    row = next(cells for cells in tables(page(workdirs)) if cells[0] == "`cifar10`")
+    assert row[5:7] == ["", "never"]
 
 
 def test_figure_1_is_of_the_best_learning_rates(tmp_path):
@@ -125,61 +175,71 @@ def test_figure_1_is_of_the_best_learning_rates(tmp_path):
         ("relu", 0.002, 1.7),
         ("tanh", 0.001, 9.0),
         ("tanh", 0.002, 8.0),
-        ("tanh", 0.004, None),
+        ("tanh", 0.008, None),
     ]:
         change = {"model.activation": activation, "schedule.learning_rate": learning_rate}
         change["train.epochs"] = 5.0 if activation == "relu" else 20.0  # as long as each needs
-        run = write_finished_run(tmp_path / str(len(rows)), len(rows), 0.3, change, cifar10_19)
+        run = write_finished_run(tmp_path / str(len(rows)), len(rows), 0.3, change, cifar10_figure_1)
         row = results.row_of(runs.read(run))
-        if epochs is None:
-            del row["values"]["epochs_to_25_percent"]
-        else:
-            row["values"]["epochs_to_25_percent"] = epochs
+        del row["values"]["epochs_to_25_percent"]
+        row["values"] |= {} if epochs is None else {"epochs_to_25_percent": epochs}
         rows.append(row)
-    text = results_page.table(rows, Path("results"))
-    line = next(line for line in text.splitlines() if line.startswith("Figure 1: "))
-    assert line.startswith(
-        "Figure 1: `cifar10_19 model.activation=tanh schedule.learning_rate=0.002 train.epochs=20.0` needs 5 "
-    )
-    assert "`cifar10_19 schedule.learning_rate=0.002 train.epochs=5.0`" in line
-    assert "(8, n 1, and 1.6, n 2;" in line
-    assert "Figure 1" not in results_page.table(rows[:3], Path("results"))
-
-    folder = tmp_path / "docs" / "results"
-    folder.mkdir(parents=True)
-    (folder / "cifar10_19.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    results_page.write(folder, tmp_path / "docs" / "RESULTS.md")
-    drawn = (folder / "figure_1.svg").read_text()
-    assert "(results/figure_1.svg)" in (tmp_path / "docs" / "RESULTS.md").read_text()
-    lines = re.findall(r'<path d="(M[^"]*)"[^>]*clip-path[^>]*stroke: (#\w+)', drawn)
-    assert [path.count("L") for path, colour in lines if colour == "#1f6fb4"] == [2, 2]  # three points, n 2
-    assert [path.count("L") for path, colour in lines if colour == "#d1640c"] == [2]
-    results_page.write(folder, tmp_path / "docs" / "RESULTS.md")
-    assert (folder / "figure_1.svg").read_text() == drawn
+    text, figures = results_page.make(rows, Path("results"))
+    row = line_of(text, "ReLU comes to 25 %")
+    assert row[2:5] == [f"{8 / (1.5 * 1.7) ** 0.5:.1f} times", "1, 2", "**not shown**"]
+    how = section(text, f"### Claim {number_of(row)}")
+    assert "Learning rates tried: 3 and 2." in how
+    assert "--config.schedule.learning_rate=0.002 --config.train.epochs=20.0 --config.seed=SEED" in how
+    drawn = figures["figure_1.svg"]
+    assert "ReLU: 1.6 epochs (1.5 to 1.7), n 2. tanh: 8.0 epochs, n 1." in drawn
+    assert drawn.count("<polyline") == 3
+    assert "(results/figure_1.svg)" in text
+    text, figures = results_page.make(rows[:3], Path("results"))
+    assert line_of(text, "ReLU comes to 25 %")[4] == "not run"
+    assert not figures
+    assert ".svg" not in text
+    for row in rows:  # all were there before their first line of the log
+        row["before"] = {"epochs_to_25_percent": row["values"].pop("epochs_to_25_percent", 1.0)}
+    assert "figure_1.svg" not in results_page.make(rows, Path("results"))[1]
 
 
 def test_the_page_in_the_repository_is_what_its_files_give():
     root = Path(__file__).parents[2]
-    files = sorted((root / results.FOLDER).glob("*.jsonl"))
+    folder = root / results.FOLDER
+    files = sorted(folder.glob("*.jsonl"))
     if not files:
         pytest.skip("no results are recorded")
     rows = [row for path in files for row in results.read_rows(path)]
-    assert (root / results_page.PAGE).read_text() == results_page.table(rows, Path("results"))
+    text, figures = results_page.make(rows, Path("results"))
+    assert (root / results_page.PAGE).read_text() == text
+    assert {path.name: path.read_text() for path in folder.glob("*.svg")} == figures
+    for figure in figures.values():
+        svg = ElementTree.fromstring(figure)
+        assert svg.get("role") == "img"
+        assert [each.tag.rpartition("}")[2] for each in svg[:2]] == ["title", "desc"]
+        assert all(each.text for each in svg[:2])
+    assert {len(cells) for cells in tables(text)} == COLUMNS
+    for number in range(1, len(claims.CLAIMS) + 1):
+        assert f"| [{number}](#claim-{number}) |" in text
+        assert text.count(f"\n### Claim {number}\n") == 1
 
 
 def test_hostile_rows(tmp_path):
     folder = tmp_path / "results"
     folder.mkdir()
     row = results.row_of(runs.read(write_finished_run(tmp_path / "a", 7, 0.255)))
-    row |= {"hardware": "<script>alert(1)</script> | x `y`\u202e", "experiment": "a | `b`\n# c"}
-    (folder / "x.jsonl").write_text(json.dumps(row) + "\n")
+    row |= {"hardware": "<script>alert(1)</script> | x `y`\u202e", "command": "a\n```\n<b> --config.seed=1"}
+    other = row | {"experiment": "a | `b`\n# c", "config": "x](y) <b>"}
+    (folder / "x.jsonl").write_text("".join(json.dumps(each) + "\n" for each in (row, other)))
     results_page.write(folder, tmp_path / "RESULTS.md")
     text = (tmp_path / "RESULTS.md").read_text()
-    assert not re.search(r"(?<!\\)<", text)
+    fenced = text.split("```")
+    assert len(fenced) % 2 == 1
+    assert not re.search(r"(?<!\\)<", "".join(fenced[::2]))
     assert "\n# c" not in text
     assert "\u202e" not in text
-    widths = {len(re.findall(r"(?<!\\)\|", line)) for line in text.splitlines() if line.startswith("|")}
-    assert widths == {8}
+    assert "[rows](results/x%5D%28y%29%20%3Cb%3E.jsonl)" in text
+    assert {len(cells) for cells in tables(text)} == COLUMNS
     for hostile, words in [("{", "line 2"), ('{"experiment": 1}', "has no config"), ("[]", "line 2")]:
         (folder / "x.jsonl").write_text(json.dumps(row) + "\n" + hostile + "\n")
         with pytest.raises(RunFailure, match=words):

@@ -77,8 +77,14 @@ def test_an_error_that_is_never_reached():
     lines = [{"step": n, "epoch": float(n), "train/top1_error": 0.9} for n in range(4)]
     assert runs.epochs_to(lines, 0.25) is None
     assert runs.epochs_to([], 0.25) is None
-    assert runs.epochs_to([{"epoch": 2.0, "train/top1_error": 0.25}], 0.25) == 2.0
-    assert runs.epochs_to([{"epoch": n, "val/loss": 3 - n} for n in (1, 2)], 1.25, "val/loss") == 1.75
+
+
+def test_where_a_curve_crosses():
+    lines = [{"epoch": n, "val/loss": 3 - n} for n in (1, 2)]
+    crossing = runs.epochs_to(lines, 1.25, "val/loss")
+    assert (crossing, str(crossing)) == (runs.Crossing(1.75), "1.75")
+    first = runs.epochs_to([{"epoch": 0.3, "train/top1_error": 0.25}], 0.25)
+    assert (first, str(first)) == (runs.Crossing(0.3, before=True), "before epoch 0.3")
 
 
 def test_a_time_in_words():
