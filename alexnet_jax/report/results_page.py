@@ -46,7 +46,7 @@ def write(folder: Path = results.FOLDER, page: Path = PAGE) -> str:
     compared = _figure_1(_experiments(rows))
     if compared:
         drawn = figures.figure_1(*([row["curve"] for row in group] for group in compared[1:]))
-        files.write_text(folder / FIGURE_1, figures.encode(drawn)["svg"].decode())
+        files.write_text(folder / FIGURE_1, drawing.encode(drawn, "svg").decode())
     files.write_text(page, table(rows, Path(os.path.relpath(folder, page.parent))))
     return f"{page}: {len(rows)} runs of {len(_experiments(rows))} experiments"
 
