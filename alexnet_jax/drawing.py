@@ -165,6 +165,7 @@ def encode(figure: Any, kind: str) -> bytes:
     settings = {"svg.hashsalt": "alexnet_jax", "svg.fonttype": "none"}
     with _quiet(), matplotlib.rc_context(settings):
         figure.savefig(file, format=kind, dpi=DPI, metadata=metadata)
+    figure.set_layout_engine("none")  # what takes longest is done; another file is laid out as this one
     if kind == "png":
         return file.getvalue()
     titled = re.sub(rf"<g id=([\"']){WHOLE}(.*?)\1>", r"<g><title>\2</title>", file.getvalue().decode())

@@ -185,7 +185,7 @@ def kernel_tiles(all_kernels: np.ndarray) -> list[np.ndarray]:
     The paper's 48 of a tower stand in three rows of 16, the first tower's above the second's.
     """
     channels = all_kernels.shape[-1]
-    columns = 16 if channels >= 32 else 8
+    columns = -(-channels // -(-channels // 16))
     return [
         _tiled([scaled(kernels_of[..., channel]) for channel in range(channels)], columns)
         for kernels_of in all_kernels
@@ -291,9 +291,11 @@ def confusion(confusions: Confusions) -> Figure:
         panel.xaxis.set_tick_params(rotation=90 if count > 6 else 30)
         for axis in (panel.xaxis, panel.yaxis):
             axis.set_ticks(range(count), [" "] * count, fontsize=size)
+            shown = []
             for text, name in zip(axis.get_ticklabels(), confusions.names, strict=True):
                 drawing.fit(text, name, 1.4)
-            axis.set_ticks(range(count), [text.get_text() for text in axis.get_ticklabels()])
+                shown.append(text.get_text())
+            axis.set_ticks(range(count), shown)
     if count <= 20:
         for row, column in zip(*np.nonzero(matrix), strict=True):
             colour = "white" if shares[row, column] > 0.5 else INK

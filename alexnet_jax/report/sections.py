@@ -245,9 +245,9 @@ def _errors_by_class(confusions: Confusions) -> Section:
         error=glance.top1_error(confusions),
     )
     notice = both(
-        "a dark cell off the diagonal is a pair of classes that the net mixes up; where its mirror cell is "
-        "light, it errs in one direction alone.",
-        "对角线之外的深色格子，是网络分不清的一对类别；若对称的那一格很浅，说明它只往一个方向错。",
+        "a cell of much colour off the diagonal is a pair of classes that the net mixes up; where its mirror "
+        "cell has little, it errs in one direction alone.",
+        "对角线之外颜色重的格子，是网络分不清的一对类别；若对称的那一格颜色轻，说明它只往一个方向错。",
     )
     drawn = figures.confusion(confusions)
     title = both("Confusion matrix", "混淆矩阵")

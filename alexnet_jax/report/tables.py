@@ -24,11 +24,18 @@ Rows = Sequence[tuple[str, ...]]
 
 @dataclass(frozen=True)
 class Table:
-    """Hold a table of the page: its title, the cells of its head, its rows, and those unfolded by a click."""
+    """Hold a table of the page.
+
+    Attributes:
+      title, head, rows: its title, the cells of its head, its rows.
+      numbers: which of its columns are numbers, not names.
+      folded: rows that a click unfolds.
+    """
 
     title: Words
     head: tuple[Words, ...]
     rows: Rows
+    numbers: tuple[int, ...]
     folded: Rows = ()
 
 
@@ -45,7 +52,9 @@ def by_class(confusions: Confusions) -> Table:
             error = f"{wrong[label] / images[label]:.1%}"
             rows.append((names[label], _of(wrong[label], images[label]), error, other))
     head = (CLASS, both("wrong", "错误"), both("error", "错误率"), both("most often taken for", "最常被认作"))
-    return Table(both("Error by class", "各类错误率"), head, rows[:MAX_ROWS_SHOWN], rows[MAX_ROWS_SHOWN:])
+    return Table(
+        both("Error by class", "各类错误率"), head, rows[:MAX_ROWS_SHOWN], (1, 2), rows[MAX_ROWS_SHOWN:]
+    )
 
 
 def taken_for(confusions: Confusions) -> Table:
@@ -58,7 +67,7 @@ def taken_for(confusions: Confusions) -> Table:
         if others[label, taken] > 1
     ]
     head = (CLASS, TAKEN_FOR, both("images", "图片"))
-    return Table(both("Taken for another class most often", "最常认错的类别"), head, rows)
+    return Table(both("Taken for another class most often", "最常认错的类别"), head, rows, (2,))
 
 
 def surest_mistakes(confusions: Confusions) -> Table:
@@ -69,7 +78,7 @@ def surest_mistakes(confusions: Confusions) -> Table:
         texts = (mistake.image.file, mistake.image.label, name)
         rows.append((*(cell(text) for text in texts), f"{probability:.1%}"))
     head = (both("file", "文件"), CLASS, TAKEN_FOR, both("probability", "概率"))
-    return Table(both("Their files", "它们的文件"), head, rows)
+    return Table(both("Their files", "它们的文件"), head, rows, (3,))
 
 
 def cell(text: object) -> Words:

@@ -31,15 +31,17 @@ def test_curves_draw_the_lines_of_the_files(tmp_path):
 
 
 def test_kernels_are_drawn_where_and_as_they_are():
-    """Tile (1, 2) of tower 1 of 20 channels is channel 30: 0 at middle grey, its largest number at an end."""
+    """Tile (1, 2) of tower 1 of 20 channels is channel 32: 0 at middle grey, its largest number at an end."""
     kernels = np.random.default_rng(1).normal(size=(2, 5, 5, 3, 20)).astype(np.float32)
     figure = figures.kernels(kernels)
     titles = [panel.get_title() for panel in figure.axes]
     assert titles == ["tower 0: channels 0 to 19", "tower 1: channels 20 to 39"]
     drawn = figure.axes[1].images[0].get_array()
-    top, left = 1 * (5 + 1), 2 * (5 + 1)  # rows of eight, a line of one pixel between
-    tile, kernel = drawn[top : top + 5, left : left + 5], kernels[1, ..., 10]
+    top, left = 1 * (5 + 1), 2 * (5 + 1)  # rows of ten, a line of one pixel between
+    tile, kernel = drawn[top : top + 5, left : left + 5], kernels[1, ..., 12]
     np.testing.assert_allclose(tile, (kernel / np.abs(kernel).max() + 1) / 2, rtol=1e-5)
+    paper = figures.kernel_tiles(np.ones((2, 11, 11, 3, 48)))
+    assert [tiles.shape for tiles in paper] == [(3 * 12 - 1, 16 * 12 - 1, 3)] * 2  # three rows of 16 a tower
     assert figures.kernels(np.ones((1, 3, 3, 1, 5))).axes[0].images[0].get_array().shape[2] == 3
 
 

@@ -67,13 +67,13 @@ class Parsed(HTMLParser):
 
 
 def as_row(cells):
-    """A row of a table: what is not the same in Chinese stands in both languages."""
+    """A pattern of a table's row: what is not the same in Chinese stands in both languages."""
 
     def say(cell):
         chinese = getattr(cell, "chinese", cell)
         return cell if chinese == cell else f'<span lang="en">{cell}</span><span lang="zh">{chinese}</span>'
 
-    return "".join(f"<td><bdi>{say(cell)}</bdi></td>" for cell in cells)
+    return "".join(rf"<td [^>]*><bdi>{re.escape(say(cell))}</bdi></td>" for cell in cells)
 
 
 @pytest.fixture(scope="module")
@@ -192,7 +192,7 @@ def test_mistakes_carry_the_names_of_their_files(tmp_path):
     for mistake in data.confusions.mistakes:
         name, probability = mistake.guesses[0]
         cells = (mistake.image.file, mistake.image.label, name, f"{probability:.1%}")
-        assert as_row(cells) in text
+        assert re.search(as_row(cells), text)
 
 
 def test_errors_by_class_and_confusions_are_on_the_page(tmp_path):
@@ -206,9 +206,9 @@ def test_errors_by_class_and_confusions_are_on_the_page(tmp_path):
     errors = tables.by_class(data.confusions)
     for rows, part in ((errors.rows, before), (errors.folded, after)):
         for row in rows:
-            assert as_row(row) in part
+            assert re.search(as_row(row), part)
     for row in tables.taken_for(data.confusions).rows:
-        assert as_row(row) in after
+        assert re.search(as_row(row), after)
     assert re.findall('<h2 [^>]*><span lang="en">(.*?)</span>', text) == [
         *("The run at a glance", "Training", "First-layer kernels", "Errors by class", "Surest mistakes"),
         "What to type next",
