@@ -1,6 +1,7 @@
 """The first table and the commands; tests/report/test_page.py has them on the page."""
 
 import numpy as np
+import pytest
 
 from alexnet_jax.inference.report_data import Confusions
 from alexnet_jax.report import glance, runs
@@ -12,7 +13,7 @@ def test_every_text_of_the_table_is_in_chinese_too(tmp_path):
     rows = glance.at_a_glance(run, made_up.report_data(tuple("abc")))
     assert all(what.chinese != what for what, _, _ in rows)
     table = {what: (here.chinese, there.chinese) for what, here, there in rows}
-    assert table["model"][0] == "cifar10，2 个塔，123,456 个参数"
+    assert table["model"][0] == "cifar10_26，2 个塔，123,456 个参数"
     assert table["error, ten views"][0] == "top-1 30.00%（'a' 的 9 张图片）"
     assert table["device"][1] == "论文：两块 GTX 580"
     commands = glance.next_commands(run, made_up.report_data(tuple("abc")))
@@ -21,7 +22,7 @@ def test_every_text_of_the_table_is_in_chinese_too(tmp_path):
 
 def test_the_share_off_the_diagonal():
     confusions = Confusions(("a", "b"), np.array([[3, 1], [2, 4]]), 0.0, (), "test", 12)
-    assert glance.top1_error(confusions) == 0.3
+    assert glance.top1_error(confusions) == pytest.approx(0.3)
     assert glance.over_images(confusions) == "10 of 12 images of 'test'"
 
 

@@ -17,7 +17,7 @@ from PIL import Image
 from alexnet_jax import program
 from alexnet_jax.errors import UsageError
 from alexnet_jax.inference.report_data import PARTS, ReportData
-from alexnet_jax.report import page, runs, tables
+from alexnet_jax.report import glance, page, runs, tables
 from tests import fonts
 from tests.browser import chromium
 from tests.commands.helpers import parse
@@ -143,7 +143,8 @@ def test_images_in_the_page_are_those_given(written):
 def test_the_glance_says_what_the_files_say(tmp_path):
     run = runs.read(made_up.write_run(tmp_path / "run", tuple("abcdefghij"), hostile=False))
     rows = {
-        what: (here, there) for what, here, there in page.at_a_glance(run, made_up.report_data(tuple("abc")))
+        what: (here, there)
+        for what, here, there in glance.at_a_glance(run, made_up.report_data(tuple("abc")))
     }
     assert rows["error, ten views"][0] == "top-1 30.00% (9 images of 'a')"
     assert rows["error, centre view"][1] == "top-1 26.00% (cuda-convnet)"
@@ -159,7 +160,7 @@ def test_the_glance_says_what_the_files_say(tmp_path):
         if "perf/images_per_second" in line:
             line["perf/images_per_second"] /= 100
     metrics.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    slow = page.at_a_glance(runs.read(tmp_path / "run"), made_up.report_data(tuple("abc")))
+    slow = glance.at_a_glance(runs.read(tmp_path / "run"), made_up.report_data(tuple("abc")))
     here = next(here for what, here, _ in slow if what == "time in training steps")
     days = 100 * seconds / 86400
     assert here.endswith(f" h: {days / 6:.2g} to {days / 5:.2g} of the paper's")
@@ -178,7 +179,7 @@ def test_a_page_of_another_net_says_so(tmp_path):
         "checkpoint at step 1,000; not the run&#39;s own net and data, since config.data.mean=&lt;none&gt;"
         in text
     )
-    rows = {what: here for what, here, _ in page.at_a_glance(run, data)}
+    rows = {what: here for what, here, _ in glance.at_a_glance(run, data)}
     assert "error, ten views" not in rows
     matrix = data.confusions.matrix
     assert rows["error, centre view"].startswith(f"top-1 {1 - np.trace(matrix) / matrix.sum():.2%}, top-5 10")
@@ -220,7 +221,7 @@ def test_what_to_type_next(tmp_path, monkeypatch):
     monkeypatch.setattr(program, "next_command", lambda: "alexnet-jax")
     workdir = made_up.write_run(tmp_path / "my run; <b>", tuple("abcdefghij"), hostile=False)
     run, data = runs.read(workdir), made_up.report_data(tuple("abc"))
-    commands = page.next_commands(run, data)
+    commands = glance.next_commands(run, data)
     for _, command in commands[:-1]:
         start, *arguments = shlex.split(command)
         request = parse(arguments)
@@ -234,10 +235,10 @@ def test_what_to_type_next(tmp_path, monkeypatch):
     assert all(f"{words}:\n{command}" in shown for words, command in commands)
     for kind in ("plateau", "polynomial"):  # more epochs change nothing, or are refused
         run.config.schedule.kind = kind
-        assert page.next_commands(run, data) == commands[:-1]
-    part = page.next_commands(run, replace(data, knows_classes=False))
+        assert glance.next_commands(run, data) == commands[:-1]
+    part = glance.next_commands(run, replace(data, knows_classes=False))
     assert [shlex.split(command)[1] for _, command in part] == ["similar"]
-    assert page.next_commands(run, ReportData()) == []
+    assert glance.next_commands(run, ReportData()) == []
 
 
 def test_a_page_of_a_run_that_has_only_begun(tmp_path):
