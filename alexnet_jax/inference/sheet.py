@@ -33,8 +33,10 @@ def draw(answer: Mapping[str, Any], how: Preprocessing, path: Path) -> None:
     columns = min(6, max(len(shown), 1))
     rows = max(-(-len(shown) // columns), 1)
     width = max(2.0 * columns, 6)
-    figure = Figure(figsize=(width, 2.75 * rows + 0.5), layout="constrained")
-    figure.get_layout_engine().set(h_pad=0.06, hspace=0.04)
+    height = 2.75 * rows + 0.6
+    figure = Figure(figsize=(width, height), layout="constrained")
+    below = 0.15 / height  # for the last row's files
+    figure.get_layout_engine().set(h_pad=0.06, hspace=0.04, rect=(0, below, 1, 1 - below))
     drawing.fit(figure.suptitle("", fontsize=11, x=0.01, ha="left"), similar.heading(answer), width - 0.2)
     axes = figure.subplots(rows, columns, squeeze=False)
     for axis in axes.flat:
