@@ -140,7 +140,7 @@ def _inches(artist: Any, text: str) -> float:
     with _quiet():
         points, _, _ = text_to_path.get_text_width_height_descent(narrow, font, False)
     wide = (len(text) - len(narrow)) * font.get_size_in_points()
-    return HINTED * (float(points) + wide) / 72
+    return float(HINTED * (points + wide) / 72)
 
 
 def save(figure: Any, path: Path) -> None:
@@ -165,8 +165,7 @@ def encode(figure: Any, kind: str) -> bytes:
         text.set_fontfamily(["sans-serif", *families])
     file = io.BytesIO()
     metadata = {"Date": None} if kind == "svg" else None
-    settings = {"svg.hashsalt": "alexnet_jax", "svg.fonttype": "none"}
-    with _quiet(), matplotlib.rc_context(settings):
+    with _quiet(), matplotlib.rc_context({"svg.hashsalt": "alexnet_jax", "svg.fonttype": "none"}):
         figure.savefig(file, format=kind, dpi=DPI, metadata=metadata)
     figure.set_layout_engine("none")  # what takes longest is done; another file is laid out as this one
     if kind == "png":

@@ -27,6 +27,7 @@ def draw(answer: Mapping[str, Any], how: Preprocessing, path: Path) -> None:
       path: a .png or .svg.
     """
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     shown = [{"file": answer["query"], "is_query": True}] if "query" in answer else []
     shown += answer["results"][: MAX_IMAGES - len(shown)]
@@ -34,9 +35,9 @@ def draw(answer: Mapping[str, Any], how: Preprocessing, path: Path) -> None:
     rows = max(-(-len(shown) // columns), 1)
     width = max(2.0 * columns, 6)
     height = 2.75 * rows + 0.6
-    figure = Figure(figsize=(width, height), layout="constrained")
     below = 0.15 / height  # for the last row's files
-    figure.get_layout_engine().set(h_pad=0.06, hspace=0.04, rect=(0, below, 1, 1 - below))
+    layout = ConstrainedLayoutEngine(h_pad=0.06, hspace=0.04, rect=(0, below, 1, 1 - below))
+    figure = Figure(figsize=(width, height), layout=layout)
     drawing.fit(figure.suptitle("", fontsize=11, x=0.01, ha="left"), similar.heading(answer), width - 0.2)
     axes = figure.subplots(rows, columns, squeeze=False)
     for axis in axes.flat:
