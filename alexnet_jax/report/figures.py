@@ -240,7 +240,7 @@ def guesses(shown: Sequence[Guess], with_files: bool = False) -> Figure:
         row, column = divmod(index, columns)
         label, panel = guess.image.label, panels[2 * row, column]
         _draw_image(panel, guess.image)
-        drawing.fit(panel.set_title("", fontsize=9.5, weight="bold", y=-0.02, va="top"), label, 2.5)
+        drawing.fit(panel.set_title("", fontsize=9.5, weight="bold", y=0, pad=-3, va="top"), label, 2.5)
         if with_files:
             drawing.fit(panel.set_title("", fontsize=8, loc="left"), guess.image.file, 2.4, end=True)
         bars = panels[2 * row + 1, column]

@@ -289,7 +289,7 @@ def _channels(data: ReportData) -> list[PageFigure]:
         "thing, and the patch that a unit sees grows.",
         "这九块有什么共同之处？前面的层是边缘或颜色，后面是部件或整个东西，而单元看到的范围越来越大。",
     )
-    shown = []
+    shown: list[PageFigure] = []
     has_towers = data.towers > 1
     for layer in dict.fromkeys(one.layer for one in data.channels):
         here = [one for one in data.channels if one.layer == layer]

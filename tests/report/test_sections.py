@@ -41,10 +41,10 @@ def test_bars_and_rows_are_those_of_the_data(run):
         right = [name for name, _, is_right in shown.bars if is_right]
         assert right == [name for name, _ in given.guesses if name == given.image.label]
         assert [share for _, share, _ in shown.bars] == [f"{value:.1%}" for _, value in given.guesses]
-    for (asked, near), given in zip(neighbours.content, data.neighbours, strict=True):
-        assert asked.label == given.image.label
-        assert [one.is_right for one in near] == [one.label == asked.label for one, _ in given.nearest]
-        assert [one.distance for one in near] == [f"{distance:.3g}" for _, distance in given.nearest]
+    for (asked, near), row in zip(neighbours.content, data.neighbours, strict=True):
+        assert asked.label == row.image.label
+        assert [one.is_right for one in near] == [one.label == asked.label for one, _ in row.nearest]
+        assert [one.distance for one in near] == [f"{distance:.3g}" for _, distance in row.nearest]
     assert "add up" in sections.all_sections([run], ["run"], data)[3].figures[0].caption
 
 
