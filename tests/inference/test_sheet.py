@@ -92,6 +92,7 @@ def test_long_and_chinese_names(trained, photos, tmp_path, monkeypatch, capfd, a
             {"file": row["file"], "likeliest": name, "distance": 0.5} for row in answer["results"]
         ]
         answer |= {"query": answer["results"][0]["file"], "compared_by": "fc7", "distance": "cosine"}
+    capfd.readouterr()  # of the index
     with axes_of_figures() as axes, warnings.catch_warnings():
         warnings.simplefilter("error")
         sheet.draw(answer, HOW, tmp_path / "sheet.png")
