@@ -227,12 +227,12 @@ def test_what_to_type_next(tmp_path, monkeypatch):
         request = parse(arguments)
         assert (start, request.workdir) == ("alexnet-jax", workdir)
     verbs = [shlex.split(command)[1] for _, command in commands[:-1]]
-    assert verbs == ["predict", "evaluate", "evaluate", "similar"]
+    assert verbs == ["predict", "evaluate", "evaluate", "similar", "report"]
     assert "12 epochs" in commands[-1][0]
     assert commands[-1][1] == "--config.train.epochs=24"
     page.write([run], replace(data, guesses=(), neighbours=(), channels=()))
     shown = "".join(Parsed((workdir / "report" / "index.html").read_text()).texts)
-    assert all(f"{words}:\n{command}" in shown for words, command in commands)
+    assert all(f"{words}{words.chinese}:：\n{command}" in shown for words, command in commands)
     for kind in ("plateau", "polynomial"):  # more epochs change nothing, or are refused
         run.config.schedule.kind = kind
         assert glance.next_commands(run, data) == commands[:-1]
