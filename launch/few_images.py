@@ -430,7 +430,7 @@ def draw(rows: Mapping[Task, Mapping[str, Any]], path: Path) -> None:
         panel.grid(color=figures.GRID, linewidth=0.6)
         panel.spines[["top", "right"]].set_visible(False)
         panel.legend(frameon=False, fontsize=8, loc="lower left" if name != FROM_SCRATCH_SOURCE else "best")
-    path.write_bytes(figures.encode(figure)[path.suffix.lstrip(".")])
+    path.write_bytes(drawing.encode(figure, path.suffix.lstrip(".")))
 
 
 def main(arguments: list[str]) -> int:

@@ -24,7 +24,7 @@ def run(request: Request) -> int:
     """Print the nearest images; return 1 where one of the folder could not be read."""
     start_up.before_jax(request.config)
     from alexnet_jax.data.images import Preprocessing
-    from alexnet_jax.inference import predict, similar
+    from alexnet_jax.inference import predict, sheet, similar
 
     flags = request.flags
     image = similar.check(request.arguments, flags.source, flags.label, flags.count, flags.distance)
@@ -34,7 +34,7 @@ def run(request: Request) -> int:
     answer = similar.similar(net, Path(flags.source), image, flags.label, flags.count, flags.distance)
     print(printable_json(answer, 1) if flags.json else similar.as_text(answer))
     if flags.output:
-        similar.draw(answer, Preprocessing.of(net.config.data), Path(flags.output))
+        sheet.draw(answer, Preprocessing.of(net.config.data), Path(flags.output))
     return 1 if answer["left_out"] else 0
 
 
@@ -49,7 +49,7 @@ COMMAND = Command(
         Flag("label", "The name or synset id of a class; no image is given then.", value="NAME"),
         Flag("distance", "cosine or euclidean; default: cosine.", value="WHICH", default="cosine"),
         Flag("count", "How many images to show.", "integer", "N", 20),
-        replace(OUTPUT, help="A sheet of the images, .png or .svg."),
+        replace(OUTPUT, help="A sheet of the images, with class and score, .png or .svg."),
         JSON,
     ),
     arguments="[FILE]",

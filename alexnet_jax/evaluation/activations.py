@@ -78,10 +78,14 @@ def embedding_layer(architecture: Architecture) -> str:
 
 
 def in_words(architecture: Architecture, layer: str) -> str:
-    """Return what the user reads of a layer: 'fc7 after its ReLU (relu7)', and 'pool5' as it is."""
+    """Return what the user reads of a layer: 'fc7 after its ReLU (relu7)', and 'pool5' as it is.
+
+    Of another activation the name is left out: a sigmoid's is `relu1` too, its place in the paper's net.
+    """
     for before, row in itertools.pairwise(architecture.layers):
         if row.name == layer and isinstance(row, Activation):
-            return f"{before.name} after its {'ReLU' if row.kind == 'relu' else row.kind} ({layer})"
+            after = f"ReLU ({layer})" if row.kind == "relu" else row.kind
+            return f"{before.name} after its {after}"
     return layer
 
 

@@ -95,31 +95,34 @@ def draw(answers: Sequence[dict[str, Any]], how: Preprocessing, path: Path) -> N
         return
     columns = min(4, len(shown))
     rows = -(-len(shown) // columns)
-    figure = Figure(figsize=(2.4 * columns, 3.6 * rows))
+    figure = Figure(figsize=(2.4 * columns, 3.6 * rows), layout="constrained")
     axes = figure.subplots(2 * rows, columns, squeeze=False, height_ratios=[3, 2] * rows)
     for axis in axes.flat:
         axis.axis("off")
     for number, answer in enumerate(shown):
         row, column = divmod(number, columns)
-        title = printable(Path(answer["file"]).name)[:28]
-        draw_image(axes[2 * row, column], answer["file"], title, how)
-        bars, guesses = axes[2 * row + 1, column], answer["top5"]
-        bars.set_xlim(0, 1)
-        bars.set_ylim(len(guesses) - 0.5, -0.5)
-        bars.barh(range(len(guesses)), [g["probability"] for g in guesses], color="#9ecae1")
-        for height, guess in enumerate(guesses):
-            label = f"{printable(guess['name'])[:24]}  {guess['probability']:.0%}"
-            bars.text(0.01, height, label, va="center", fontsize=7, parse_math=False)
-    figure.tight_layout()
-    figure.savefig(path, dpi=120)
+        file = answer["file"]
+        draw_image(axes[2 * row, column], file, how)
+        drawing.fit(axes[2 * row, column].set_title("", fontsize=8), Path(file).name, 2.2, end=True)
+        draw_bars(axes[2 * row + 1, column], answer["top5"])
+    drawing.save(figure, path)
 
 
-def draw_image(axis: Any, file: str, title: str, how: Preprocessing) -> None:
+def draw_bars(axis: Any, guesses: Sequence[dict[str, Any]]) -> None:
+    """Draw guesses into a matplotlib axis 2.3 inches wide: bars, on each its name and probability."""
+    axis.set_xlim(0, 1)
+    axis.set_ylim(len(guesses) - 0.5, -0.5)
+    axis.barh(range(len(guesses)), [guess["probability"] for guess in guesses], color="#9ecae1")
+    for height, guess in enumerate(guesses):
+        drawing.fit(axis.text(0.01, height, "", va="center", fontsize=7), guess["name"], 1.65)
+        axis.text(0.99, height, f"{guess['probability']:.1%}", va="center", ha="right", fontsize=7)
+
+
+def draw_image(axis: Any, file: str, how: Preprocessing) -> None:
     """Draw the square that a net saw of an image file into a matplotlib axis; none where the file is gone."""
     with contextlib.suppress(BadImage, OSError):
         pixels = resize_center_crop(read_file(Path(file)), how)
         axis.imshow(pixels, cmap="gray", vmin=0, vmax=255)
-    axis.set_title(title, fontsize=8, parse_math=False)
 
 
 def check_figure(path: Path) -> None:

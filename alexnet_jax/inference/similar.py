@@ -28,14 +28,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from alexnet_jax import drawing, files
+from alexnet_jax import files
 from alexnet_jax.arrays import map_npy
 from alexnet_jax.config import io as config_io
 from alexnet_jax.data import image_files
 from alexnet_jax.data.images import BadImage, Preprocessing, read_file, resize_center_crop
 from alexnet_jax.errors import RunFailure, UsageError
 from alexnet_jax.evaluation import activations, classes
-from alexnet_jax.inference import features, predict
+from alexnet_jax.inference import features
 from alexnet_jax.progress import Progress, printable
 from alexnet_jax.workdir import layout
 from alexnet_jax.workdir.provenance import sealed, unsealed
@@ -45,7 +45,6 @@ CHUNK = 1 << 25  # numbers of the index that are compared at once
 DISTANCES = ("euclidean", "cosine")
 DEFAULT_DISTANCE = "cosine"  # the better one by every layer: docs/measurements.md
 DTYPES = {"vectors": np.float16, "probabilities": np.float32}
-MAX_FIGURE_IMAGES = 24  # of a contact sheet
 
 
 @dataclass(frozen=True)
@@ -285,8 +284,8 @@ def similar(
 
     Returns:
       {'folder', 'indexed': how many, 'query', 'layer', 'compared_by' (the layer in words) and 'distance' or
-      'label', 'results': [{'file', and 'distance' or 'probability'}, ...], best first, 'left_out': [{'file',
-      'error'}, ...]}.
+      'label', 'results': [{'file', 'likeliest' (the class it is taken for, where the net has classes), and
+      'distance' or 'probability'}, ...], best first, 'left_out': [{'file', 'error'}, ...]}.
 
     Raises:
       UsageError: a name that no class has, a net without classes.
@@ -300,9 +299,7 @@ def similar(
         values = np.asarray(table.probabilities[:, column])
         order = np.argsort(-values, kind="stable")[:count]
         answer |= {"label": net.readable_names[column]}
-        results = [
-            {"file": str(folder / table.files[row]), "probability": float(values[row])} for row in order
-        ]
+        results = [_result(net, table, row) | {"probability": float(values[row])} for row in order]
     else:
         try:
             pixels = resize_center_crop(read_file(image), Preprocessing.of(net.config.data))
@@ -315,11 +312,19 @@ def similar(
         words = activations.in_words(net.architecture, table.layer)
         answer |= {"query": str(image), "layer": table.layer, "compared_by": words, "distance": distance}
         results = [
-            {"file": str(folder / table.files[row]), "distance": float(far)}
+            _result(net, table, row) | {"distance": float(far)}
             for far, row in zip(distances[0], rows[0], strict=True)
             if (folder / table.files[row]).resolve() != image.resolve()
         ][:count]
     return answer | {"indexed": len(table.files), "results": results, "left_out": left_out}
+
+
+def _result(net: TrainedNet, table: Index, row: int) -> dict[str, Any]:
+    """Return the file of an index's row, and the class that it is taken for."""
+    result = {"file": str(table.folder / table.files[row])}
+    if table.probabilities is not None:
+        result["likeliest"] = net.readable_names[int(table.probabilities[row].argmax())]
+    return result
 
 
 def class_of(net: TrainedNet, name: str) -> int:
@@ -355,8 +360,8 @@ def check(
     return Path(arguments[0])
 
 
-def as_text(answer: Mapping[str, Any]) -> str:
-    """Return the answer for a terminal."""
+def heading(answer: Mapping[str, Any]) -> str:
+    """Return what was searched for, where and how, in one line."""
     if "label" in answer:
         what = f"the likeliest {printable(answer['label'])}"
     else:
@@ -364,33 +369,15 @@ def as_text(answer: Mapping[str, Any]) -> str:
             f"the nearest to {printable(answer['query'])} by {answer['compared_by']}, "
             f"{answer['distance']} distance"
         )
-    lines = [f"{answer['indexed']:,} images in {printable(answer['folder'])}; {what}:"]
+    return f"{answer['indexed']:,} images in {printable(answer['folder'])}; {what}"
+
+
+def as_text(answer: Mapping[str, Any]) -> str:
+    """Return the answer for a terminal."""
+    lines = [f"{heading(answer)}:"]
     for result in answer["results"]:
         number = f"{result['probability']:8.2%}" if "label" in answer else f"{result['distance']:8.3f}"
-        lines.append(f"{number}  {printable(result['file'])}")
+        other = "label" in answer and result["likeliest"] != answer["label"]
+        taken = f"  (likelier: {printable(result['likeliest'])})" if other else ""
+        lines.append(f"{number}  {printable(result['file'])}{taken}")
     return "\n".join(lines)
-
-
-@drawing.default_style()
-def draw(answer: Mapping[str, Any], how: Preprocessing, path: Path) -> None:
-    """Draw the image asked with and the first results, as the net reads files, into `path`."""
-    from matplotlib.figure import Figure
-
-    shown = [(answer["query"], "asked", Path(answer["query"]).name)] if "query" in answer else []
-    for result in answer["results"][: MAX_FIGURE_IMAGES - len(shown)]:
-        number = f"{result['probability']:.1%}" if "label" in answer else f"{result['distance']:.3g}"
-        shown.append((result["file"], number, os.path.relpath(result["file"], answer["folder"])))
-    columns = min(6, max(len(shown), 1))
-    rows = max(-(-len(shown) // columns), 1)
-    figure = Figure(figsize=(2 * columns, 2.3 * rows))
-    axes = figure.subplots(rows, columns, squeeze=False)
-    for axis in axes.flat:
-        axis.axis("off")
-    for axis, (file, number, name) in zip(axes.flat, shown, strict=False):
-        name = printable(name)
-        name = name if len(name) <= 28 else "..." + name[-25:]
-        predict.draw_image(axis, file, f"{number}\n{name}", how)
-    if "label" in answer:
-        figure.suptitle(printable(answer["label"])[:60], fontsize=10, parse_math=False)
-    figure.tight_layout()
-    figure.savefig(path, dpi=120)

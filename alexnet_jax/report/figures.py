@@ -5,9 +5,7 @@ Each function takes what is to be drawn and returns a matplotlib Figure.
 
 from __future__ import annotations
 
-import io
 import itertools
-import warnings
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +13,9 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from alexnet_jax.progress import printable
+from alexnet_jax import drawing
 from alexnet_jax.report import runs
+from alexnet_jax.report.words import Words, both
 
 if TYPE_CHECKING:
     from alexnet_jax.inference.report_data import ChannelPatches, Confusions, Guess, LabelledImage, Neighbours
@@ -24,37 +23,21 @@ if TYPE_CHECKING:
 COLOURS = ("#1f6fb4", "#d1640c", "#2c8a3c", "#b3282d", "#7553a8", "#7a5244", "#b0428c", "#5c5c5c")
 RIGHT, OTHER = "#f0938a", "#9ecae1"  # bars of the right class, as in the paper's figure 4, and of others
 RED = "#c0332b"  # text
+BLUE = (0.07, 0.33, 0.62)
 GREY = "#8a8f98"
 GRID = "#e4e6ea"
-DPI = 130
+INK = "#000000"  # the page draws what is of this colour in that of its text
+CHINESE = "chinese:"  # how the gid of a text in a figure carries what it is in Chinese
 MAX_DROPS = 100  # of a learning rate, that are marked: one that falls all the time has no steps
+NEAR_WIDTH = 1.35  # inches of a name above a small image
+UNDER: dict[str, Any] = {"ha": "center", "va": "top", "fontsize": 7}
 CONTRAST = 0.995  # share of a projection's values that is not cut off: a few of them are far out
 
 
-def shorten(text: str, max_length: int) -> str:
-    """Return a printable text of at most `max_length` characters; '(no name)' for an empty one."""
-    text = printable(text).strip() or "(no name)"
-    return text if len(text) <= max_length else text[: max_length - 1] + "…"
-
-
-def shorten_left(text: str, max_length: int) -> str:
-    """Return the end of a printable text, which tells one file from another, as `shorten` does the start."""
-    text = printable(text).strip() or "(no name)"
-    return text if len(text) <= max_length else "…" + text[1 - max_length :]
-
-
-def encode(figure: Figure) -> dict[str, bytes]:
-    """Return the figure as files: {'png': ..., 'svg': ...}; the same figure gives the same bytes."""
-    files = {}
-    # Letters that the font lacks are drawn as boxes; that is no news for a terminal.
-    with warnings.catch_warnings(), matplotlib.rc_context({"svg.hashsalt": "alexnet_jax"}):
-        warnings.filterwarnings("ignore", message="Glyph .* missing")
-        for extension in ("png", "svg"):
-            file = io.BytesIO()
-            metadata = {"Date": None} if extension == "svg" else None
-            figure.savefig(file, format=extension, dpi=DPI, metadata=metadata)
-            files[extension] = file.getvalue()
-    return files
+def say(text: Any, words: Words) -> None:
+    """Give a text of a figure its words; the page shows them in its reader's language."""
+    text.set_text(words)
+    text.set_gid(f"{CHINESE}{words.chinese}")
 
 
 def curves(all_runs: Sequence[runs.RunFiles], names: Sequence[str]) -> Figure:
@@ -67,16 +50,16 @@ def curves(all_runs: Sequence[runs.RunFiles], names: Sequence[str]) -> Figure:
     panels = figure.subplots(2, 2)
     loss, top1, top5, learning_rate = panels.flat
     for panel, tag, title in (
-        (loss, "loss", "loss"),
-        (top1, "top1_error", "top-1 error"),
-        (top5, "top5_error", "top-5 error"),
+        (loss, "loss", both("loss", "损失")),
+        (top1, "top1_error", both("top-1 error", "top-1 错误率")),
+        (top5, "top5_error", both("top-5 error", "top-5 错误率")),
     ):
         for run, colour in _coloured(all_runs):
             panel.plot(*runs.curve(run.metrics, f"train/{tag}"), color=colour, linewidth=1.1, alpha=0.75)
             panel.plot(
                 *runs.curve(run.metrics, f"val/{tag}"), color=colour, linewidth=1.6, marker="o", markersize=3
             )
-        panel.set_title(title, fontsize=11)
+        say(panel.set_title("", fontsize=11), title)
         panel.set_ylim(bottom=0)
     for run, colour in _coloured(all_runs):
         drops = runs.learning_rate_drops(run.metrics)
@@ -100,9 +83,9 @@ def curves(all_runs: Sequence[runs.RunFiles], names: Sequence[str]) -> Figure:
         top1.axhline(runs.TARGET_ERROR, color=GREY, linestyle="--", linewidth=0.8)
     if any(value > 0 for run in all_runs for value in runs.curve(run.metrics, "learning_rate")[1]):
         learning_rate.set_yscale("log")
-    learning_rate.set_title("learning rate", fontsize=11)
+    say(learning_rate.set_title("", fontsize=11), both("learning rate", "学习率"))
     for panel in panels.flat:
-        panel.set_xlabel("epoch", fontsize=9)
+        say(panel.set_xlabel("", fontsize=9), both("epoch", "轮（epoch）"))
         panel.tick_params(labelsize=8)
         panel.grid(color=GRID, linewidth=0.6)
         panel.spines[["top", "right"]].set_visible(False)
@@ -118,20 +101,21 @@ def _coloured(all_runs: Sequence[runs.RunFiles]) -> Iterator[tuple[runs.RunFiles
 
 def _legend(figure: Figure, all_runs: Sequence[runs.RunFiles], names: Sequence[str]) -> None:
     """Name the runs' colours and the kinds of lines of `curves`."""
-    styles: tuple[tuple[str, dict[str, Any]], ...] = (
-        *(
-            (shorten(name, 40), {"color": colour, "linewidth": 3})
-            for name, (_, colour) in zip(names, _coloured(all_runs), strict=True)
-        ),
-        ("training", {"linewidth": 1.1}),
-        ("validation", {"linewidth": 1.6, "marker": "o", "markersize": 3}),
-        ("the learning rate falls", {"linewidth": 1, "linestyle": ":"}),
+    styles: tuple[tuple[Words, dict[str, Any]], ...] = (
+        (both("training", "训练"), {"linewidth": 1.1}),
+        (both("validation", "验证"), {"linewidth": 1.6, "marker": "o", "markersize": 3}),
+        (both("the learning rate falls", "学习率下降"), {"linewidth": 1, "linestyle": ":"}),
     )
-    handles = [matplotlib.lines.Line2D([], [], **{"color": "black"} | style) for _, style in styles]
-    texts = [text for text, _ in styles]
+    coloured = [{"color": colour, "linewidth": 3} for _, colour in _coloured(all_runs)]
+    kinds = [*coloured, *({"color": INK} | style for _, style in styles)]
+    handles = [matplotlib.lines.Line2D([], [], **kind) for kind in kinds]
+    texts = [" "] * len(handles)
     legend = figure.legend(handles, texts, loc="outside lower center", ncols=4, fontsize=9, frameon=False)
-    for text in legend.get_texts():
-        text.set_parse_math(False)
+    drawn = legend.get_texts()
+    for text, name in zip(drawn, names, strict=False):
+        drawing.fit(text, name, 2.4)
+    for text, (words, _) in zip(drawn[len(names) :], styles, strict=True):
+        say(text, words)
 
 
 def scaled(values: np.ndarray, share: float = 1.0) -> np.ndarray:
@@ -156,18 +140,36 @@ def kernels(all_kernels: np.ndarray) -> Figure:
       all_kernels: (T, kh, kw, C, output channels of a tower); C is 1 or 3.
     """
     towers, _, _, _, channels = all_kernels.shape
-    columns = 16 if channels >= 32 else 8
-    rows = -(-channels // columns)
+    tiles = kernel_tiles(all_kernels)
     width = 9.0
-    figure = Figure(figsize=(width, towers * (width * rows / columns + 0.35)), layout="constrained")
+    height = towers * (width * tiles[0].shape[0] / tiles[0].shape[1] + 0.35)
+    figure = Figure(figsize=(width, height), layout="constrained")
     for tower, panel in enumerate(figure.subplots(towers, 1, squeeze=False)[:, 0]):
-        tiles = [scaled(all_kernels[tower, ..., channel]) for channel in range(channels)]
-        panel.imshow(_tiled(tiles, columns), interpolation="nearest")
+        panel.imshow(tiles[tower], interpolation="nearest")
         panel.axis("off")
         if towers > 1:
-            first = tower * channels
-            panel.set_title(f"tower {tower}: channels {first} to {first + channels - 1}", fontsize=10)
+            panel.set_title(tower_words(tower, channels), fontsize=10)
     return figure
+
+
+def kernel_tiles(all_kernels: np.ndarray) -> list[np.ndarray]:
+    """Return of each tower its kernels in rows, as one image (H, W, 3) from 0 to 1.
+
+    The paper's 48 of a tower stand in three rows of 16, the first tower's above the second's.
+    """
+    channels = all_kernels.shape[-1]
+    columns = -(-channels // -(-channels // 16))
+    return [
+        _tiled([scaled(kernels_of[..., channel]) for channel in range(channels)], columns)
+        for kernels_of in all_kernels
+    ]
+
+
+def tower_words(tower: int, channels: int) -> Words:
+    """Return how a tower of `channels` channels is called; towers and channels are counted from 0."""
+    first, last = tower * channels, (tower + 1) * channels - 1
+    values = {"tower": tower, "first": first, "last": last}
+    return both("tower {tower}: channels {first} to {last}", "塔 {tower}：通道 {first} 至 {last}", **values)
 
 
 def specialisation(all_kernels: np.ndarray) -> tuple[float, list[float]] | None:
@@ -201,40 +203,45 @@ def specialisation(all_kernels: np.ndarray) -> tuple[float, list[float]] | None:
 def guesses(shown: Sequence[Guess], with_files: bool = False) -> Figure:
     """Draw images with their likeliest classes as bars, the right one in red (paper, figure 4, left).
 
-    `with_files`: the name of the file stands above the class.
+    As there, the right class stands between an image and its bars. `with_files`: the name of the file too.
     """
     columns = 4
     rows = -(-len(shown) // columns)
-    figure = Figure(figsize=(11, 3.9 * rows), layout="constrained")
+    figure = Figure(figsize=(11, (4.1 if with_files else 3.9) * rows), layout="constrained")
     panels = _blank_panels(figure, 2 * rows, columns, height_ratios=[1.75, 1] * rows)
     for index, guess in enumerate(shown):
         row, column = divmod(index, columns)
-        label = guess.image.label
-        file = f"{shorten_left(guess.image.file, 34)}\n" if with_files else ""
-        _draw_image(panels[2 * row, column], guess.image, f"{file}{shorten(label, 26)}", max_length=34)
+        label, panel = guess.image.label, panels[2 * row, column]
+        _draw_image(panel, guess.image)
+        drawing.fit(panel.set_title("", fontsize=9.5, weight="bold", y=0, pad=-3, va="top"), label, 2.5)
+        if with_files:
+            drawing.fit(panel.set_title("", fontsize=8, loc="left"), guess.image.file, 2.4, end=True)
         bars = panels[2 * row + 1, column]
         bars.set_xlim(0, 1)
         bars.set_ylim(4.6, -0.6)
         for rank, (name, probability) in enumerate(guess.guesses):
             bars.barh(rank, probability, color=RIGHT if name == label else OTHER, height=0.82)
-            text = f"{shorten(name, 24)}  {probability:.1%}"
             weight = "bold" if name == label else "normal"  # its bar may be too short to be seen
-            bars.text(0.015, rank, text, va="center", fontsize=8, weight=weight, parse_math=False)
+            text = bars.text(0.015, rank, "", va="center", fontsize=8, weight=weight)
+            drawing.fit(text, name, 1.8)
+            bars.text(0.985, rank, f"{probability:.1%}", va="center", ha="right", fontsize=8, weight=weight)
     return figure
 
 
 def neighbours(shown: Sequence[Neighbours]) -> Figure:
     """Draw test images and to the right of each the nearest training images (paper, figure 4, right)."""
     columns = 1 + max(len(row.nearest) for row in shown)
-    figure = Figure(figsize=(11, 1.85 * len(shown)), layout="constrained")
+    figure = Figure(figsize=(11, 1.95 * len(shown)), layout="constrained")
     widths = [1, 0.12, *[1] * (columns - 1)]
     panels = _blank_panels(figure, len(shown), columns + 1, width_ratios=widths)
     for row, here in zip(shown, panels, strict=True):
-        _draw_image(here[0], row.image, row.image.label, size=8)
+        _draw_image(here[0], row.image)
+        drawing.fit(here[0].set_title("", fontsize=8, weight="bold"), row.image.label, NEAR_WIDTH)
         for panel, (image, distance) in zip(here[2:], row.nearest, strict=False):
-            colour = "black" if image.label == row.image.label else RED
-            title = f"{shorten(image.label, 18)}\n{distance:.3g}"
-            _draw_image(panel, image, title, size=7.5, colour=colour, max_length=80)
+            _draw_image(panel, image)
+            colour = INK if image.label == row.image.label else RED
+            drawing.fit(panel.set_title("", fontsize=7.5, color=colour), image.label, NEAR_WIDTH)
+            panel.text(0.5, -0.03, f"{distance:.3g}", transform=panel.transAxes, **UNDER)
     return figure
 
 
@@ -246,28 +253,33 @@ def confusion(confusions: Confusions) -> Figure:
     side = min(max(3.6 + 0.5 * count, 5), 10.5)
     figure = Figure(figsize=(side, 0.92 * side), layout="constrained")
     panel = figure.subplots()
-    drawn = panel.imshow(shares, cmap="Blues", vmin=0, vmax=1, interpolation="nearest")
+    # From nothing to blue: what lies below it, white or the dark page, is where no image is.
+    blue = matplotlib.colors.LinearSegmentedColormap.from_list("share", [(*BLUE, 0.0), (*BLUE, 1.0)])
+    drawn = panel.imshow(shares, cmap=blue, vmin=0, vmax=1, interpolation="nearest")
     bar = figure.colorbar(drawn, ax=panel, shrink=0.75, pad=0.02)
     bar.ax.yaxis.set_major_formatter(matplotlib.ticker.PercentFormatter(1))
     bar.ax.tick_params(labelsize=8)
     if count <= 60:
-        names = [shorten(name, 18) for name in confusions.names]
         size = 9 if count <= 20 else 5
-        panel.set_xticks(range(count), names, rotation=90 if count > 6 else 30, fontsize=size)
-        panel.set_yticks(range(count), names, fontsize=size)
-        for text in (*panel.get_xticklabels(), *panel.get_yticklabels()):
-            text.set_parse_math(False)
+        panel.xaxis.set_tick_params(rotation=90 if count > 6 else 30)
+        for axis in (panel.xaxis, panel.yaxis):
+            axis.set_ticks(range(count), [" "] * count, fontsize=size)
+            shown = []
+            for text, name in zip(axis.get_ticklabels(), confusions.names, strict=True):
+                drawing.fit(text, name, 1.4)
+                shown.append(text.get_text())
+            axis.set_ticks(range(count), shown)
     if count <= 20:
         for row, column in zip(*np.nonzero(matrix), strict=True):
-            colour = "white" if shares[row, column] > 0.5 else "black"
+            colour = "white" if shares[row, column] > 0.5 else INK
             number = str(matrix[row, column])
             panel.text(column, row, number, ha="center", va="center", fontsize=7, color=colour)
-    panel.set_xlabel("taken for", fontsize=10)
-    panel.set_ylabel("class", fontsize=10)
+    say(panel.set_xlabel("", fontsize=10), both("taken for", "被认作"))
+    say(panel.set_ylabel("", fontsize=10), both("class", "类别"))
     return figure
 
 
-def excites(shown: Sequence[ChannelPatches]) -> Figure:
+def excites(shown: Sequence[ChannelPatches], has_towers: bool) -> Figure:
     """Draw channels of one layer: the strongest patches, and below them what of each excites the channel."""
     columns = min(len(shown), 4)
     rows = -(-len(shown) // columns)
@@ -278,15 +290,26 @@ def excites(shown: Sequence[ChannelPatches]) -> Figure:
     panels = _blank_panels(figure, 2 * rows, columns)
     for index, here in enumerate(shown):
         row, column = divmod(index, columns)
-        upper, lower = panels[2 * row, column], panels[2 * row + 1, column]
-        side = max(max(patch.pixels.shape[:2]) for patch in here.patches)
-        pixels = [_square(_rgb(patch.pixels), side, 1.0) for patch in here.patches]
-        projections = [_square(scaled(patch.projection, CONTRAST), side, 0.5) for patch in here.patches]
-        upper.imshow(_tiled(pixels, 3), interpolation="nearest")
-        lower.imshow(_tiled(projections, 3), interpolation="nearest")
-        tower = f", tower {here.tower}" if shown[-1].tower else ""
-        upper.set_title(f"channel {here.channel}{tower}", fontsize=10)
+        for panel, tiles in zip(panels[2 * row : 2 * row + 2, column], patch_tiles(here), strict=True):
+            panel.imshow(tiles, interpolation="nearest")
+        panels[2 * row, column].set_title(channel_words(here, has_towers), fontsize=10)
     return figure
+
+
+def patch_tiles(channel: ChannelPatches) -> tuple[np.ndarray, np.ndarray]:
+    """Return a channel's patches, and their projections, three in a row: images (H, W, 3) from 0 to 1."""
+    side = max(max(patch.pixels.shape[:2]) for patch in channel.patches)
+    pixels = [_square(_rgb(patch.pixels), side, 1.0) for patch in channel.patches]
+    projections = [_square(scaled(patch.projection, CONTRAST), side, 0.5) for patch in channel.patches]
+    return _tiled(pixels, 3), _tiled(projections, 3)
+
+
+def channel_words(channel: ChannelPatches, has_towers: bool) -> Words:
+    """Return how a channel is called, with its tower where the net has two."""
+    values = {"channel": channel.channel, "tower": channel.tower}
+    if has_towers:
+        return both("channel {channel}, tower {tower}", "通道 {channel}，塔 {tower}", **values)
+    return both("channel {channel}", "通道 {channel}", **values)
 
 
 def _blank_panels(figure: Figure, rows: int, columns: int, **ratios: Any) -> Any:
@@ -297,13 +320,8 @@ def _blank_panels(figure: Figure, rows: int, columns: int, **ratios: Any) -> Any
     return panels
 
 
-def _draw_image(
-    panel: Any, image: LabelledImage, title: str, size: float = 9, colour: str = "black", max_length: int = 26
-) -> None:
+def _draw_image(panel: Any, image: LabelledImage) -> None:
     panel.imshow(_rgb(image.pixels), interpolation="nearest" if len(image.pixels) < 100 else None)
-    lines = title.split("\n") if max_length > 26 else [title]
-    title = "\n".join(shorten(line, max_length) for line in lines)
-    panel.set_title(title, fontsize=size, parse_math=False, color=colour)
 
 
 def _rgb(pixels: np.ndarray) -> np.ndarray:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from alexnet_jax.report.figures import shorten
+from alexnet_jax.drawing import shorten
+from alexnet_jax.report.words import Words, both
 
 if TYPE_CHECKING:
     from alexnet_jax.inference.report_data import Confusions
@@ -16,17 +17,25 @@ if TYPE_CHECKING:
 MAX_ROWS_SHOWN = 20  # of the classes; the rest is there to be unfolded
 MAX_PAIRS_SHOWN = 10  # of classes
 MAX_NAME_LENGTH = 200
+CLASS, TAKEN_FOR = both("class", "类别"), both("taken for", "被认作")
 
 Rows = Sequence[tuple[str, ...]]
 
 
 @dataclass(frozen=True)
 class Table:
-    """Hold a table of the page: its title, the cells of its head, its rows, and those unfolded by a click."""
+    """Hold a table of the page.
 
-    title: str
-    head: tuple[str, ...]
+    Attributes:
+      title, head, rows: its title, the cells of its head, its rows.
+      numbers: which of its columns are numbers, not names.
+      folded: rows that a click unfolds.
+    """
+
+    title: Words
+    head: tuple[Words, ...]
     rows: Rows
+    numbers: tuple[int, ...]
     folded: Rows = ()
 
 
@@ -41,9 +50,11 @@ def by_class(confusions: Confusions) -> Table:
             taken = others[label].argmax()
             other = f"{names[taken]} ({others[label, taken]:,})" if wrong[label] else ""
             error = f"{wrong[label] / images[label]:.1%}"
-            rows.append((names[label], f"{wrong[label]:,} of {images[label]:,}", error, other))
-    head = ("class", "wrong", "error", "most often taken for")
-    return Table("Error by class", head, rows[:MAX_ROWS_SHOWN], rows[MAX_ROWS_SHOWN:])
+            rows.append((names[label], _of(wrong[label], images[label]), error, other))
+    head = (CLASS, both("wrong", "错误"), both("error", "错误率"), both("most often taken for", "最常被认作"))
+    return Table(
+        both("Error by class", "各类错误率"), head, rows[:MAX_ROWS_SHOWN], (1, 2), rows[MAX_ROWS_SHOWN:]
+    )
 
 
 def taken_for(confusions: Confusions) -> Table:
@@ -51,11 +62,12 @@ def taken_for(confusions: Confusions) -> Table:
     others, names, images = _off_diagonal(confusions), _names(confusions), confusions.matrix.sum(axis=1)
     order = np.argsort(-others, axis=None, kind="stable")[:MAX_PAIRS_SHOWN]
     rows = [
-        (names[label], names[taken], f"{others[label, taken]:,} of {images[label]:,}")
+        (names[label], names[taken], _of(others[label, taken], images[label]))
         for label, taken in zip(*np.unravel_index(order, others.shape), strict=True)
         if others[label, taken] > 1
     ]
-    return Table("Taken for another class most often", ("class", "taken for", "images"), rows)
+    head = (CLASS, TAKEN_FOR, both("images", "图片"))
+    return Table(both("Taken for another class most often", "最常认错的类别"), head, rows, (2,))
 
 
 def surest_mistakes(confusions: Confusions) -> Table:
@@ -65,12 +77,23 @@ def surest_mistakes(confusions: Confusions) -> Table:
         name, probability = mistake.guesses[0]
         texts = (mistake.image.file, mistake.image.label, name)
         rows.append((*(cell(text) for text in texts), f"{probability:.1%}"))
-    return Table("Their files", ("file", "class", "taken for", "probability"), rows)
+    head = (both("file", "文件"), CLASS, TAKEN_FOR, both("probability", "概率"))
+    return Table(both("Their files", "它们的文件"), head, rows, (3,))
 
 
-def cell(text: object) -> str:
+def cell(text: object) -> Words:
     """Return a text for the page: without control and direction characters, and not endless."""
-    return shorten(str(text), MAX_NAME_LENGTH) if str(text) else ""
+    words = text if isinstance(text, Words) else Words(str(text))
+    return Words(*(shorten(one, MAX_NAME_LENGTH) if one else "" for one in (str(words), words.chinese)))
+
+
+def named(text: str) -> str:
+    """Return a name for the page: as `cell` does, and '(no name)' for an empty one."""
+    return shorten(text, MAX_NAME_LENGTH)
+
+
+def _of(count: int, whole: int) -> Words:
+    return both("{count:,} of {whole:,}", "{count:,} / {whole:,}", count=count, whole=whole)
 
 
 def _off_diagonal(confusions: Confusions) -> np.ndarray:

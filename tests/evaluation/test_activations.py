@@ -206,13 +206,14 @@ def test_an_average_of_nothing_is_passed_over(crop, layer):
     assert activations.embedding_layer(dataclasses.replace(whole, layers=whole.layers[:end])) == layer
 
 
-@pytest.mark.parametrize(("kind", "word"), [("relu", "ReLU"), ("sigmoid", "sigmoid")])
+@pytest.mark.parametrize(("kind", "word"), [("relu", "ReLU (relu1)"), ("sigmoid", "sigmoid")])
 def test_the_layer_before_an_activation_is_named(kind, word):
+    """A sigmoid is called relu1 by its place alone: in words it is no ReLU."""
     config = mnist.get_config()
     config.model.activation = kind
     net = architectures.build(config.model, 28, 1)
     layer = activations.embedding_layer(net)
-    assert activations.in_words(net, layer) == f"fc1 after its {word} (relu1)"
+    assert activations.in_words(net, layer) == f"fc1 after its {word}"
 
 
 def test_arrays_of_another_shape_are_refused(trained):

@@ -1,6 +1,7 @@
 """The verb `predict`: five guesses by hand, files that are no images, and the figure."""
 
 import json
+import warnings
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from alexnet_jax.errors import UsageError
 from alexnet_jax.evaluation.classes import output_names
 from alexnet_jax.inference import predict
 from alexnet_jax.workdir import trained
+from tests import fonts
 from tests.inference.helpers import axes_of_figures, by_hand, random_run, write_images
 
 
@@ -104,7 +106,7 @@ def test_the_figure_shows_images_above_their_guesses(tmp_path):
             assert lengths == [guess["probability"] for guess in expected]
             assert [bar.get_y() + 0.4 for bar in bars.patches] == pytest.approx(range(len(expected)))
             assert bars.get_ylim()[0] > bars.get_ylim()[1]  # the likeliest on top
-            assert bars.texts[0].get_text() == "$n_0 \\x1b[31m  50%"
+            assert [text.get_text() for text in bars.texts[:2]] == ["$n_0 \\x1b[31m", "50.0%"]
     assert (tmp_path / "figure.svg").read_text().startswith("<?xml")
     with Image.open(tmp_path / "figure.png") as figure:
         assert figure.size[0] > 400
@@ -119,6 +121,33 @@ def test_a_figure_of_24_images_at_most(tmp_path):
     assert len(axes) == 2 * 24
     predict.draw([{"file": "x", "error": "none"}], Preprocessing(24, 3), tmp_path / "none.png")
     assert not (tmp_path / "none.png").exists()
+
+
+def test_long_and_chinese_names_in_the_figure(tmp_path, monkeypatch, capfd):
+    """They keep to their own column, the images keep their size, and nothing is written to the terminal."""
+    fonts.only(monkeypatch, fonts.blocks(tmp_path / "blocks.ttf"))
+    sizes = []
+    for name in ("dog", fonts.CHINESE[:5] + "-" + "W" * 300):
+        files = [tmp_path / f"{number} {name}"[:120] for number in range(4)]
+        for path in files:
+            Image.new("RGB", (24, 24), (200, 0, 0)).save(path, "PNG")
+        guesses = [{"label": n, "name": name, "probability": 0.9 / (n + 1)} for n in range(5)]
+        answers = [{"file": str(path), "top5": guesses} for path in files]
+        with axes_of_figures() as axes, warnings.catch_warnings():
+            warnings.simplefilter("error")
+            predict.draw(answers, Preprocessing(24, 3), tmp_path / "figure.png")
+            predict.draw(answers, Preprocessing(24, 3), tmp_path / "figure.svg")
+        with Image.open(tmp_path / "figure.png") as figure:
+            pixels = np.asarray(figure.convert("RGB")).astype(int)
+        red = (pixels == (200, 0, 0)).all(axis=-1)
+        sizes.append((pixels.shape, red.any(axis=0).sum(), red.any(axis=1).sum()))
+        fonts.check_apart(axes[0].figure)
+    assert sizes[0][0] == sizes[1][0]
+    assert sizes[1][1:] == pytest.approx(sizes[0][1:], rel=0.03)
+    text = (tmp_path / "figure.svg").read_text()
+    assert text.count(fonts.CHINESE[:5]) >= 20
+    assert f"<title>{name}</title>" in text
+    assert capfd.readouterr() == ("", "")
 
 
 def test_figures_that_cannot_be_written(tmp_path):

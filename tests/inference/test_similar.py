@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -15,7 +14,7 @@ from alexnet_jax.data.images import Preprocessing, resize_center_crop
 from alexnet_jax.errors import RunFailure, UsageError
 from alexnet_jax.evaluation import activations
 from alexnet_jax.inference import features, similar
-from tests.inference.helpers import axes_of_figures, random_run, write_images
+from tests.inference.helpers import random_run, write_images
 
 
 @pytest.mark.parametrize(("count", "width", "chunk"), [(50, 7, 1 << 25), (50, 7, 80), (50, 7, 7), (3, 4, 4)])
@@ -231,6 +230,12 @@ def test_images_of_a_class(trained, photos):
     assert [result["file"] for result in answer["results"]] == [str(paths[row]) for row in order]
     reported = [result["probability"] for result in answer["results"]]
     np.testing.assert_allclose(reported, column[order], rtol=1e-4)
+    likeliest = by_hand(trained, paths, "prob").argmax(axis=1)[order]
+    assert [result["likeliest"] for result in answer["results"]] == [f"class {label}" for label in likeliest]
+    lines = similar.as_text(answer).splitlines()[1:]
+    ends = ["" if label == 3 else f"  (likelier: class {label})" for label in likeliest]
+    files = [result["file"] for result in answer["results"]]
+    assert [line[10:] for line in lines] == [file + end for file, end in zip(files, ends, strict=True)]
     json.dumps(answer)
     assert similar.class_of(trained, "3") == 3
     with pytest.raises(UsageError, match="--label=class could be class 0, class 1"):
@@ -298,42 +303,6 @@ def test_an_index_of_other_weights_is_none_where_no_image_can_be_decoded(trained
         path.write_bytes(b"no image")
     with pytest.raises(RunFailure, match="none of 9 images"):
         similar.index(random_run(trained.workdir, seed=5), photos)
-
-
-def square_of(path):
-    """What a net of images of 72 pixels sees of a file."""
-    return resize_center_crop(path.read_bytes(), Preprocessing(72, 3))
-
-
-def test_contact_sheets(trained, photos, tmp_path):
-    """The image asked with, then its neighbours in order; hostile names as text, what is gone left blank."""
-    strange = photos / "$x^ <b> \u202e.png"
-    paths = image_files.list_folder(photos)
-    paths[0].rename(strange)
-    answer = similar.similar(trained, photos, strange, "", 20)
-    paths[8].unlink()
-    with axes_of_figures() as axes:
-        similar.draw(answer, Preprocessing.of(trained.config.data), tmp_path / "sheet.png")
-    assert len(axes) == 12  # nine images, six in a row
-    assert axes[0].get_title() == "asked\n$x^ <b> \\u202e.png"
-    np.testing.assert_array_equal(axes[0].images[0].get_array(), square_of(strange))
-    for panel, result in zip(axes[1:], answer["results"], strict=False):
-        name = str(Path(result["file"]).relative_to(photos))
-        assert panel.get_title() == f"{result['distance']:.3g}\n{name}"
-        if Path(result["file"]) == paths[8]:
-            assert not panel.images
-        else:
-            np.testing.assert_array_equal(panel.images[0].get_array(), square_of(Path(result["file"])))
-    assert not any(panel.images for panel in axes[9:])
-    with axes_of_figures() as axes:
-        similar.draw(
-            similar.similar(trained, photos, None, "class 1", 3), Preprocessing(72, 3), tmp_path / "sheet.svg"
-        )
-    assert len(axes) == 3
-    assert axes[0].figure.get_suptitle() == "class 1"
-    with Image.open(tmp_path / "sheet.png") as sheet:
-        assert sheet.size[0] > sheet.size[1] > 200
-    assert (tmp_path / "sheet.svg").read_text().startswith("<?xml")
 
 
 def test_how_images_are_read_belongs_to_an_index(trained):

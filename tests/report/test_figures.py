@@ -5,8 +5,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.text import Text
 
+from alexnet_jax import drawing
 from alexnet_jax.report import figures, runs
+from tests import fonts
 from tests.report import made_up
 
 
@@ -27,15 +31,17 @@ def test_curves_draw_the_lines_of_the_files(tmp_path):
 
 
 def test_kernels_are_drawn_where_and_as_they_are():
-    """Tile (1, 2) of tower 1 of 20 channels is channel 30: 0 at middle grey, its largest number at an end."""
+    """Tile (1, 2) of tower 1 of 20 channels is channel 32: 0 at middle grey, its largest number at an end."""
     kernels = np.random.default_rng(1).normal(size=(2, 5, 5, 3, 20)).astype(np.float32)
     figure = figures.kernels(kernels)
     titles = [panel.get_title() for panel in figure.axes]
     assert titles == ["tower 0: channels 0 to 19", "tower 1: channels 20 to 39"]
     drawn = figure.axes[1].images[0].get_array()
-    top, left = 1 * (5 + 1), 2 * (5 + 1)  # rows of eight, a line of one pixel between
-    tile, kernel = drawn[top : top + 5, left : left + 5], kernels[1, ..., 10]
+    top, left = 1 * (5 + 1), 2 * (5 + 1)  # rows of ten, a line of one pixel between
+    tile, kernel = drawn[top : top + 5, left : left + 5], kernels[1, ..., 12]
     np.testing.assert_allclose(tile, (kernel / np.abs(kernel).max() + 1) / 2, rtol=1e-5)
+    paper = figures.kernel_tiles(np.ones((2, 11, 11, 3, 48)))
+    assert [tiles.shape for tiles in paper] == [(3 * 12 - 1, 16 * 12 - 1, 3)] * 2  # three rows of 16 a tower
     assert figures.kernels(np.ones((1, 3, 3, 1, 5))).axes[0].images[0].get_array().shape[2] == 3
 
 
@@ -81,17 +87,46 @@ def test_bars_are_as_long_as_the_probabilities():
     np.testing.assert_allclose(images[3], given[3].image.pixels / 255)
 
 
-def test_files_stand_above_the_classes_of_mistakes():
+def test_files_stand_above_images_and_their_classes_below():
     """Of a long name its end, which tells one file from another; what is no letter is text."""
     guess = made_up.report_data(tuple("abcdefghij")).guesses[0]
     names = ("cat/1.jpg", "photographs/" * 9 + "two.jpg", "$x^ \u202e.png", "")
     given = [replace(guess, image=replace(guess.image, file=name)) for name in names]
-    titles = [panel.get_title() for panel in figures.guesses(given, with_files=True).axes if panel.images]
-    end = ("photographs/" * 9 + "two.jpg")[-33:]
-    files = ["cat/1.jpg", f"…{end}", "$x^ \\u202e.png", "(no name)"]
-    assert titles == [f"{file}\n{guess.image.label}" for file in files]
-    plain = [panel.get_title() for panel in figures.guesses(given).axes if panel.images]
-    assert plain == [guess.image.label] * 4
+    panels = [panel for panel in figures.guesses(given, with_files=True).axes if panel.images]
+    above = [panel.get_title(loc="left") for panel in panels]
+    assert above[1].startswith("…")
+    assert above[1].endswith("graphs/two.jpg")
+    assert [above[0], *above[2:]] == ["cat/1.jpg", "$x^ \\u202e.png", "(no name)"]
+    assert [panel.get_title() for panel in panels] == [guess.image.label] * 4
+    plain = figures.guesses(given)
+    FigureCanvasAgg(plain).draw()
+    for panel in (panel for panel in plain.axes if panel.images):
+        assert not panel.get_title(loc="left")
+        box = panel.title.get_window_extent()
+        assert box.y1 <= panel.get_window_extent().y0  # under the image, as in the paper
+
+
+@pytest.mark.parametrize("what", ["guesses", "neighbours", "confusion", "mistakes"])
+def test_long_and_chinese_names_leave_images_their_size(what, tmp_path, monkeypatch):
+    fonts.only(monkeypatch, fonts.blocks(tmp_path / "blocks.ttf"))
+
+    def drawn(names):
+        data = made_up.report_data(names)
+        if what == "mistakes":
+            return figures.guesses(data.confusions.mistakes, with_files=True)
+        given = {"guesses": data.guesses, "neighbours": data.neighbours, "confusion": data.confusions}
+        return getattr(figures, what)(given[what])
+
+    widths = []
+    for end in ("", "W" * 300, fonts.CHINESE * 30):
+        figure = drawn(tuple(f"{number}{end}" for number in range(10)))
+        figure.set_dpi(drawing.DPI)
+        for text in figure.findobj(Text):
+            text.set_fontfamily(["DejaVu Sans", "Blocks"])
+        fonts.check_apart(figure)
+        widths.append([panel.get_window_extent().width for panel in figure.axes if panel.images])
+    assert widths[1] == pytest.approx(widths[0], rel=0.25 if what == "confusion" else 0.03)
+    assert widths[2] == pytest.approx(widths[0], rel=0.25 if what == "confusion" else 0.03)
 
 
 def test_neighbours_and_patches_stand_in_order():
@@ -101,7 +136,7 @@ def test_neighbours_and_patches_stand_in_order():
     ]
     expected = [p.pixels for row in given.neighbours for p in (row.image, *(near for near, _ in row.nearest))]
     np.testing.assert_allclose(images, np.stack(expected) / 255)
-    upper, lower = [panel for panel in figures.excites(given.channels[:1]).axes if panel.images]
+    upper, lower = [panel for panel in figures.excites(given.channels[:1], False).axes if panel.images]
     assert upper.get_title() == "channel 1"
     patch = given.channels[0].patches[4]  # the middle one of three by three, of 6 by 7 in a square of 7
     size = patch.pixels.shape[0]
