@@ -42,7 +42,10 @@ def test_the_other_extras() -> None:
     assert {name: OPTIONAL[name] for name in chips} == {
         name: [jax.replace("jax", f"jax[{name}]")] for name in chips
     }
-    assert OPTIONAL.keys() == {*extras.EXTRAS, *chips, "all"}
+    assert OPTIONAL.keys() == {*extras.EXTRAS, *chips, "all", "docs"}
+    assert parsed(OPTIONAL["docs"]) <= parsed(
+        [line.partition("#")[0] for line in (ROOT / "tests" / "requirements.txt").read_text().splitlines()]
+    )
     assert chips <= set(metadata.metadata("jax").get_all("Provides-Extra"))
 
 
