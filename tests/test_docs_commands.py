@@ -10,8 +10,10 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from PIL import Image
 
 from alexnet_jax.commands import parsing, table
 from alexnet_jax.config import find, io
@@ -233,6 +235,17 @@ def test_every_message_of_the_page_on_trouble_is_one_of_the_program_s() -> None:
             wrong.append(cell)
     assert not wrong, "\n".join(wrong)
     assert len(cells) > 40
+
+
+def test_the_readme_s_lines_of_python_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (90, 60), "green").save("photo.jpg")
+    (block,) = re.findall(r"```python\n(.*?)```", text_of("README.md"), re.S)
+    names: dict[str, Any] = {}
+    exec(compile(block, "README.md", "exec"), names)
+    assert names["probabilities"].shape == (1, 10)
+    assert names["probabilities"].sum() == pytest.approx(1)
+    assert names["model"].apply
 
 
 def test_the_readme_is_short() -> None:
