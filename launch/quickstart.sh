@@ -40,8 +40,8 @@ Made:
   $run/checkpoints/                               its parameters (Orbax, with checksums)
   $run/evaluation.json, predictions.png           its answers
   $run/report/explorer.html                       open it in a browser: how this net sees
-Next: a small net on your own images, a folder with one folder for each of N classes, a tenth held out:
-  .venv/bin/python -m alexnet_jax.main --config=configs/cifar10.py --source=FOLDER --workdir=runs/mine \\
-    --config.data.name=mine --config.model.classes=N
-or the paper's own recipe: configs/imagenet.py.
+Next: your own images, a folder with one folder for each class (docs/own_images.md):
+  .venv/bin/python -m alexnet_jax.main convert torchvision --output=runs/torchvision
+  .venv/bin/python -m alexnet_jax.main --config=configs/finetune.py --source=FOLDER --workdir=runs/mine
+or the paper's own recipe: configs/imagenet.py (docs/imagenet.md).
 END

@@ -27,9 +27,14 @@ def parsed(lines: list[str]) -> set[tuple[str, str]]:
     return {(requirement.name.lower(), str(requirement.specifier)) for requirement in requirements}
 
 
+def lines_of(path: Path) -> list[str]:
+    """The requirements of a file, without comments."""
+    lines = [line.partition("#")[0] for line in path.read_text().splitlines()]
+    return [line for line in lines if line.strip()]
+
+
 def test_core_and_extras_are_requirements_txt() -> None:
-    lines = (ROOT / "requirements.txt").read_text().splitlines()
-    everything = [line.partition("#")[0] for line in lines if line.partition("#")[0].strip()]
+    everything = lines_of(ROOT / "requirements.txt")
     brought = [requirement for extra in extras.EXTRAS for requirement in OPTIONAL[extra]]
     assert parsed([*PROJECT["dependencies"], *brought]) == parsed(everything)
     assert not parsed(PROJECT["dependencies"]) & parsed(brought)
@@ -42,7 +47,8 @@ def test_the_other_extras() -> None:
     assert {name: OPTIONAL[name] for name in chips} == {
         name: [jax.replace("jax", f"jax[{name}]")] for name in chips
     }
-    assert OPTIONAL.keys() == {*extras.EXTRAS, *chips, "all"}
+    assert OPTIONAL.keys() == {*extras.EXTRAS, *chips, "all", "docs"}
+    assert parsed(OPTIONAL["docs"]) <= parsed(lines_of(ROOT / "tests" / "requirements.txt"))
     assert chips <= set(metadata.metadata("jax").get_all("Provides-Extra"))
 
 

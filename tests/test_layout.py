@@ -219,6 +219,7 @@ OF_MANY = {
     "commands/test_messages.py",
     "data/sources/test_kinds.py",
     "test_configs.py",
+    "test_docs_commands.py",
     "test_docs_library.py",
     "test_docs_notebook.py",
     "test_frozen_layers.py",

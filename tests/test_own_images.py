@@ -1,4 +1,4 @@
-"""README's commands for one's own images, typed one after another in one folder of photographs."""
+"""The commands of docs/own_images.md, typed one after another in one folder of photographs."""
 
 import json
 import os
@@ -22,10 +22,10 @@ ROOT = Path(__file__).parents[1]
 CHOICES = 5  # of ten classes; one is tried always, all of them where ALEXNET_FIGURES is set
 
 
-def readmes_commands() -> list[list[str]]:
-    """Return the words after the program of each command below "Your own images", but for ImageNetV2's."""
-    section = (ROOT / "README.md").read_text().partition("\n## Your own images\n")[2].partition("\n## ")[0]
-    lines = re.findall(r"^python -m alexnet_jax.main (.*)$", section.replace("\\\n", " "), re.M)
+def page_s_commands() -> list[list[str]]:
+    """Return the words after the program of each command of the page, but for ImageNetV2's."""
+    page = (ROOT / "docs" / "own_images.md").read_text()
+    lines = re.findall(r"^python -m alexnet_jax.main (.*)$", page.replace("\\\n", " "), re.M)
     return [shlex.split(line, comments=True) for line in lines if "imagenetv2" not in line]
 
 
@@ -100,13 +100,14 @@ def test_twenty_photographs_a_class(choice, real_data, tmp_path):
         pytest.skip("a figure, not a check: ALEXNET_FIGURES=1 tries all choices of classes")
     photographs(real_data / "caltech101_30.tar.xz", tmp_path / "photos", choice)
     shutil.make_archive(str(tmp_path / "more_photos"), "zip", tmp_path / "photos" / "test")
-    commands = readmes_commands()
+    shutil.copy(next((tmp_path / "photos" / "test").rglob("*.jpg")), tmp_path / "photo.jpg")
+    commands = page_s_commands()
     assert [words[0] for words in commands[:3]] == ["convert", "--config=configs/finetune.py", "evaluate"]
     weights = str(real_data / "torchvision_alexnet_features.npz")  # of the convolutions; nothing is fetched
     for words in commands:
         given = [weights if word == "torchvision" else word for word in words]
-        if "--config=configs/imagenet_caffe.py" in words:
-            given += ["--config.train.epochs=0.02"]
+        if "--workdir=runs/scratch" in words or "--workdir=runs/photos_conv5" in words:
+            given += ["--config.train.epochs=0.2", "--config.train.min_steps=0"]
         if choice == 0 or words in commands[:3]:
             run(tmp_path, *given)
     run(tmp_path, "--config=configs/linear_probe.py", "--source=photos/", "--workdir=runs/probe")

@@ -108,8 +108,8 @@ def test_the_ordered_command_at_full_width(photographs, tmp_path):
 
 
 def from_scratch_flags():
-    """The flags of README's command for training on one's own images from scratch."""
-    text = (ROOT / "README.md").read_text().replace("\\\n", " ")
+    """The flags of the command of docs/own_images.md for training from scratch."""
+    text = (ROOT / "docs" / "own_images.md").read_text().replace("\\\n", " ")
     [line] = [
         line for line in re.findall(r"^python -m alexnet_jax.main (.*)$", text, re.M) if "width=" in line
     ]
@@ -123,7 +123,7 @@ TWO_CLASSES = {
 }
 
 
-def test_from_scratch_the_loss_leaves_guessing_by_the_readme_s_command(real_data, tmp_path):
+def test_from_scratch_the_loss_leaves_guessing_by_the_page_s_command(real_data, tmp_path):
     """Two classes of 90 photographs, five steps an epoch; it is stopped when the run's state says so."""
     of_category = {category: name for name, three in TWO_CLASSES.items() for category in three}
     with tarfile.open(real_data / "caltech101_30.tar.xz", "r|*") as archive:

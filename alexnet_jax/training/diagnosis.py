@@ -99,7 +99,7 @@ def flat_loss(
             "before. The run cannot recover: start another with a lower config.schedule.learning_rate than "
             f"{rate}."
         )
-    # README, "A loss that stands still": the paper's initial values and biases stand twice as long.
+    # docs/own_images.md: by the paper's initial values and biases it stands twice as long.
     sooner = "the recipe of configs/imagenet_2012_source.py, which learns sooner, "
     longer = f"a config.train.epochs above {config.train.epochs:g}, which ends the run here"
     patience = "more patience" if step < total_steps else longer

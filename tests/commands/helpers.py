@@ -27,11 +27,16 @@ def alexnet(*arguments: str, module: str = "alexnet_jax.main", cwd: Path = ROOT)
     return done.returncode, done.stdout, done.stderr
 
 
-def parse(arguments: list[str]) -> Request:
-    """Read a command line as the program does, in this process, as often as wanted."""
+def reset_flags() -> None:
+    """Forget what was parsed, and the config's keys, so that another command line can be read."""
     for name in [name for name in flags.FLAGS if name.split(".")[0] == "config"]:
         delattr(flags.FLAGS, name)
     flags.FLAGS.unparse_flags()
+
+
+def parse(arguments: list[str]) -> Request:
+    """Read a command line as the program does, in this process, as often as wanted."""
+    reset_flags()
     return main.parse(["alexnet", *arguments])
 
 

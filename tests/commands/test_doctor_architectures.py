@@ -1,4 +1,4 @@
-"""`doctor --architectures`: the table of nets against arithmetic by hand, and in the README."""
+"""`doctor --architectures`: the table of nets against arithmetic by hand, and in docs/nets.md."""
 
 import pytest
 
@@ -46,8 +46,8 @@ def test_the_table_of_nets() -> None:
     assert len(doctor_architectures.NETS) == len(BY_HAND)
 
 
-def test_the_readme_shows_this_table() -> None:
-    assert doctor_architectures.architectures_table() in (ROOT / "README.md").read_text()
+def test_the_page_shows_this_table() -> None:
+    assert doctor_architectures.architectures_table() in (ROOT / "docs" / "nets.md").read_text()
 
 
 def test_the_command_prints_it(capsys: pytest.CaptureFixture[str]) -> None:

@@ -89,7 +89,7 @@ def test_outputs_that_cannot_be(tmp_path, monkeypatch):
 
 
 def test_the_folders_around_a_new_workdir_are_made(tmp_path, monkeypatch):
-    """README's first command is typed where no folder runs/ is."""
+    """The first command of docs/own_images.md is typed where no folder runs/ is."""
     path = makers.write(tmp_path / "a.pth", TV, monkeypatch)
     convert.to_workdir(path, tmp_path / "runs" / "mine", RECIPES)
     assert (tmp_path / "runs" / "mine" / "config.json").is_file()
