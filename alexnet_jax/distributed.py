@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from alexnet_jax import program
+from alexnet_jax import program, streams
 from alexnet_jax.errors import RunFailure, UsageError, first_line
 
 HEARTBEAT_SECONDS = 30  # a process that is silent for so long counts as dead, and with it the job
@@ -170,7 +170,7 @@ def _end_with_the_others() -> None:
             f"{program.name()}: {prefix()}another process of this run has died, and with it the run (its own "
             "last lines say why); the same command resumes from the last checkpoint\n"
         )
-        os.write(sys.stderr.fileno(), text.encode())
+        streams.say_at_once(text)
         os._exit(1)
 
     handler = ctypes.CFUNCTYPE(None, ctypes.c_int)(end)

@@ -252,6 +252,21 @@ def test_of_a_run_that_is_over_it_is_said(
     assert capsys.readouterr().err == f"{small_run} is finished at step 12 of 12\n"
 
 
+def test_a_run_that_is_longer_already_is_refused_and_its_config_stays(
+    digits_config: ConfigDict, workdir: Path
+) -> None:
+    """Its results are those of twelve steps: none of five can be had from it."""
+    before = (workdir / "config.json").read_bytes()
+    digits_config.train.epochs = epochs(5)
+    message = (
+        rf"the run in .* is at step 12, and config.train.epochs={epochs(5):g} ends at step 5: use another "
+        rf"--workdir, or at least {epochs(12):.6g} epochs"
+    )
+    with pytest.raises(UsageError, match=message):
+        start(digits_config, workdir)
+    assert (workdir / "config.json").read_bytes() == before
+
+
 def test_the_last_whole_checkpoint_is_used_and_later_ones_are_removed(
     digits_config: ConfigDict, workdir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
