@@ -100,7 +100,8 @@ class TrainedNet(views.PlacedNet):
         """Return what makes an answer of this net another than the run's own, {} where nothing does.
 
         {'config.data.mean': 'none', ...}: the keys of the config whose change may change an answer, with
-        the values that were used, and 'checkpoint' where another than the best was asked for.
+        the values that were used, and 'checkpoint' where another than the best was asked for, or where
+        nobody knows which the best was.
         """
         differing = compatibility.changed_keys(read_config(self.workdir), self.config)
         found = {
@@ -112,7 +113,7 @@ class TrainedNet(views.PlacedNet):
             best = Checkpoints(self.workdir).resolve_step("best")
         except RunFailure:  # nobody knows the best: a manifest is corrupt
             best = None
-        if self.step != best:
+        if self.step != best or self.incomplete:
             found["checkpoint"] = self.step
         return found
 
