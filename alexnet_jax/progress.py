@@ -93,7 +93,7 @@ def print_json(value: Any, indent: int | None = None) -> None:
     into the same bytes again. What is no number is null.
     """
     value = json.loads(json.dumps(value), parse_constant=lambda _: None)
-    utf8 = sys.stdout.encoding.lower().replace("-", "") == "utf8"
+    utf8 = (sys.stdout.encoding or "utf-8").lower().replace("-", "") == "utf8"
     print(printable_json(value, indent) if utf8 else json.dumps(value, indent=indent))
 
 

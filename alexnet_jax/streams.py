@@ -49,14 +49,19 @@ class _Answers(io.FileIO):
 
 
 class _Remarks(io.FileIO):
-    """Lose what cannot be written."""
+    """Lose what cannot be written, and what comes after the last line."""
+
+    ended = False
 
     def write(self, data: "ReadableBuffer", /) -> int:
         with contextlib.suppress(OSError):
-            written = super().write(data)
+            written = None if self.ended else super().write(data)
             if written is not None:
                 return written
         return memoryview(data).nbytes
+
+
+_remarks: _Remarks | None = None  # after `prepare`
 
 
 def prepare() -> None:
@@ -65,13 +70,15 @@ def prepare() -> None:
     A closed one leads nowhere from now on: a file that took its number would get what is printed. What the
     encoding of a stream does not have is written as an escape.
     """
+    global _remarks
     for number in range(3):
         try:
             os.fstat(number)
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
     sys.stdout = _text(_Answers(1, "w", closefd=False), sys.stdout)
-    sys.stderr = _text(_Remarks(2, "w", closefd=False), sys.stderr)
+    _remarks = _Remarks(2, "w", closefd=False)
+    sys.stderr = _text(_remarks, sys.stderr)
 
 
 def _text(raw: io.FileIO, before: TextIO | None) -> io.TextIOWrapper:
@@ -84,6 +91,16 @@ def _text(raw: io.FileIO, before: TextIO | None) -> io.TextIOWrapper:
         line_buffering=raw.isatty() or raw.fileno() == 2,
         write_through=unbuffered,
     )
+
+
+def say_last(line: str) -> None:
+    """Print the line that explains an end; nothing of Python's follows it on standard error.
+
+    What a failure leaves behind (files, coroutines, threads of libraries) complains while it is torn down.
+    """
+    print(line, file=sys.stderr, flush=True)
+    if _remarks is not None:
+        _remarks.ended = True
 
 
 def say_at_once(text: str) -> None:

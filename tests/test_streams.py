@@ -96,6 +96,31 @@ print("an answer")
         assert (done.returncode, done.stdout) == (0, b"an answer\n"), redirect
 
 
+def test_nothing_follows_the_last_line() -> None:
+    """Not of what is torn down, nor of threads; of C what is written at once."""
+    script = """
+import threading, warnings
+
+class Held:
+    def __del__(self):
+        raise ValueError("torn down")
+
+async def never_awaited():
+    pass
+
+held, coroutine = Held(), never_awaited()
+print("before", file=sys.stderr)
+streams.say_last("the explanation")
+del held, coroutine
+warnings.warn("late")
+threading.Thread(target=lambda: 1 / 0).start()
+print("after", file=sys.stderr)
+streams.say_at_once("at once")
+"""
+    done = in_script(script)
+    assert (done.returncode, done.stderr) == (0, b"before\nthe explanation\nat once")
+
+
 def test_say_at_once_does_not_wait_for_a_reader() -> None:
     """A pager that somebody has left open fills the pipe; who writes there then waits for ever."""
     script = """
