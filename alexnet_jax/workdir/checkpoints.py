@@ -11,6 +11,8 @@ workdir, which is complete before the first checkpoint is. What holds an array i
 """
 
 import contextlib
+import errno
+import os
 import shutil
 import threading
 from collections.abc import Container, Mapping
@@ -389,4 +391,9 @@ def _name(path: tuple[Any, ...]) -> str:
 
 
 def _shown(error: BaseException) -> str:
+    """Return the reason that the system gave, where TensorStore quotes one among much else, or the start."""
+    text = str(error)
+    for number in (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.EROFS, errno.EIO):
+        if os.strerror(number) in text:
+            return os.strerror(number)
     return printable(first_line(error))[:300]
