@@ -360,8 +360,8 @@ def test_a_full_disk(digits_folder: str, undisturbed: Path, tmp_path: Path) -> N
     injections.record(
         "a full disk (tmpfs of 0.5 to 1.9 checkpoints) during training",
         len(sizes),
-        "exit code 1 and one line, the last; the good checkpoint stays; with room the same command resumes bit "
-        "for bit",
+        "exit code 1 and one line, the last; the good checkpoint stays; with room the same command resumes "
+        "bit for bit",
         f"all; checkpoint kept, by disk: {', '.join(happened)}",
     )
 
