@@ -128,7 +128,8 @@ def machine_has_tpu() -> bool:
 def start(spec: ProcessSpec) -> None:
     """Join the other processes; call it once, before anything is computed.
 
-    From then on a process that ends without a word ends the others, within about `HEARTBEAT_SECONDS`.
+    From then on a process that ends without a word, or stands still, ends the others: within about twice
+    `HEARTBEAT_SECONDS`.
 
     Raises:
       RunFailure: they did not all come within `START_SECONDS`.

@@ -23,6 +23,7 @@ pytestmark = pytest.mark.slow
 STALLED = 30.0 if injections.FULL else 4.0  # seconds; the program's own, or quicker
 DRIVER = """
 import ctypes, os, runpy, sys
+os.environ["XLA_FLAGS"] = "--xla_backend_optimization_level=0"  # what is compiled here hardly runs
 from alexnet_jax import signals
 signals.STALLED_SECONDS = {stalled}
 
