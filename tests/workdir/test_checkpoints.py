@@ -335,3 +335,8 @@ def test_the_size_grows_while_a_checkpoint_is_saved(tmp_path):
     with files[0].open("ab") as file:
         file.write(b"more")
     assert checkpoints.size() == before + 4
+
+
+def test_a_workdir_whose_name_is_no_utf8_is_refused(tmp_path):
+    with pytest.raises(UsageError, match="this name must be UTF-8"):
+        Checkpoints(tmp_path / "a\udcff")
