@@ -263,7 +263,7 @@ def test_a_run_that_is_longer_already_is_refused_and_its_config_stays(
         rf"--workdir, or at least {epochs(12):.6g} epochs"
     )
     with pytest.raises(UsageError, match=message):
-        start(digits_config, workdir)
+        keep_or_check(digits_config, workdir)
     assert (workdir / "config.json").read_bytes() == before
 
 
