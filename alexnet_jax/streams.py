@@ -10,6 +10,8 @@ import io
 import os
 import select
 import sys
+import threading
+from types import TracebackType
 from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
@@ -79,18 +81,28 @@ def prepare() -> None:
     sys.stdout = _text(_Answers(1, "w", closefd=False), sys.stdout)
     _remarks = _Remarks(2, "w", closefd=False)
     sys.stderr = _text(_remarks, sys.stderr)
+    sys.excepthook = _uncaught
 
 
 def _text(raw: io.FileIO, before: TextIO | None) -> io.TextIOWrapper:
     """Return a text stream in the place of Python's own."""
     unbuffered = bool(getattr(before, "write_through", False))
     return io.TextIOWrapper(
-        raw if unbuffered else io.BufferedWriter(raw),  # type: ignore[arg-type]
+        raw if unbuffered else io.BufferedWriter(raw),
         encoding=before.encoding if before is not None else "utf-8",
         errors="backslashreplace",
         line_buffering=raw.isatty() or raw.fileno() == 2,
         write_through=unbuffered,
     )
+
+
+def _uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Print what nothing has caught, but for what threads in C++ tell an event loop that is closed.
+
+    TensorStore's do where a save has failed, one for each array; the save itself raises why.
+    """
+    if threading.current_thread() is threading.main_thread() or str(error) != "Event loop is closed":
+        sys.__excepthook__(kind, error, trace)
 
 
 def say_last(line: str) -> None:

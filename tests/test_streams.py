@@ -121,6 +121,21 @@ streams.say_at_once("at once")
     assert (done.returncode, done.stderr) == (0, b"before\nthe explanation\nat once")
 
 
+def test_threads_in_c_say_nothing_of_a_closed_event_loop() -> None:
+    """As TensorStore's do, by way of PyErr_Print, where a save has failed on a full disk."""
+    script = """
+import threading
+
+for words in ("Event loop is closed", "something else"):
+    error = RuntimeError(words)
+    thread = threading.Thread(target=sys.excepthook, args=(RuntimeError, error, None))
+    thread.start()
+    thread.join()
+"""
+    done = in_script(script)
+    assert (done.returncode, done.stderr) == (0, b"RuntimeError: something else\n")
+
+
 def test_say_at_once_does_not_wait_for_a_reader() -> None:
     """A pager that somebody has left open fills the pipe; who writes there then waits for ever."""
     script = """
