@@ -10,8 +10,7 @@ import io
 import os
 import select
 import sys
-import threading
-from types import TracebackType
+from collections.abc import Callable
 from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
@@ -81,7 +80,7 @@ def prepare() -> None:
     sys.stdout = _text(_Answers(1, "w", closefd=False), sys.stdout)
     _remarks = _Remarks(2, "w", closefd=False)
     sys.stderr = _text(_remarks, sys.stderr)
-    sys.excepthook = _uncaught
+    sys.unraisablehook = _without_closed_loops(sys.unraisablehook)
 
 
 def _text(raw: io.FileIO, before: TextIO | None) -> io.TextIOWrapper:
@@ -96,13 +95,19 @@ def _text(raw: io.FileIO, before: TextIO | None) -> io.TextIOWrapper:
     )
 
 
-def _uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """Print what nothing has caught, but for what threads in C++ tell an event loop that is closed.
+def _without_closed_loops(
+    show: Callable[["sys.UnraisableHookArgs"], object],
+) -> Callable[["sys.UnraisableHookArgs"], None]:
+    """Return `show`, but for what threads in C++ tell an event loop that is closed.
 
-    TensorStore's do where a save has failed, one for each array; the save itself raises why.
+    TensorStore's do where a save has failed, each once for an array; the save itself raises why.
     """
-    if threading.current_thread() is threading.main_thread() or str(error) != "Event loop is closed":
-        sys.__excepthook__(kind, error, trace)
+
+    def hook(what: "sys.UnraisableHookArgs") -> None:
+        if what.object is not None or str(what.exc_value) != "Event loop is closed":
+            show(what)
+
+    return hook
 
 
 def say_last(line: str) -> None:
