@@ -98,8 +98,8 @@ def test_what_may_change_is_kept_and_nothing_else(digits_config: ConfigDict, wor
 
 def test_a_workdir_is_one_run(small_run: Path, digits_folder: str) -> None:
     config = small_digits(digits_folder)
-    config.schedule.learning_rate = 0.02
-    with pytest.raises(UsageError, match=r"config.schedule.learning_rate=0.01, not 0.02"):
+    before, config.schedule.learning_rate = config.schedule.learning_rate, 0.02
+    with pytest.raises(UsageError, match=rf"config.schedule.learning_rate={before}, not 0.02"):
         loop.train(config, small_run)
 
 

@@ -260,7 +260,7 @@ def test_a_disk_that_is_full_is_reported_once(tmp_path, monkeypatch):
         patch.setattr(module.files, "write_text", full)
         checkpoints = Checkpoints(tmp_path)
         checkpoints.save(2, tree(2), {"epoch": 1.0})
-        with pytest.raises(RunFailure, match=r"a checkpoint cannot be written: .* No space left on device"):
+        with pytest.raises(RunFailure, match="a checkpoint cannot be written: No space left on device"):
             checkpoints.wait()
         checkpoints.wait()
         checkpoints.save(2, tree(2), {"epoch": 1.0})
