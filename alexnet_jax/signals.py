@@ -73,10 +73,10 @@ class Listener:
         self.measure: Callable[[], object] = int
         self._act, self._prefix = act, prefix
         self._told = self._worked = 0.0
-        self._computed = False
-        self._measured: object = None
+        self._computed = self._open = False
 
     def __enter__(self) -> Self:
+        self._open = True
         receiver, self._sender = os.pipe()
         os.set_blocking(self._sender, False)
         threading.Thread(target=self._listen, args=(receiver,), daemon=True).start()
@@ -84,6 +84,7 @@ class Listener:
         return self
 
     def __exit__(self, *error: object) -> None:
+        self._open = False
         signal.set_wakeup_fd(self._sender_before)
         os.close(self._sender)
         if self.signal and _outermost is not None:
@@ -116,16 +117,26 @@ class Listener:
         if not again:
             self.progress()
             self.signal = number
+            with contextlib.suppress(RuntimeError):  # no thread can be started
+                threading.Thread(target=self._follow_measure, daemon=True).start()
         self._act(number, again)
+
+    def _follow_measure(self) -> None:
+        """Tell of progress where the measure changes: in a thread, since a disk that is gone blocks it."""
+        before: object = None
+        while self._open:
+            with contextlib.suppress(OSError):
+                measured = self.measure()
+                if measured != before:
+                    self.progress()
+                before = measured
+            time.sleep(1)
 
     def _watch_progress(self) -> None:
         """End the process where its work stands still."""
-        now, computed, measured = time.monotonic(), _computes(), self._measured
+        now, computed = time.monotonic(), False
         with contextlib.suppress(OSError):
-            measured = self.measure()
-        if measured != self._measured:
-            self._measured = measured
-            self.progress()
+            computed = _computes()
         if computed and self._computed:  # twice: threads that wait wake up for a moment
             self._worked = now
         self._computed = computed

@@ -316,6 +316,21 @@ with listener:
     assert "Traceback" not in done.stderr
 
 
+def test_a_measure_that_hangs_does_not_hold_the_last_resort_up() -> None:
+    """As where a disk is gone: whoever asks it for the size of a file waits for ever."""
+    done = run(
+        """
+signal.signal(signal.SIGTERM, lambda *_: None)
+with listener:
+    listener.measure = lambda: time.sleep(600)
+    hit()
+    time.sleep(60)
+""",
+        after=LISTENER,
+    )
+    assert done.returncode == 143
+
+
 def test_each_signal_is_heard_and_the_end_of_a_listener_hands_the_last_resort_on() -> None:
     """What follows an orderly stop, such as the end of the interpreter, may hang, too."""
     done = run(
