@@ -145,10 +145,10 @@ def test_a_process_whose_peer_hangs_ends_at_a_signal(digits_folder: str, cache: 
     times = []
     for number in range(count(1, 10)):
         processes, port, workdir = [], free_port(), tmp_path / f"run{number}"
-        for process in range(2):
-            flags = [f"--coordinator=127.0.0.1:{port}", "--processes=2", f"--process={process}"]
+        for index in range(2):
+            flags = [f"--coordinator=127.0.0.1:{port}", "--processes=2", f"--process={index}"]
             arguments = command(digits_folder, workdir, "--config.mesh.data=2", *flags)
-            processes.append(start(arguments, tmp_path / f"errors{process}", cache))
+            processes.append(start(arguments, tmp_path / f"errors{index}", cache))
         try:
             injections.stepping(processes[0], workdir, tmp_path / "errors0")
             stopped, other = number % 2, 1 - number % 2
