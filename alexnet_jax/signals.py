@@ -19,6 +19,7 @@ RESEND_SECONDS = 2.0  # seconds after which a signal that did not end the progra
 STALLED_SECONDS, BUSY_SECONDS = 30.0, 600.0
 
 _outermost: "Listener | None" = None  # that of the program
+_received = 0  # the first signal that a listener heard
 
 
 def not_ignored() -> list[signal.Signals]:
@@ -42,6 +43,11 @@ def watch() -> None:
     global _outermost
     if _outermost is None and any(signal.getsignal(number) is _end for number in not_ignored()):
         _outermost = Listener(lambda number, again: None).__enter__()
+
+
+def exit_code(otherwise: int) -> int:
+    """Return the code of the signal at which this process is ending, `otherwise` where there was none."""
+    return 128 + _received if _received else otherwise
 
 
 def end() -> None:
@@ -113,10 +119,11 @@ class Listener:
         os.close(receiver)
 
     def _heard(self, number: int) -> None:
+        global _received
         again = bool(self.signal)
         if not again:
             self.progress()
-            self.signal = number
+            self.signal = _received = number
             with contextlib.suppress(RuntimeError):  # no thread can be started
                 threading.Thread(target=self._follow_measure, daemon=True).start()
         self._act(number, again)

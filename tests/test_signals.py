@@ -353,6 +353,22 @@ time.sleep(60)
     assert done.stderr == "\nalexnet_jax: SIGTERM: no progress for 1 s: ended here\n"
 
 
+def test_the_exit_code_of_whoever_else_ends_the_process() -> None:
+    done = run(
+        """
+signal.signal(signal.SIGINT, lambda *_: None)
+print(signals.exit_code(otherwise=1))
+with listener:
+    hit()
+    time.sleep(0.5)
+print(signals.exit_code(otherwise=1))
+""",
+        "SIGINT",
+        after=LISTENER,
+    )
+    assert done.stdout == "1\n2 False\n130\n"
+
+
 def test_a_listener_in_somebody_elses_program_ends_nothing_after_its_block() -> None:
     done = run(
         """

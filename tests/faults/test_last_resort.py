@@ -157,7 +157,9 @@ def test_a_process_whose_peer_hangs_ends_at_a_signal(digits_folder: str, cache: 
             assert hit(processes[other], TERM)
             assert finish(processes[other], 150) == 143
             times.append(time.monotonic() - sent)
-            line = rf"\nalexnet_jax: process {other}: SIGTERM: no progress for \d+ s: ended here\n"
+            # JAX may have noticed before: it waits for the other's heartbeat for as long.
+            why = r"SIGTERM: no progress for \d+ s: ended here|another process of this run has died"
+            line = rf"\nalexnet_jax: process {other}: ({why})"
             assert re.search(line, (tmp_path / f"errors{other}").read_text())
         finally:
             for process in processes:
