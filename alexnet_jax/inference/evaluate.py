@@ -187,8 +187,7 @@ def _writing(
     except OSError as error:
         raise UsageError(f"--predictions={path} cannot be written: {error.strerror or error}") from None
     with stack:
-        # The bytes of a name that is no UTF-8 are written as they are.
-        text = io.TextIOWrapper(file, "utf-8", "surrogateescape", newline="", write_through=True)
+        text = io.TextIOWrapper(file, "utf-8", newline="", write_through=True)
         rows = csv.writer(text, lineterminator="\n")
         rows.writerow(
             ["file", "class", *(f"{what}_{n}" for n in guessed for what in ("guess", "probability"))]

@@ -365,21 +365,6 @@ def test_a_source_gives_what_its_prepared_dataset_gives(evaluated, tmp_path, cap
     assert prepared["changed"]["config.data.name"] == "photos"  # and so is not the run's own result
 
 
-def test_names_that_are_no_utf8_come_back_as_the_same_bytes(old_run, tmp_path, capsys):
-    source, csv_file = write_digits(tmp_path / "photos", str, 20), tmp_path / "all.csv"
-    image = next(path for path in source.rglob("*.png") if path.parent.name == "7")
-    other = os.fsdecode(os.fsencode(image.parent) + b"/K\xe4fer\xff.png")
-    os.rename(image, other)
-    arguments = [f"--workdir={old_run}", f"--source={source}", f"--predictions={csv_file}", "--json"]
-    code, out, err = run_evaluate(capsys, *arguments)
-    assert code == 0, err
-    answer = json.loads(out.encode())
-    rows = csv_file.read_text(errors="surrogateescape").splitlines()[1:]
-    found = {os.fsencode(row.split(",")[0]) for row in rows}
-    assert found == {os.fsencode(path.relative_to(source)) for path in source.rglob("*.png")}
-    assert {os.fsencode(row["file"]) for row in answer["mistakes"]} <= found
-
-
 def rename_classes(workdir, change):
     """Give the classes of a run's net other names; earlier versions recorded nothing of them."""
     forget_provenance(workdir)
