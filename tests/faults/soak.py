@@ -25,6 +25,7 @@ from tests.faults import injections
 from tests.faults.injections import INT, KILL, STEPS, TERM
 
 SAMPLE_SECONDS = 1.0
+DEVICES, DEVICES_FLAG = (1, 2, 4), "--xla_force_host_platform_device_count"
 MOMENTS = (injections.starting_up, injections.stepping, injections.evaluating, injections.saving)
 MEASURES = {"memory": "MiB", "open files": "", "threads": "", "disk": "MiB"}
 
@@ -52,7 +53,7 @@ class Soak:
         command = injections.command(self.data, workdir, f"--config.mesh.data={devices}")
         environment = {k: v for k, v in os.environ.items() if not k.startswith(("JAX_", "XLA_"))} | {
             "JAX_PLATFORMS": "cpu",
-            "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+            "XLA_FLAGS": f"{DEVICES_FLAG}={devices}",
             "XDG_CACHE_HOME": str(self.folder / "cache"),
         }
         (self.folder / "cache").mkdir(exist_ok=True)
@@ -149,7 +150,7 @@ class Soak:
     def round(self) -> None:
         """Disturb one run until it ends, and compare it with the one that nothing disturbs."""
         shutil.rmtree(self.run, ignore_errors=True)
-        devices = {self.dice.choice((1, 2, 4))}
+        devices = {self.dice.choice(DEVICES)}
         now = next(iter(devices))
         faults: Counter[str] = Counter()
         for _ in range(self.dice.randrange(2, 6)):
@@ -157,7 +158,7 @@ class Soak:
             faults[fault] += 1
             self.write("fault", what=fault, devices=now)
             if fault == "devices":
-                now = self.dice.choice([count for count in (1, 2, 4) if count != now])
+                now = self.dice.choice([count for count in DEVICES if count != now])
                 devices.add(now)
             elif fault == "disk":
                 self.fill_the_disk(now)
@@ -253,6 +254,8 @@ def main() -> int:
     parser.add_argument("--data", required=True)
     parser.add_argument("--minutes", type=float, default=150)
     flags = parser.parse_args()
+    # Here checkpoints are read alone, on as many devices as any was saved from.
+    os.environ["JAX_PLATFORMS"], os.environ["XLA_FLAGS"] = "cpu", f"{DEVICES_FLAG}={max(DEVICES)}"
     soak = Soak(flags.folder.absolute(), flags.data)
     try:
         while time.monotonic() - soak.started < flags.minutes * 60:
