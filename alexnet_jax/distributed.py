@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from alexnet_jax import program
+from alexnet_jax import program, signals, streams
 from alexnet_jax.errors import RunFailure, UsageError, first_line
 
 HEARTBEAT_SECONDS = 30  # a process that is silent for so long counts as dead, and with it the job
@@ -128,7 +128,8 @@ def machine_has_tpu() -> bool:
 def start(spec: ProcessSpec) -> None:
     """Join the other processes; call it once, before anything is computed.
 
-    From then on a process that ends without a word ends the others, within about `HEARTBEAT_SECONDS`.
+    From then on a process that ends without a word, or stands still, ends the others: within about twice
+    `HEARTBEAT_SECONDS`.
 
     Raises:
       RunFailure: they did not all come within `START_SECONDS`.
@@ -162,7 +163,10 @@ def start(spec: ProcessSpec) -> None:
 
 
 def _end_with_the_others() -> None:
-    """Exit with code 1 and a line where JAX, when another process is dead, would abort with code 134."""
+    """Exit with a line where JAX, when another process is dead, would abort with code 134.
+
+    The code is 1, or that of the signal at which this process was stopping.
+    """
     libc = ctypes.CDLL(None)
 
     def end(number: int) -> None:
@@ -170,8 +174,8 @@ def _end_with_the_others() -> None:
             f"{program.name()}: {prefix()}another process of this run has died, and with it the run (its own "
             "last lines say why); the same command resumes from the last checkpoint\n"
         )
-        os.write(sys.stderr.fileno(), text.encode())
-        os._exit(1)
+        streams.say_at_once(text)
+        os._exit(signals.exit_code(otherwise=1))
 
     handler = ctypes.CFUNCTYPE(None, ctypes.c_int)(end)
     _started.append(handler)

@@ -4,6 +4,7 @@ import contextlib
 import os
 import shutil
 import stat
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -66,6 +67,16 @@ def check_local(path: str, what: str = "") -> None:
             f"{what}{path} is no path: mount the bucket (gcsfuse, mount-s3, rclone mount) or copy it here "
             "(gcloud storage cp -r, aws s3 cp --recursive), and name that folder"
         )
+
+
+def check_utf8(path: str | os.PathLike[str]) -> None:
+    """Raise UsageError for a name that is no UTF-8, which libraries that are not Python's do not take."""
+    try:
+        os.fspath(path).encode()
+    except UnicodeEncodeError:
+        utf8 = sys.getfilesystemencoding() == "utf-8"
+        way = "use another" if utf8 else "set PYTHONUTF8=1, or LC_ALL=C.UTF-8"
+        raise UsageError(f"{path}: this name must be UTF-8: {way}") from None
 
 
 def check_parent(output: Path, flag: str = "output") -> None:

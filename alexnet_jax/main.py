@@ -7,10 +7,11 @@ from alexnet_jax import search_path
 if __name__ == "__main__":
     search_path.drop_current_folder()
 
-from alexnet_jax import signals
+from alexnet_jax import signals, streams
 
 if __name__ == "__main__":
     signals.catch()  # the imports below take a while
+    streams.prepare()
 
 from absl import app, logging
 
@@ -24,14 +25,15 @@ def parse(argv: list[str]) -> Request:
     """Return what a command line asks for; exit with 2 where it is wrong, with 0 after help."""
     try:
         return parsing.parse(argv)
-    except UsageError as error:
+    except (UsageError, streams.Unwritable) as error:
         raise SystemExit(failure.report(error, debug="--debug" in argv)) from None
 
 
 def main(request: Request) -> int:
-    """Run a command; return the exit code: 0, 1 a failure, 2 a wrong use, 130 and 143 after a signal."""
+    """Run a command; return the exit code: 0, 1 a failure, 2 a wrong use, 128 + a signal that ended it."""
     try:
         code = request.command.run(request)
+        sys.stdout.flush()
         distributed.shutdown(code, orderly=True)
     except (Exception, KeyboardInterrupt) as error:
         code = failure.report(error, request.flags.debug)
@@ -41,7 +43,8 @@ def main(request: Request) -> int:
 
 def entry() -> None:
     """Do what `python -m alexnet_jax.main` does."""
-    logging.set_verbosity(logging.ERROR)  # Orbax and TFDS report their every step
+    # Orbax and TFDS report their every step, and the errors that they raise besides.
+    logging.set_verbosity(logging.FATAL)
     try:
         app.run(main, flags_parser=parse)
     except KeyboardInterrupt:  # before or after `main`, which has words for it

@@ -27,7 +27,7 @@ class Progress:
 
     def __init__(self, what: str, total: int | None, unit: str, initial: int = 0, shown: bool = True):
         self.what, self.total, self.unit, self.done, self.initial = what, total, unit, initial, initial
-        self.shown = shown
+        self.shown = shown = shown and sys.stderr is not None  # a program without a console has none
         self.started = self.last_line = time.monotonic()
         self.done_in_line = -1  # of the last line
         self.bar: tqdm.tqdm | None = None
@@ -83,6 +83,18 @@ class Progress:
         tail = f", {note}" if note else ""
         speed = f"{rate:.0f}" if rate > 9.95 else f"{rate:.2f}"
         print(f"{self.what}: {self.done}{of} {self.unit}, {speed}/s{left}{tail}", file=sys.stderr, flush=True)
+
+
+def print_json(value: Any, indent: int | None = None) -> None:
+    """Print a value to standard output as JSON that any reader takes.
+
+    It is UTF-8 without what a terminal should not get; all that is not ASCII is escaped where standard output
+    has another encoding. The bytes of a file's name that are no UTF-8 are escapes, which `os.fsencode` turns
+    into the same bytes again. What is no number is null.
+    """
+    value = json.loads(json.dumps(value), parse_constant=lambda _: None)
+    utf8 = (sys.stdout.encoding or "utf-8").lower().replace("-", "") == "utf8"
+    print(printable_json(value, indent) if utf8 else json.dumps(value, indent=indent))
 
 
 def printable_json(value: Any, indent: int | None = None) -> str:

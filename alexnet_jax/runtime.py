@@ -5,10 +5,11 @@ import importlib.util
 import os
 import platform
 import stat
+import threading
 from importlib import metadata
 from pathlib import Path
 
-from alexnet_jax.errors import UsageError
+from alexnet_jax.errors import RunFailure, UsageError
 
 # glibc's malloc.h
 _M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8
@@ -112,6 +113,37 @@ def host() -> str:
 def cores() -> int:
     """Return how many cores this process may use; XLA has as many threads."""
     return len(os.sched_getaffinity(0))
+
+
+def check_threads(count: int, what: str) -> None:
+    """Check that this process may have so many threads more, by having them for a moment.
+
+    A pool of threads in C++ that cannot start all of its own waits for ever for those that it has started.
+
+    Args:
+      count: of threads.
+      what: needs them, for the message.
+
+    Raises:
+      RunFailure: the address space (ulimit -v) or the number of threads (ulimit -u, a container's limit of
+        processes) does not allow them.
+    """
+    ended = threading.Event()
+    started: list[threading.Thread] = []
+    try:
+        for _ in range(count):
+            thread = threading.Thread(target=ended.wait)
+            thread.start()
+            started.append(thread)
+    except (RuntimeError, MemoryError) as error:
+        raise RunFailure(
+            f"{what} needs {count} threads, and only {len(started)} can be started: allow this process more "
+            "memory (ulimit -v) or threads (ulimit -u, the container's limit of processes)"
+        ) from error
+    finally:
+        ended.set()
+        for thread in started:
+            thread.join()
 
 
 def versions(*packages: str) -> dict[str, str]:

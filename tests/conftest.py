@@ -27,6 +27,7 @@ from tests.helpers import small_digits
 ALONE = (
     "benchmark/test_input.py",
     "benchmark/test_step.py",
+    "faults/test_last_resort.py",
     "faults/test_prepare_kills.py",
     "faults/test_run_faults.py",
     "launch/test_train_launch.py",

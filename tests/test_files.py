@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from alexnet_jax.errors import UsageError
 from alexnet_jax.files import (
     atomic_directory,
     atomic_write,
+    check_utf8,
     remove_partial,
     synchronise,
     synchronise_folder,
@@ -304,3 +306,12 @@ def test_text_that_is_no_utf_8_leaves_the_file_as_it_was(tmp_path: Path) -> None
         write_text(tmp_path / "a", "a name that is not UTF-8: \udcff")
     assert names(tmp_path) == ["a"]
     assert (tmp_path / "a").read_text() == "as it was"
+
+
+def test_a_name_that_is_no_utf8_is_refused_with_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    check_utf8("/tmp/K\u00e4fer")
+    with pytest.raises(UsageError, match=r"/tmp/a\\udcff: this name must be UTF-8: use another"):
+        check_utf8(Path("/tmp/a\udcff"))
+    monkeypatch.setattr(sys, "getfilesystemencoding", lambda: "ascii")
+    with pytest.raises(UsageError, match=r"must be UTF-8: set PYTHONUTF8=1, or LC_ALL=C\.UTF-8"):
+        check_utf8("/tmp/K\udcc3\udca4fer")

@@ -22,6 +22,7 @@ ORDER = [
     ["progress"],
     ["errors"],
     ["program"],
+    ["streams"],
     ["extras"],
     ["files"],
     ["arrays"],

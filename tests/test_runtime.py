@@ -3,12 +3,13 @@
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 from alexnet_jax import runtime
-from alexnet_jax.errors import UsageError
+from alexnet_jax.errors import RunFailure, UsageError
 from tests.helpers import small_digits
 
 ROOT = Path(__file__).parents[1]
@@ -137,3 +138,24 @@ def test_a_second_start_compiles_nothing_and_profile_traces_steps(digits_folder:
     events = [event for plane in profile.planes for line in plane.lines for event in line.events]
     runs = {value for event in events for name, value in event.stats if name == "run_id"}
     assert len(runs) == 2
+
+
+def test_threads_are_counted_and_end() -> None:
+    before = threading.active_count()
+    runtime.check_threads(50, "work")
+    assert threading.active_count() == before
+
+
+def test_too_few_threads_are_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    start, started = threading.Thread.start, []
+
+    def limited(thread: threading.Thread) -> None:
+        if len(started) == 3:
+            raise RuntimeError("can't start new thread")
+        started.append(thread)
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", limited)
+    with pytest.raises(RunFailure, match=r"work needs 5 threads, and only 3 can be started: allow"):
+        runtime.check_threads(5, "work")
+    assert not any(thread.is_alive() for thread in started)

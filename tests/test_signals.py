@@ -227,3 +227,165 @@ def test_before_catch_the_signals_are_pythons_own() -> None:
         "assert sys.unraisablehook is sys.__unraisablehook__",
     )
     assert done.returncode == 0
+
+
+# The main thread locks a mutex twice: it is in C for ever, and no signal wakes it.
+HUNG = """
+import ctypes, threading
+libc, mutex = ctypes.CDLL(None), ctypes.create_string_buffer(64)
+libc.pthread_mutex_lock(mutex)
+threading.Timer(0.3, os.kill, (os.getpid(), signal.{name})).start()
+libc.pthread_mutex_lock(mutex)
+"""
+# Seconds of work in C, without Python's lock.
+BUSY = """
+import hashlib
+started = time.monotonic()
+try:
+    hit()
+except SystemExit:
+    pass
+while time.monotonic() < started + {seconds}:
+    try:
+        hashlib.pbkdf2_hmac("sha256", b"", b"", 10**6)
+    except BaseException:
+        pass
+print("worked")
+"""
+SHORT = "signals.STALLED_SECONDS, signals.BUSY_SECONDS = {stalled}, {busy}\nsignals.watch()"
+
+
+@BOTH
+def test_the_last_resort_ends_a_program_that_never_comes_back_to_python(name: str, code: int) -> None:
+    done = run(HUNG.format(name=name), name, after=SHORT.format(stalled=1.0, busy=100.0))
+    assert done.returncode == code
+    assert done.stderr == f"\nalexnet_jax: {name}: no progress for 1 s: ended here\n"
+
+
+def test_work_is_progress_for_a_while() -> None:
+    body = BUSY.format(seconds=6)
+    done = run(body, after=SHORT.format(stalled=3.0, busy=100.0))
+    assert (done.returncode, done.stdout, done.stderr) == (0, "worked\n", "")
+    done = run(body.replace("+ 6", "+ 400"), after=SHORT.format(stalled=2.0, busy=4.0))
+    assert done.returncode == 143
+    assert done.stderr == "\nalexnet_jax: SIGTERM: no progress for 4 s: ended here\n"
+
+
+LISTENER = """
+signals.STALLED_SECONDS, signals.BUSY_SECONDS = 1.0, 100.0
+listener = signals.Listener(lambda number, again: print(number, again, flush=True), "process 1: ")
+"""
+
+
+def test_what_is_told_and_what_is_measured_are_progress() -> None:
+    done = run(
+        """
+signal.signal(signal.SIGTERM, lambda *_: None)
+with listener:
+    hit()
+    for _ in range(30):
+        time.sleep(0.1)
+        listener.progress()
+    started = time.monotonic()
+    listener.measure = lambda: time.monotonic() - started < 3 and time.monotonic()
+    time.sleep(2.5)
+    print("still there", flush=True)
+    time.sleep(60)
+""",
+        after=LISTENER,
+    )
+    assert done.returncode == 143
+    assert done.stdout == "15 False\nstill there\n"
+    assert done.stderr == "\nalexnet_jax: process 1: SIGTERM: no progress for 1 s: ended here\n"
+
+
+def test_a_measure_that_fails_is_no_progress_and_stops_nothing() -> None:
+    done = run(
+        """
+signal.signal(signal.SIGTERM, lambda *_: None)
+def fail():
+    raise OSError("the disk is gone")
+with listener:
+    listener.measure = fail
+    hit()
+    time.sleep(60)
+""",
+        after=LISTENER,
+    )
+    assert done.returncode == 143
+    assert "Traceback" not in done.stderr
+
+
+def test_a_measure_that_hangs_does_not_hold_the_last_resort_up() -> None:
+    """As where a disk is gone: whoever asks it for the size of a file waits for ever."""
+    done = run(
+        """
+signal.signal(signal.SIGTERM, lambda *_: None)
+with listener:
+    listener.measure = lambda: time.sleep(600)
+    hit()
+    time.sleep(60)
+""",
+        after=LISTENER,
+    )
+    assert done.returncode == 143
+
+
+def test_each_signal_is_heard_and_the_end_of_a_listener_hands_the_last_resort_on() -> None:
+    """What follows an orderly stop, such as the end of the interpreter, may hang, too."""
+    done = run(
+        """
+before = signal.set_wakeup_fd(-1)
+signal.set_wakeup_fd(before)
+signal.signal(signal.SIGTERM, lambda *_: None)
+with listener:
+    hit()
+    time.sleep(0.2)
+    hit()
+    time.sleep(0.2)
+assert signal.set_wakeup_fd(before) == before
+time.sleep(60)
+""",
+        after=LISTENER + "signals.watch()",
+    )
+    assert done.returncode == 143
+    assert done.stdout == "15 False\n15 True\n"
+    assert done.stderr == "\nalexnet_jax: SIGTERM: no progress for 1 s: ended here\n"
+
+
+def test_the_exit_code_of_whoever_else_ends_the_process() -> None:
+    done = run(
+        """
+signal.signal(signal.SIGINT, lambda *_: None)
+print(signals.exit_code(otherwise=1))
+with listener:
+    hit()
+    time.sleep(0.5)
+print(signals.exit_code(otherwise=1))
+""",
+        "SIGINT",
+        after=LISTENER,
+    )
+    assert done.stdout == "1\n2 False\n130\n"
+
+
+def test_a_listener_in_somebody_elses_program_ends_nothing_after_its_block() -> None:
+    done = run(
+        """
+signal.signal(signal.SIGTERM, lambda *_: None)
+with listener:
+    hit()
+    time.sleep(0.2)
+signals.watch()  # nobody has called `catch`
+time.sleep(3)
+print("still there")
+""",
+        before="signals.catch = lambda: None",
+        after=LISTENER,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "15 False\nstill there\n", "")
+
+
+def test_the_stated_times() -> None:
+    """An orderly stop of a large net saves for seconds, and may wait for a compilation of minutes."""
+    assert (signals.STALLED_SECONDS, signals.BUSY_SECONDS) == (30, 600)

@@ -11,7 +11,7 @@ Examples:
 from alexnet_jax.commands import start_up
 from alexnet_jax.commands.command import TRAINED_NET, Command, Request
 from alexnet_jax.commands.flags import CHECKPOINT, CONFIG, JSON, WORKDIR
-from alexnet_jax.progress import printable_json
+from alexnet_jax.progress import print_json
 
 
 def run(request: Request) -> int:
@@ -22,7 +22,10 @@ def run(request: Request) -> int:
     first, second = lpips.two_files(request.arguments)
     lpips.load_heads(request.workdir)
     answer = lpips.compare(start_up.load_net(request), first, second)
-    print(printable_json(answer) if request.flags.json else lpips.as_text(answer))
+    if request.flags.json:
+        print_json(answer)
+    else:
+        print(lpips.as_text(answer))
     return 0
 
 

@@ -10,7 +10,6 @@ Examples:
   evaluate --workdir=runs/imagenet --source=photos.tar --predictions=photos.csv
 """
 
-import json
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from alexnet_jax import program
 from alexnet_jax.commands import start_up
 from alexnet_jax.commands.command import TRAINED_NET, Command, Request
 from alexnet_jax.commands.flags import CHECKPOINT, CLASS_MAP, CONFIG, JSON, SOURCE, VIEWS, WORKDIR, Flag
+from alexnet_jax.progress import print_json
 
 
 def run(request: Request) -> int:
@@ -41,7 +41,10 @@ def run(request: Request) -> int:
         predictions=predictions,
     )
     line = evaluate.save(answer, request.workdir)
-    print(json.dumps(answer) if flags.json else evaluate.as_text(answer))
+    if flags.json:
+        print_json(answer)
+    else:
+        print(evaluate.as_text(answer))
     if line:
         print(line, file=sys.stderr if flags.json else sys.stdout)
     elif not flags.json and len(nets) == 1:

@@ -14,7 +14,7 @@ from dataclasses import replace
 from alexnet_jax.commands import start_up
 from alexnet_jax.commands.command import TRAINED_NET, Command, Request
 from alexnet_jax.commands.flags import CHECKPOINT, CONFIG, JSON, LAYERS, OUTPUT, WORKDIR
-from alexnet_jax.progress import printable_json
+from alexnet_jax.progress import print_json
 
 
 def run(request: Request) -> int:
@@ -27,7 +27,10 @@ def run(request: Request) -> int:
     files = image_files.find_images(request.arguments, "features")
     features.check_output(flags.output)
     answer = features.features(start_up.load_net(request), files, flags.layers, flags.output)
-    print(printable_json(answer, 1) if flags.json else features.as_text(answer))
+    if flags.json:
+        print_json(answer, 1)
+    else:
+        print(features.as_text(answer))
     return 1 if answer["left_out"] else 0
 
 

@@ -118,10 +118,10 @@ def _switched_on(words: Sequence[Word]) -> set[str]:
 def _answer_questions(words: Sequence[Word]) -> None:
     names = {word.name for word in words}
     if VERSION in names:
-        print(f"{program.name()} {alexnet_jax.__version__}")
+        print(f"{program.name()} {alexnet_jax.__version__}", flush=True)
         raise SystemExit(0)
     if names & set(HELP):
-        print(manual.text([word.value for word in words if not word.name], _switched_on(words)))
+        print(manual.text([word.value for word in words if not word.name], _switched_on(words)), flush=True)
         raise SystemExit(0)
 
 

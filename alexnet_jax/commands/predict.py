@@ -14,7 +14,7 @@ from pathlib import Path
 from alexnet_jax.commands import start_up
 from alexnet_jax.commands.command import TRAINED_NET, Command, Request
 from alexnet_jax.commands.flags import CHECKPOINT, CONFIG, JSON, OUTPUT, VIEWS, WORKDIR
-from alexnet_jax.progress import printable_json
+from alexnet_jax.progress import print_json
 
 
 def run(request: Request) -> int:
@@ -31,7 +31,10 @@ def run(request: Request) -> int:
         predict.check_figure(Path(flags.output))
     net = start_up.load_net(request)
     answers = predict.predict(net, files, views)
-    print(printable_json(answers, 1) if flags.json else predict.as_text(answers))
+    if flags.json:
+        print_json(answers, 1)
+    else:
+        print(predict.as_text(answers))
     if flags.output:
         predict.draw(answers, Preprocessing.of(net.config.data), Path(flags.output))
     return 1 if any("error" in answer for answer in answers) else 0

@@ -17,7 +17,7 @@ from pathlib import Path
 from alexnet_jax.commands import start_up
 from alexnet_jax.commands.command import TRAINED_NET, Command, Request
 from alexnet_jax.commands.flags import CHECKPOINT, CONFIG, JSON, OUTPUT, SOURCE, WORKDIR, Flag
-from alexnet_jax.progress import printable_json
+from alexnet_jax.progress import print_json
 
 
 def run(request: Request) -> int:
@@ -32,7 +32,10 @@ def run(request: Request) -> int:
         predict.check_figure(Path(flags.output))
     net = start_up.load_net(request)
     answer = similar.similar(net, Path(flags.source), image, flags.label, flags.count, flags.distance)
-    print(printable_json(answer, 1) if flags.json else similar.as_text(answer))
+    if flags.json:
+        print_json(answer, 1)
+    else:
+        print(similar.as_text(answer))
     if flags.output:
         sheet.draw(answer, Preprocessing.of(net.config.data), Path(flags.output))
     return 1 if answer["left_out"] else 0

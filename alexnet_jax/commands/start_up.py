@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ml_collections import ConfigDict
 
-from alexnet_jax import program, runtime
+from alexnet_jax import program, runtime, signals
 from alexnet_jax.commands.command import Request
 from alexnet_jax.errors import UsageError
 
@@ -25,6 +25,7 @@ def before_jax(config: ConfigDict, keep_compiled: bool = True) -> None:
       UsageError: the config computes in float64, for which JAX is not set.
     """
     runtime.retain_malloc_heap()
+    signals.watch()
     if keep_compiled:
         _keep_compiled_programs()
     if "float64" in dict(config.model).values() and not os.environ.get("JAX_ENABLE_X64"):

@@ -49,7 +49,8 @@ class Records:
         """Return image (JPEG, or raw pixels), label and file name of one record.
 
         Raises:
-          RunFailure: the record is damaged.
+          RunFailure: the record is damaged, or its file cannot be read.
+          MemoryError: there is no memory for it.
         """
         # TFDS' own parsing makes numpy arrays of everything, at six times the cost.
         try:
@@ -60,6 +61,8 @@ class Records:
                 raise ValueError(f"it has the label {label}, and there are {self.classes} classes")
             label = self.labels[label] if self.labels else label
             return feature["image"].bytes_list.value[0], label, name
+        except (RunFailure, MemoryError):  # nothing of the file
+            raise
         except Exception as error:  # array_record and protobuf raise whatever a damaged file leads them to
             raise RunFailure(
                 f"record {index} of split {self.split!r} of {self.folder} is damaged: {first_line(error)}; "

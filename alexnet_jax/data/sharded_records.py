@@ -1,5 +1,6 @@
 """Records of several array_record files as one sequence, read in any order."""
 
+import functools
 from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import accumulate
@@ -7,9 +8,13 @@ from typing import Any, NamedTuple
 
 from array_record.python import array_record_module
 
+from alexnet_jax.errors import RunFailure
+from alexnet_jax.runtime import check_threads
+
 # Nothing is read ahead, as records are asked for in any order.
 READER = "readahead_buffer_size:0"
 BUFFER_BYTES = 2**15  # of a read from the file, at most
+POOL_THREADS = 64  # that array_record starts with a process's first reader
 
 
 class Part(NamedTuple):
@@ -47,6 +52,8 @@ class ShardedRecords(Sequence[bytes]):
         Raises:
           IndexError: there are not so many.
           ValueError: a file holds fewer.
+          RunFailure: the file is there and cannot be opened, or this process may not have the threads of
+            array_record's pool.
           Exception: whatever array_record raises for a damaged file.
         """
         if not 0 <= index < len(self):
@@ -55,6 +62,8 @@ class ShardedRecords(Sequence[bytes]):
         part = self._parts[number]
         reader = self._readers.get(number)
         if reader is None:
+            _check_pool()
+            _check_opens(part.filename)
             opened = array_record_module.ArrayRecordReader(
                 part.filename, READER, file_reader_buffer_size=BUFFER_BYTES
             )
@@ -63,3 +72,20 @@ class ShardedRecords(Sequence[bytes]):
             reader = self._readers.setdefault(number, opened)  # of two threads' the first
         position = part.end - self._ends[number] + index
         return reader.read(position, position + 1)[0]
+
+
+@functools.cache
+def _check_pool() -> None:
+    """Check, before the first reader, that array_record's pool does not hang as it starts."""
+    check_threads(POOL_THREADS, "reading records")
+
+
+def _check_opens(path: str) -> None:
+    """Raise RunFailure for a file that is there and cannot be opened: array_record takes it for empty."""
+    try:
+        with open(path, "rb"):
+            pass
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise RunFailure(f"{path} cannot be read: {error.strerror}") from error

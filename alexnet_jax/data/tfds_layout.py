@@ -38,11 +38,13 @@ def dataset_folder(data: ConfigDict) -> Path:
     <name>_<size>_squash, <name>_<size>_torchvision.
 
     Raises:
-      UsageError: the folder is an address such as gs://bucket.
+      UsageError: the folder is an address such as gs://bucket, or its name is no UTF-8.
     """
     root = data.dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
     files.check_local(root)
-    return Path(root).expanduser().absolute() / _folder_name(data) / VERSION
+    folder = Path(root).expanduser().absolute() / _folder_name(data) / VERSION
+    files.check_utf8(folder)
+    return folder
 
 
 def _folder_name(data: ConfigDict) -> str:

@@ -40,11 +40,14 @@ def run_in_processes(
       progress: counts the items.
 
     Raises:
-      What a task raised. RunFailure: a process died.
+      What a task raised. RunFailure: a process died, or none can be started.
     """
     workers: Workers = {}
     context = multiprocessing.get_context("spawn")
-    budget = memory.MemoryBudget(context)  # of all of them together; it must live until they have it
+    try:
+        budget = memory.MemoryBudget(context)  # of all of them together; it must live until they have it
+    except OSError as error:
+        raise RunFailure(f"processes need semaphores, which /dev/shm refuses: {error.strerror}") from error
     try:
         _start(workers, context, (work, budget), processes)
         idle, ahead, more = set(workers), deque[Task](), True

@@ -37,7 +37,9 @@ def worker_count(data: ConfigDict, images: int) -> int:
       UsageError: more processes are asked for than shared memory has room for.
     """
     each = SHM_BATCHES_PER_WORKER * images * data.crop**2 * data.channels
-    free = shutil.disk_usage(SHM_FOLDER).free if SHM_FOLDER.is_dir() else sys.maxsize
+    free = sys.maxsize
+    if SHM_FOLDER.is_dir():
+        free = shutil.disk_usage(SHM_FOLDER).free if os.access(SHM_FOLDER, os.W_OK) else 0
     asked = int(data.workers)
     if asked >= 0:
         if asked * each > free:

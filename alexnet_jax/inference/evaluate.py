@@ -63,7 +63,8 @@ def evaluate(
       `mean_class_error` (the mean of the classes' own top-1 errors), `classes` {name: {`examples`,
       `top1_error`}} of those that have images, `confusions` and `mistakes` as of `Mistakes.as_dict`,
       `checkpoints`, `changed` {what was changed for this answer: the value used}, `seconds`; of several nets
-      also `members`, their own losses and errors; of a dataset with other classes `class_map` {its name of
+      also `members`, their own losses and errors; `incomplete`, the checkpoints without a manifest that were
+      passed over, where there are any; of a dataset with other classes `class_map` {its name of
       each: the net's}; of a source with damaged images `left_out`, how many; `selected` where these images
       selected the checkpoint; and `sha256`, of all before it, by which the report sees that nobody changed
       the file.
@@ -99,6 +100,10 @@ def evaluate(
         "changed": {key: value for key, value in data.items() if value} | _changed(first, split, views),
         "seconds": time.monotonic() - started,
     }
+    if incomplete := [
+        f"{net.workdir}/{layout.CHECKPOINTS}/{name}" for net in nets for name in net.incomplete
+    ]:
+        answer["incomplete"] = incomplete
     if matched.pairs:
         answer["class_map"] = dict(matched.pairs)
     if left_out:

@@ -131,6 +131,7 @@ class Run:
         )
         self.step, self.state, self.plateau = start.step, start.state, start.plateau
         self.evaluated_step, self.saved_step = start.evaluated_step, start.step
+        self.stop.count_as_progress(self.checkpoints.size)
         self.window = Window()
         self.compiled_steps: Any = None  # compiled for the layers that `program` freezes
         self.learning_rates: Any = None  # those of the last step, and the same on the mesh

@@ -52,7 +52,8 @@ def keep_or_check_config(
 
     Raises:
       UsageError: the workdir holds another run or a checkpoint of another one, a file in it or the dataset's
-        statistics were replaced, or it is not the same folder for all processes.
+        statistics were replaced, the run there is longer already, or it is not the same folder for all
+        processes.
     """
     initial = None
     if setup.config.train.init_from and not group.broadcast_from_primary(checkpoints.steps):
@@ -60,9 +61,16 @@ def keep_or_check_config(
     statistics = (initial or setup.dataset).statistics
 
     def keep_or_check() -> str:
-        begun = bool(checkpoints.steps())
+        steps = checkpoints.steps()
+        begun = bool(steps)
         if begun or (workdir / layout.CONFIG).exists():
             _check_workdir(setup, workdir)
+        if begun and steps[-1] > setup.total_steps:
+            raise UsageError(
+                f"the run in {workdir} is at step {steps[-1]:,}, and config.train.epochs="
+                f"{setup.config.train.epochs:g} ends at step {setup.total_steps:,}: use another --workdir, "
+                f"or at least {setup.epoch(steps[-1]):.6g} epochs"
+            )
         if not begun:
             statistics.save(workdir / layout.STATISTICS)
         return _save_config(setup, workdir)

@@ -11,6 +11,8 @@ workdir, which is complete before the first checkpoint is. What holds an array i
 """
 
 import contextlib
+import errno
+import os
 import shutil
 import threading
 from collections.abc import Container, Mapping
@@ -40,6 +42,9 @@ class Checkpoints:
       workdir: the run's folder.
       keep: how many of the last to keep; the best by validation error is kept, too.
 
+    Raises:
+      UsageError: the name of the workdir is no UTF-8, the only one that TensorStore takes.
+
     Attributes:
       folder: in which they lie, one folder a step.
       frozen: the folder of the layers that are never trained; it need not be there.
@@ -48,6 +53,7 @@ class Checkpoints:
     def __init__(self, workdir: Path, keep: int = 1):
         self.folder = (workdir / layout.CHECKPOINTS).absolute()
         self.frozen = self.folder.parent / layout.FROZEN
+        files.check_utf8(workdir)
         self.keep = keep
         # How a manifest lists the frozen part that this process has restored or saved; None before.
         self._frozen_row: list[Any] | None = None
@@ -179,8 +185,20 @@ class Checkpoints:
             failure, self._failure = self._failure, None
             raise RunFailure(f"a checkpoint cannot be written: {_shown(failure)}{explain()}") from failure
 
+    def size(self) -> int:
+        """Return the bytes of all checkpoints; they grow while one is saved."""
+        found = (path for folder in (self.folder, self.frozen) for path in folder.rglob("*"))
+        return sum(path.stat().st_size for path in found)
+
     def clean(self) -> list[str]:
-        """Remove the folders that interrupted saves left; return their names."""
+        """Remove the folders that interrupted saves left; return their names.
+
+        Raises:
+          UsageError: a file lies where a checkpoint's folder belongs.
+        """
+        for path in manifest.named_by_steps(self.folder):
+            if not path.is_dir():
+                raise UsageError(f"{path} is a file where the folder of a checkpoint belongs: remove it")
         for step in self.steps():
             files.remove_partial(self.folder / str(step))
         left = self.interrupted()
@@ -373,4 +391,9 @@ def _name(path: tuple[Any, ...]) -> str:
 
 
 def _shown(error: BaseException) -> str:
+    """Return the reason that the system gave, where TensorStore quotes one among much else, or the start."""
+    text = str(error)
+    for number in (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.EROFS, errno.EIO):
+        if os.strerror(number) in text:
+            return os.strerror(number)
     return printable(first_line(error))[:300]

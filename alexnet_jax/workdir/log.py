@@ -1,7 +1,9 @@
 """A run's metrics: lines of `metrics.jsonl`, and the same as TensorBoard's events."""
 
 import json
+import math
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ from alexnet_jax.errors import UsageError
 from alexnet_jax.workdir import layout
 
 MAX_BYTES = 2**28  # a million lines
+FLUSH_SECONDS = 30.0  # after which TensorBoard sees an event
 
 
 class MetricsLog:
@@ -31,21 +34,53 @@ class MetricsLog:
             words = f"no events for TensorBoard, which need tensorboardX: {extras.install('tensorboard')}"
             print(words, file=sys.stderr)
             return
-        from tensorboardX import SummaryWriter
-
-        self.events = SummaryWriter(str(workdir / layout.TENSORBOARD), purge_step=step + 1)
+        self.events = _Events(workdir / layout.TENSORBOARD, step)
 
     def write(self, step: int, epoch: float, values: dict[str, float]) -> None:
         """Append one line: `step`, `epoch` and the tags in `values`."""
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"step": step, "epoch": round(epoch, 6), **values}) + "\n")
-        for tag, value in values.items() if self.events is not None else ():
-            self.events.add_scalar(tag, value, step)
+        if self.events is not None:
+            self.events.write(step, values)
 
     def close(self) -> None:
-        """Flush the events."""
+        """Close the file of events."""
         if self.events is not None:
             self.events.close()
+
+
+class _Events:
+    """Write TensorBoard's events.
+
+    tensorboardX's own SummaryWriter writes them in a thread: on a full disk that ends with a traceback, and
+    nobody is told. It also needs semaphores, which a machine without /dev/shm does not have.
+    """
+
+    def __init__(self, folder: Path, step: int) -> None:
+        from tensorboardX.event_file_writer import EventsWriter
+        from tensorboardX.proto.event_pb2 import Event, SessionLog
+        from tensorboardX.summary import scalar
+
+        folder.mkdir(exist_ok=True)
+        self._new_event, self._scalar = Event, scalar
+        self._file, self._flushed = EventsWriter(str(folder / "events")), -math.inf
+        # Those of later steps, from before the run was resumed, TensorBoard leaves out.
+        self._write(step=step + 1, session_log=SessionLog(status=SessionLog.START))
+
+    def write(self, step: int, values: dict[str, float]) -> None:
+        """Append the values of a step; those of the last seconds may not be on disk yet."""
+        for tag, value in values.items():
+            self._write(step=step, summary=self._scalar(tag, value))
+        if time.monotonic() - self._flushed > FLUSH_SECONDS:
+            self._file.flush()
+            self._flushed = time.monotonic()
+
+    def close(self) -> None:
+        """Write what is not on disk yet."""
+        self._file.close()
+
+    def _write(self, **fields: Any) -> None:
+        self._file.write_event(self._new_event(wall_time=time.time(), **fields))
 
 
 def read_lines(path: Path) -> list[str]:

@@ -33,7 +33,13 @@ def steps(folder: Path) -> list[int]:
 
 def numbered_folders(folder: Path) -> list[Path]:
     """Return the folders of `checkpoints/` that are named by a step, complete or not."""
-    return [path for path in folder.iterdir() if path.name.isdecimal()] if folder.is_dir() else []
+    return [path for path in named_by_steps(folder) if path.is_dir()]
+
+
+def named_by_steps(folder: Path) -> list[Path]:
+    """Return what lies in `checkpoints/` under the name of a step, as `Checkpoints` writes it: not 007."""
+    found = folder.iterdir() if folder.is_dir() else ()
+    return [path for path in found if path.name.isdecimal() and path.name == str(int(path.name))]
 
 
 def write(

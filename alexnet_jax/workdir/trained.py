@@ -1,5 +1,6 @@
 """A trained net as a workdir holds it, on the devices at hand."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -35,6 +36,8 @@ class TrainedNet(views.PlacedNet):
       statistics: of the images that it was trained on.
       step: of the checkpoint.
       dataset_digest: `Dataset.digest` of the dataset that it was trained on; '' where that is not known.
+      incomplete: the folders of checkpoints without a manifest: whether one of them was the last or the best
+        is not known. Empty where the checkpoint was named by its step.
     """
 
     workdir: Path
@@ -43,6 +46,7 @@ class TrainedNet(views.PlacedNet):
     statistics: Statistics
     step: int
     dataset_digest: str = ""
+    incomplete: tuple[str, ...] = ()
 
     def predictor(self, views_per_image: int) -> views.Predictor:
         """Return a function of whole images, uint8 (B, S, S, C), to probabilities (B, classes).
@@ -96,7 +100,8 @@ class TrainedNet(views.PlacedNet):
         """Return what makes an answer of this net another than the run's own, {} where nothing does.
 
         {'config.data.mean': 'none', ...}: the keys of the config whose change may change an answer, with
-        the values that were used, and 'checkpoint' where another than the best was asked for.
+        the values that were used, and 'checkpoint' where another than the best was asked for, or where
+        nobody knows which the best was.
         """
         differing = compatibility.changed_keys(read_config(self.workdir), self.config)
         found = {
@@ -108,7 +113,7 @@ class TrainedNet(views.PlacedNet):
             best = Checkpoints(self.workdir).resolve_step("best")
         except RunFailure:  # nobody knows the best: a manifest is corrupt
             best = None
-        if self.step != best:
+        if self.step != best or self.incomplete:
             found["checkpoint"] = self.step
         return found
 
@@ -128,7 +133,7 @@ def load(workdir: Path, config: ConfigDict, which: str = "best") -> TrainedNet:
     Args:
       workdir: of a run.
       config: what `read_config` gives, perhaps changed on the command line.
-      which: the checkpoint, 'best', 'last' or a step.
+      which: the checkpoint, 'best', 'last' or a step. Those that are passed over are reported.
 
     Raises:
       UsageError: not a run, no such checkpoint, a config that does not fit it, or a checkpoint that was made
@@ -140,6 +145,12 @@ def load(workdir: Path, config: ConfigDict, which: str = "best") -> TrainedNet:
     run = provenance.read(workdir)
     checkpoints = Checkpoints(workdir)
     step = checkpoints.resolve_step(which)
+    incomplete = () if which.isdecimal() else tuple(checkpoints.interrupted())
+    for name in incomplete:
+        print(
+            f"{checkpoints.folder / name} has no {layout.MANIFEST}: not used; it is being saved, or damaged",
+            file=sys.stderr,
+        )
     provenance.check(run, workdir, step)
     if len(run.class_names) > config.model.classes:
         raise UsageError(
@@ -163,6 +174,7 @@ def load(workdir: Path, config: ConfigDict, which: str = "best") -> TrainedNet:
         statistics=run.statistics,
         step=step,
         dataset_digest=run.dataset_digest,
+        incomplete=incomplete,
     )
 
 

@@ -4,6 +4,7 @@ import io
 import json
 import pickle
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +131,18 @@ def test_records_that_do_not_fit_are_reported(tmp_path: Path, record: bytes) -> 
     split.image(8)
     with pytest.raises(RunFailure, match=r"the record of 9\.png cannot be decoded"):
         split.image(9)
+
+
+@pytest.mark.parametrize("error", [RunFailure("too many open files"), MemoryError()], ids=repr)
+def test_what_is_no_fault_of_the_record_is_not_called_damage(error: Exception, raw: ConfigDict) -> None:
+    class Source(list[bytes]):
+        def __getitem__(self, index: Any) -> Any:
+            raise error
+
+    split = replace(records.open_dataset(raw.data).records("test"), source=Source())
+    with pytest.raises(type(error)) as caught:
+        split.read(0)
+    assert caught.value is error
 
 
 def test_a_raw_record_that_is_too_short_is_reported() -> None:

@@ -1,6 +1,10 @@
 """Records of several files against array_record's own data source."""
 
 import pickle
+import re
+import resource
+import subprocess
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,6 +15,7 @@ from array_record.python import array_record_module
 from array_record.python.array_record_data_source import ArrayRecordDataSource
 
 from alexnet_jax.data.sharded_records import Part, ShardedRecords
+from alexnet_jax.errors import RunFailure
 
 
 def write(path: Path, lengths: list[int], options: str = "group_size:1,uncompressed") -> Path:
@@ -74,3 +79,46 @@ def test_a_file_that_is_gone_or_damaged(tmp_path: Path, spoil: Callable[[Path], 
     spoil(path)
     with pytest.raises((RuntimeError, ValueError), match=error):
         ShardedRecords([Part(str(path), 0, 1)])[0]
+
+
+LIMITED = """
+import resource, sys
+from alexnet_jax.data.sharded_records import Part, ShardedRecords
+from alexnet_jax.errors import RunFailure
+
+pages = int(open("/proc/self/statm").read().split()[0])
+most = pages * resource.getpagesize() + 200 * 2**20
+resource.setrlimit(resource.RLIMIT_AS, (most, most))
+try:
+    ShardedRecords([Part(sys.argv[1], 0, 1)])[0]
+except RunFailure as error:
+    print(error)
+"""
+
+
+def test_without_room_for_array_records_threads_it_fails_and_does_not_hang(parts: list[Part]) -> None:
+    """Its pool, as it cannot start all of its threads, waits for ever for the others."""
+    arguments = [sys.executable, "-c", LIMITED, parts[0].filename]
+    root = Path(__file__).parents[2]
+    done = subprocess.run(arguments, cwd=root, capture_output=True, text=True, timeout=60)
+    assert re.fullmatch(
+        r"reading records needs 64 threads, and only \d+ can be started: allow this process more memory "
+        r"\(ulimit -v\) or threads \(ulimit -u, the container's limit of processes\)\n",
+        done.stdout,
+    ), done
+
+
+def test_a_file_that_cannot_be_opened_is_not_called_damaged(parts: list[Part]) -> None:
+    """Too few files may be open: who is told of damage removes what is whole."""
+    records = ShardedRecords(parts)
+    records[0]  # array_record's threads are there
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+    try:
+        with pytest.raises(RunFailure, match=r"/second cannot be read: Too many open files"):
+            records[3]
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert records[3] == oracle(parts)[3]
+    with pytest.raises(ValueError, match="holds 0 records"):
+        ShardedRecords([Part(f"{parts[0].filename}.gone", 0, 1)])[0]

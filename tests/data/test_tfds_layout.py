@@ -12,6 +12,7 @@ from alexnet_jax.data.shards import RecordFormat
 from alexnet_jax.data.sources.entries import Entries, Entry, Source
 from alexnet_jax.data.tfds_layout import Plan, Shard
 from alexnet_jax.errors import UsageError
+from configs import digits
 
 RAW = RecordFormat(size=10, channels=1, exif_rotation=False, format="raw", quality=95)  # 300 bytes expected
 
@@ -128,3 +129,11 @@ def test_where_a_dataset_lies(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     assert not tfds_layout.is_prepared(data_config(""))
     (tmp_path / "toy_10" / "1.0.0").mkdir(parents=True)
     assert tfds_layout.is_prepared(data_config(""))
+
+
+def test_a_folder_whose_name_is_no_utf8_is_refused(tmp_path: Path) -> None:
+    """array_record would fail on it, and its records would be called damaged."""
+    config = digits.get_config()
+    config.data.dir = f"{tmp_path}/a\udcff"
+    with pytest.raises(UsageError, match="this name must be UTF-8"):
+        tfds_layout.dataset_folder(config.data)

@@ -1,5 +1,6 @@
 """Work shared by real processes: results, progress, errors, and that none is left behind."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from alexnet_jax.data import memory
 from alexnet_jax.data.worker_pool import run_in_processes
 from alexnet_jax.errors import RunFailure, UsageError
 from alexnet_jax.progress import Progress
@@ -172,3 +174,15 @@ def test_processes_end_when_the_first_is_killed(tmp_path: Path) -> None:
     while alive(pid) and time.monotonic() < until:
         time.sleep(0.05)
     assert not alive(pid)
+
+
+def test_where_processes_cannot_be_started_it_is_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their semaphores lie in /dev/shm, which a container may have as read-only."""
+
+    def refused(context: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(memory, "MemoryBudget", refused)
+    with pytest.raises(RunFailure, match="semaphores, which /dev/shm refuses: Read-only file system"):
+        list(run_in_processes(iter([1]), square, 1, silent()))
+    assert children() == []

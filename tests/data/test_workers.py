@@ -41,6 +41,17 @@ def test_processes_with_an_accelerator(jpeg: ConfigDict, monkeypatch: pytest.Mon
         training(changed(jpeg, workers=3))
 
 
+def test_where_shared_memory_cannot_be_written_threads_read(
+    jpeg: ConfigDict, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workers.os, "access", lambda folder, mode: folder != workers.SHM_FOLDER)
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    default, one, none = (changed(jpeg, workers=count).data for count in (-1, 1, 0))
+    assert [workers.worker_count(data, BATCH) for data in (default, none)] == [0, 0]
+    with pytest.raises(UsageError, match=r"of /dev/shm, where 0 MB are free: .* set config.data.workers=0"):
+        workers.worker_count(one, BATCH)
+
+
 @pytest.mark.parametrize("count", [0, 1])
 def test_corrupt_records_are_reported(tmp_path: Path, count: int) -> None:
     config = changed(config_for(tmp_path, "raw", 3), workers=count)

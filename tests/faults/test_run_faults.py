@@ -320,6 +320,16 @@ def _environment(tmp_path: Path) -> dict[str, str]:
     return kept | {"JAX_PLATFORMS": "cpu", "XDG_CACHE_HOME": str(tmp_path)}
 
 
+def assert_ends_in_one_line(text: str, reason: str) -> None:
+    """Check that the last line gives the reason, and that no library says anything of it."""
+    *others, last = text.splitlines()
+    assert re.fullmatch(
+        rf"alexnet_jax: .* (cannot be written|cannot continue|cannot be read): {reason}", last
+    ), text
+    assert not [line for line in others if re.search(r"Traceback|Exception|Warning|alexnet_jax:|Errno", line)]
+    assert reason not in "".join(others), text
+
+
 def test_a_full_disk(digits_folder: str, undisturbed: Path, tmp_path: Path) -> None:
     """A disk that fills while the second, third, ... checkpoint is written."""
     one = sum(p.stat().st_size for p in (undisturbed / f"checkpoints/{STEPS}").rglob("*") if p.is_file())
@@ -331,7 +341,7 @@ def test_a_full_disk(digits_folder: str, undisturbed: Path, tmp_path: Path) -> N
         run = " ".join(command(digits_folder, small / "run"))
         script = f"""
             mount -t tmpfs -o size={size} none {small} || exit 77
-            {run} >/dev/null
+            {run} >/dev/null 2>{tmp_path}/errors
             echo "first: $?" >&2
             ls {small}/run/checkpoints/*/manifest.json >&2
             mount -o remount,size=200m {small}
@@ -341,8 +351,7 @@ def test_a_full_disk(digits_folder: str, undisturbed: Path, tmp_path: Path) -> N
         done = in_small_disk(script, tmp_path)
         assert done.returncode == 0, done.stderr
         assert "first: 1\n" in done.stderr, done.stderr
-        # A thread of Orbax's may print a traceback of its own before that line.
-        assert re.search(r"alexnet_jax: .*(cannot be written|cannot continue)", done.stderr), done.stderr
+        assert_ends_in_one_line((tmp_path / "errors").read_text(), "No space left on device")
         kept = re.findall(r"checkpoints/(\d+)/manifest.json\n", done.stderr)
         if kept:
             assert f"resumes at step {kept[-1]} of" in done.stderr
@@ -351,8 +360,48 @@ def test_a_full_disk(digits_folder: str, undisturbed: Path, tmp_path: Path) -> N
     injections.record(
         "a full disk (tmpfs of 0.5 to 1.9 checkpoints) during training",
         len(sizes),
-        "exit code 1 and one line; the good checkpoint stays; with room the same command resumes bit for bit",
+        "exit code 1 and one line, the last; the good checkpoint stays; with room the same command resumes "
+        "bit for bit",
         f"all; checkpoint kept, by disk: {', '.join(happened)}",
+    )
+
+
+def test_too_few_files(digits_folder: str, cache: Path, undisturbed: Path, tmp_path: Path) -> None:
+    """So few that the data cannot be read, or that no checkpoint can be written."""
+    run, errors, ended = command(digits_folder, tmp_path / "run"), tmp_path / "errors", []
+    numbers = (12, 9, 10, 11, 13, 14)[: count(1, 6)]
+    for number in numbers:
+        code = finish(start(["bash", "-c", f'ulimit -n {number}; exec "$@"', "bash", *run], errors, cache))
+        assert code in (0, 1), errors.read_text()
+        if code:
+            assert_ends_in_one_line(errors.read_text(), "Too many open files")
+            ended.append(number)
+    assert ended
+    assert finish(start(run, errors, cache)) == 0, errors.read_text()
+    assert is_undisturbed(tmp_path / "run", undisturbed)
+    injections.record(
+        f"too few open files allowed during training ({min(numbers)} to {max(numbers)})",
+        len(numbers),
+        "exit code 1 and one line, the last; with more the same command resumes bit for bit",
+        f"{len(ended)} ended so, {len(numbers) - len(ended)} to the end",
+    )
+
+
+def test_too_little_address_space(digits_folder: str, cache: Path, undisturbed: Path, tmp_path: Path) -> None:
+    """Where threads cannot be started, those that C++ has started are waited for in vain."""
+    run, errors = command(digits_folder, tmp_path / "run"), tmp_path / "errors"
+    sizes = (1_000_000, 1_050_000, 1_100_000, 1_150_000, 900_000)[: count(1, 5)]
+    for size in sizes:
+        code = finish(start(["bash", "-c", f'ulimit -v {size}; exec "$@"', "bash", *run], errors, cache))
+        assert code == 1, errors.read_text()
+        assert errors.read_text().splitlines()[-1].startswith("alexnet_jax: "), errors.read_text()
+    assert finish(start(run, errors, cache)) == 0, errors.read_text()
+    assert is_undisturbed(tmp_path / "run", undisturbed)
+    injections.record(
+        f"too little address space (ulimit -v of {min(sizes):,} to {max(sizes):,}) for a training run",
+        len(sizes),
+        "exit code 1 and a line; with more the same command trains bit for bit",
+        "all",
     )
 
 

@@ -98,8 +98,8 @@ def test_what_may_change_is_kept_and_nothing_else(digits_config: ConfigDict, wor
 
 def test_a_workdir_is_one_run(small_run: Path, digits_folder: str) -> None:
     config = small_digits(digits_folder)
-    config.schedule.learning_rate = 0.02
-    with pytest.raises(UsageError, match=r"config.schedule.learning_rate=0.01, not 0.02"):
+    before, config.schedule.learning_rate = config.schedule.learning_rate, 0.02
+    with pytest.raises(UsageError, match=rf"config.schedule.learning_rate={before}, not 0.02"):
         loop.train(config, small_run)
 
 
@@ -250,6 +250,21 @@ def test_of_a_run_that_is_over_it_is_said(
 ) -> None:
     assert start(digits_config, small_run).step == 12
     assert capsys.readouterr().err == f"{small_run} is finished at step 12 of 12\n"
+
+
+def test_a_run_that_is_longer_already_is_refused_and_its_config_stays(
+    digits_config: ConfigDict, workdir: Path
+) -> None:
+    """Its results are those of twelve steps: none of five can be had from it."""
+    before = (workdir / "config.json").read_bytes()
+    digits_config.train.epochs = epochs(5)
+    message = (
+        rf"the run in .* is at step 12, and config.train.epochs={epochs(5):g} ends at step 5: use another "
+        rf"--workdir, or at least {epochs(12):.6g} epochs"
+    )
+    with pytest.raises(UsageError, match=message):
+        keep_or_check(digits_config, workdir)
+    assert (workdir / "config.json").read_bytes() == before
 
 
 def test_the_last_whole_checkpoint_is_used_and_later_ones_are_removed(

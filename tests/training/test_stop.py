@@ -62,6 +62,36 @@ def test_the_second_signal_ends_the_process_at_once() -> None:
     process.communicate()
 
 
+@pytest.mark.parametrize("again", ["stop.now()", "stop.count_as_progress(time.monotonic)"])
+def test_a_stop_without_progress_ends_the_process(again: str) -> None:
+    """While the loop asks, or a checkpoint grows, it does not."""
+    script = PROGRAM.replace(
+        "    time.sleep({seconds})",
+        f"""
+    for _ in range(30):
+        {again}
+        time.sleep(0.1)
+    stop.count_as_progress(int)
+    print("goes on", flush=True)
+    time.sleep(600)
+""",
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", "from alexnet_jax import signals\nsignals.STALLED_SECONDS = 1.0\n" + script],
+        cwd=ROOT,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(signal.SIGTERM)
+    out, errors = process.communicate(timeout=60)
+    assert process.returncode == 143
+    assert out == f"stops {int(signal.SIGTERM)}\ngoes on\n"
+    assert errors.endswith("alexnet_jax: SIGTERM: no progress for 1 s: ended here\n")
+
+
 class Others:
     """Processes of which another got a signal: they agree on it two questions later."""
 
@@ -78,4 +108,3 @@ def test_it_stops_where_the_processes_agree() -> None:
     stop = Stop(group)  # type: ignore[arg-type]
     assert [stop.now(), stop.now(), stop.now(), stop.now()] == [0, 0, signal.SIGTERM, signal.SIGTERM]
     assert group.asked == [0, 0, 0]  # once agreed, nobody is asked again
-    assert stop.signal == 0

@@ -137,6 +137,20 @@ def test_an_interrupted_save_is_cleaned_away(small_run, tmp_path):
     assert checkpoints.find_corruption(12) is None
 
 
+def test_what_is_not_named_as_a_checkpoint_is_none(tmp_path):
+    """A file under the name of a step is in the way of a run, and of nobody else."""
+    checkpoints = saved(tmp_path, [0.5])
+    for name in ("007", "٣"):
+        shutil.copytree(checkpoints.folder / "1", checkpoints.folder / name)
+    assert (checkpoints.steps(), checkpoints.interrupted(), checkpoints.clean()) == ([1], [], [])
+    (checkpoints.folder / "99999").write_text("a file")
+    assert (checkpoints.steps(), checkpoints.interrupted()) == ([1], [])
+    assert checkpoints.resolve_step("last") == 1
+    with pytest.raises(UsageError, match=r"checkpoints/99999 is a file where the folder of a checkpoint"):
+        checkpoints.clean()
+    assert (checkpoints.folder / "99999").read_text() == "a file"
+
+
 def test_half_removed_it_counts_as_interrupted(tmp_path, monkeypatch):
     checkpoints = saved(tmp_path, [0.5, 0.4])
 
@@ -246,7 +260,7 @@ def test_a_disk_that_is_full_is_reported_once(tmp_path, monkeypatch):
         patch.setattr(module.files, "write_text", full)
         checkpoints = Checkpoints(tmp_path)
         checkpoints.save(2, tree(2), {"epoch": 1.0})
-        with pytest.raises(RunFailure, match=r"a checkpoint cannot be written: .* No space left on device"):
+        with pytest.raises(RunFailure, match="a checkpoint cannot be written: No space left on device"):
             checkpoints.wait()
         checkpoints.wait()
         checkpoints.save(2, tree(2), {"epoch": 1.0})
@@ -309,3 +323,20 @@ def test_a_list_of_very_many_arrays_is_not_read(tmp_path):
     path.write_text(path.read_text() + " " * 2**20)
     with pytest.raises(UsageError, match="_METADATA is larger than"):
         checkpoints.shapes(1)
+
+
+def test_the_size_grows_while_a_checkpoint_is_saved(tmp_path):
+    checkpoints = Checkpoints(tmp_path)
+    assert checkpoints.size() == 0
+    saved(tmp_path, [0.5])
+    files = [path for path in (tmp_path / "checkpoints").rglob("*") if path.is_file()]
+    before = checkpoints.size()
+    assert before >= sum(path.stat().st_size for path in files)
+    with files[0].open("ab") as file:
+        file.write(b"more")
+    assert checkpoints.size() == before + 4
+
+
+def test_a_workdir_whose_name_is_no_utf8_is_refused(tmp_path):
+    with pytest.raises(UsageError, match="this name must be UTF-8"):
+        Checkpoints(tmp_path / "a\udcff")

@@ -2,8 +2,10 @@
 
 import json
 import math
+import resource
 import struct
 import sys
+import threading
 
 import pytest
 from tensorboardX.proto import event_pb2
@@ -91,3 +93,36 @@ def test_corrupt_lines_are_left_out(tmp_path):
     assert log.lines_until(path, 10**9) == good
     assert log.lines_until(path, 2) == good[:2]
     assert log.lines_until(path, 0) == []
+
+
+def test_events_that_cannot_be_written_are_an_error_of_the_run_s_own(tmp_path, monkeypatch):
+    """As on a full disk; a thread that wrote them would end with a traceback, and nobody would know."""
+    monkeypatch.setattr(log, "FLUSH_SECONDS", -1.0)
+    threads = threading.active_count()
+    metrics = log.MetricsLog(tmp_path, 0)
+    values = {f"train/{number}": 0.5 for number in range(20)}
+    metrics.write(1, 0.5, values)
+    assert threading.active_count() == threads
+    (path,) = (tmp_path / "tensorboard").iterdir()
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 100, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            metrics.write(2, 1.0, values)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    metrics.close()
+    assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 2
+
+
+def test_events_are_on_disk_while_the_run_goes_on(tmp_path, monkeypatch):
+    clock = 1000.0
+    monkeypatch.setattr(log.time, "monotonic", lambda: clock)
+    metrics = log.MetricsLog(tmp_path, 0)
+    seen = []
+    for step in (1, 2, 3):
+        metrics.write(step, step, {"train/loss": 0.5})
+        seen.append([event.step for event in events(tmp_path) if event.summary.value])
+        clock += 20
+    metrics.close()
+    assert seen == [[1], [1], [1, 2, 3]]

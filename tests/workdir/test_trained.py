@@ -54,6 +54,22 @@ def test_it_is_what_the_files_hold(small_run):
         np.testing.assert_array_equal(restored[name], leaf)
 
 
+def test_a_checkpoint_without_a_manifest_is_passed_over_and_reported(workdir, capsys):
+    """Nobody knows whether it was the last or the best, and the answer says so."""
+    config = trained.read_config(workdir)
+    shutil.copytree(workdir / "checkpoints" / "12", workdir / "checkpoints" / "14")
+    (workdir / "checkpoints" / "14" / "manifest.json").unlink()
+    for which in ("best", "last"):
+        net = trained.load(workdir, config, which)
+        assert (net.step, net.incomplete) == (12, ("14",))
+        line = "/checkpoints/14 has no manifest.json: not used; it is being saved, or damaged\n"
+        assert capsys.readouterr().err == f"{workdir}{line}"
+        assert evaluate.evaluate([net], "", 1)["incomplete"] == [f"{workdir}/checkpoints/14"]
+        capsys.readouterr()
+    assert trained.load(workdir, config, "12").incomplete == ()
+    assert capsys.readouterr().err == ""
+
+
 @pytest.mark.parametrize("kind", ["centre", "crop", "rgb", "none"])
 def test_the_mean_is_that_of_the_run_s_data(kind, small_run):
     with np.load(small_run / "statistics.npz") as statistics:
