@@ -25,6 +25,7 @@ from alexnet_jax.workdir.trained import TrainedNet
 
 MAX_INLINE_PARAMS = 3_000_000  # that a page holds: 12 MB, 16 MB as text
 MAX_IMAGES = 10  # to pick from
+DIGITS_SEEN, DIGITS_UNSEEN = 30, 10  # of each class, that the lesson on learning trains on and counts
 
 
 @dataclass(frozen=True)
@@ -36,11 +37,13 @@ class ExplorerData:
       arrays: float32: '<layer>/kernel' and '<layer>/bias' in the shapes of the parameter tree, and 'mean' as
         `inputs.mean_array` gives it.
       images: (name, PNG file) of images of the net's own size.
+      digits: of the lesson on learning, see `lesson_digits`; None without scikit-learn.
     """
 
     net: dict[str, Any]
     arrays: dict[str, np.ndarray]
     images: list[tuple[str, bytes]]
+    digits: dict[str, Any] | None
 
 
 def explorer_data(net: TrainedNet) -> ExplorerData:
@@ -90,7 +93,31 @@ def explorer_data(net: TrainedNet) -> ExplorerData:
         for part in ("kernel", "bias")
     }
     arrays["mean"] = np.asarray(net.mean, np.float32)
-    return ExplorerData(described, arrays, _images(net.config))
+    return ExplorerData(described, arrays, _images(net.config), lesson_digits())
+
+
+def lesson_digits() -> dict[str, Any] | None:
+    """Return some of scikit-learn's digits, as many of each class; None where it is not installed.
+
+    Returns:
+      'levels': for each of the 8 x 8 pixels of each image a letter from 'a' (0) to 'q' (16); 'labels': a
+      character for each image; 'seen': how many come first, of the train split, to learn from. The others
+      are of the test split. The classes take turns.
+    """
+    try:
+        entries = list(open_source("digits").images())
+    except UsageError:
+        return None
+    levels, labels = [], []
+    for split, count in (("train", DIGITS_SEEN), ("test", DIGITS_UNSEEN)):
+        of_class = [[image for entry, image in entries if entry.split == split and entry.label == label]
+                    for label in "0123456789"]
+        for number in range(count):
+            for label, files in enumerate(of_class):
+                pixels = np.rint(np.asarray(Image.open(io.BytesIO(files[number]))) * (16 / 255)).astype(int)
+                levels.append("".join(chr(ord("a") + level) for level in pixels.reshape(-1)))
+                labels.append(str(label))
+    return {"levels": "".join(levels), "labels": "".join(labels), "seen": 10 * DIGITS_SEEN}
 
 
 def _row(layer: Layer) -> dict[str, Any]:
