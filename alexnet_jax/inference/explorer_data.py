@@ -110,8 +110,10 @@ def lesson_digits() -> dict[str, Any] | None:
         return None
     levels, labels = [], []
     for split, count in (("train", DIGITS_SEEN), ("test", DIGITS_UNSEEN)):
-        of_class = [[image for entry, image in entries if entry.split == split and entry.label == label]
-                    for label in "0123456789"]
+        of_class = [
+            [image for entry, image in entries if entry.split == split and entry.label == label]
+            for label in "0123456789"
+        ]
         for number in range(count):
             for label, files in enumerate(of_class):
                 pixels = np.rint(np.asarray(Image.open(io.BytesIO(files[number]))) * (16 / 255)).astype(int)

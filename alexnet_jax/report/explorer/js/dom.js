@@ -97,10 +97,18 @@ export function bar(text, share, below = false) {
   return make("li", {}, make("span", { class: "name" }, text), make("span", { class: "track" }, inside));
 }
 
-/** Four buttons that go from cell to cell where cells are too small for a finger. */
-export function stepper(cells) {
+/** The width that an element's content may have, in CSS pixels. */
+export function roomIn(element, otherwise = 300) {
+  const { paddingLeft, paddingRight } = getComputedStyle(element);
+  return element.clientWidth ? element.clientWidth - parseFloat(paddingLeft) - parseFloat(paddingRight) : otherwise;
+}
+
+/** Four buttons that go from cell to cell where cells are too small for a finger; `press()`: a fifth's. */
+export function stepper(cells, press) {
   const steps = [["left", "\u25c0", 0, -1], ["up", "\u25b2", -1, 0], ["down", "\u25bc", 1, 0], ["right", "\u25b6", 0, 1]];
-  return make("div", { class: "pad stepper" }, ...steps.map(([key, sign, down, across]) => {
+  const middle = press ? [make("button", { type: "button", "data-t-label": "paintCell", "aria-label": t("paintCell") }, "\u25cf")] : [];
+  middle.forEach((button) => button.addEventListener("click", () => press(...cells.cell)));
+  return make("div", { class: "pad stepper" }, ...middle, ...steps.map(([key, sign, down, across]) => {
     const button = make("button", { type: "button", "data-t-label": key, "aria-label": t(key) }, sign);
     button.addEventListener("click", () => cells.go(cells.cell[0] + down, cells.cell[1] + across));
     return button;

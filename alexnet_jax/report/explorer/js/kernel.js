@@ -1,5 +1,5 @@
 // Lesson 2, one kernel over a small picture.
-import { $, make, numberTable, show, stepper, summands } from "./dom.js";
+import { $, make, numberTable, roomIn, show, stepper, summands } from "./dom.js";
 import { image, paint, paintGrey, pictureImage, textOnValue } from "./draw.js";
 import { Cells } from "./cells.js";
 import { STRINGS } from "./kernel-strings.js";
@@ -67,17 +67,19 @@ export function startKernel() {
     small.relu = $("kernel-relu").checked;
     drawKernel();
   });
-  smallPicture = new Cells($("kernel-picture"), {
-    hover: false,
-    moved: () => drawKernel(),
-    pressed: (row, column) => {
-      const at = row * SIDE + column;
-      small.pixels[at] = small.pixels[at] >= 1 ? 0 : small.pixels[at] >= 0.5 ? 1 : 0.5;
-      $("kernel-shape").value = "shapeOwn";
-      drawKernel();
-      $("kernel-painted").textContent = t("painted", { row, column, value: small.pixels[at] });
-    },
-  });
+  const pressed = (row, column) => {
+    const at = row * SIDE + column;
+    small.pixels[at] = small.pixels[at] >= 1 ? 0 : small.pixels[at] >= 0.5 ? 1 : 0.5;
+    $("kernel-shape").value = "shapeOwn";
+    drawKernel();
+    $("kernel-painted").textContent = t("painted", { row, column, value: small.pixels[at] });
+  };
+  const moved = (row, column) => {
+    drawKernel();
+    $("kernel-painted").textContent = t("painted", { row, column, value: show(small.pixels[row * SIDE + column]) });
+  };
+  smallPicture = new Cells($("kernel-picture"), { hover: false, moved, pressed });
+  $("kernel-picture").after(stepper(smallPicture, pressed));
   smallMap = new Cells($("kernel-map"), { moved: () => drawKernel() });
   $("kernel-map").after(stepper(smallMap));
   smallMap.cell = [3, 1];
@@ -97,11 +99,11 @@ export function drawKernel() {
   const sums = Array.from({ length: out * out }, (_, i) => sumAt((i / out) | 0, i % out));
   const map = sums.map((x) => (relu ? Math.max(0, x) : x));
   const [row, column] = smallMap.cell;
-  const side = Math.max(12, Math.min(30, Math.floor($("kernel-picture").parentElement.clientWidth - 8) / SIDE) | 0);
+  const side = Math.min(30, Math.floor(roomIn($("kernel-picture").parentElement) / SIDE));
   const grid = (context, values, columns, scale, cell) => {
     context.drawImage(image(values.length / columns, columns, (r, c) => values[r * columns + c] / scale), 0, 0, columns * cell, (values.length / columns) * cell);
   };
-  const focused = document.activeElement === $("kernel-picture");
+  const focused = $("kernel-picture").parentElement.contains(document.activeElement);
   const boxes = [[row, column, 3, 3]];
   if (focused) boxes.push([...smallPicture.cell, 1, 1]);
   const grey = Uint8Array.from(pixels, (x) => 255 * x);

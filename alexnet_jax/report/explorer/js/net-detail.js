@@ -1,5 +1,5 @@
 // One layer, one channel, one value, and the part of the image that it depends on.
-import { $, percent, show, stepper } from "./dom.js";
+import { $, percent, roomIn, show, stepper } from "./dom.js";
 import { image, inkColour, largest, outline, pictureImage, sized } from "./draw.js";
 import { Cells } from "./cells.js";
 import { drawFigure, mapImage, mapsImage, unitsImage } from "./net-figure.js";
@@ -112,7 +112,7 @@ export function drawDetail() {
   $("detail-title").textContent = `${layerName(layer)}${where}`;
   $("detail-name").textContent = layerName(layer) === layer.name ? "" : t("calledInFeatures", { name: layer.name });
   $("detail-about").textContent = aboutLayer(layer);
-  const room = $("atlas").parentElement.clientWidth || 300;
+  const room = roomIn($("atlas").parentElement);
   const tile = flat ? (count > 256 ? 12 : 24) : layer.output[0] > 20 ? 46 : 30;
   const columns = Math.max(1, Math.min(count, Math.floor(room / tile), flat ? Math.ceil(Math.sqrt(count)) : 16));
   const rows = Math.ceil(count / columns);
@@ -162,7 +162,7 @@ export function drawCell() {
   if (!flat) {
     const [rows, columns] = layer.output;
     map.cell = [netPage.row, netPage.column];
-    const room = Math.min(330, $("map-side").clientWidth || 300);
+    const room = Math.min(330, roomIn($("map-side")));
     const side = Math.max(2, Math.min(40, Math.floor(room / columns)));
     map.draw(rows, columns, side, (context) => {
       context.drawImage(mapImage(layer, values, netPage.map), 0, 0, columns * side, rows * side);
@@ -170,8 +170,8 @@ export function drawCell() {
     $("map-title").textContent = t("mapOf", { n: netPage.map, size: `${rows}×${columns}` });
     $("map").setAttribute("aria-label", $("map-title").textContent);
   }
-  drawCut($("sees"), Math.min(250, $("sees").parentElement.clientWidth || 250), false);
-  drawCut($("picture"), Math.min(330, $("picture").parentElement.clientWidth || 300), true);
+  drawCut($("sees"), Math.min(250, roomIn($("sees").parentElement)), false);
+  drawCut($("picture"), Math.min(330, roomIn($("picture").parentElement)), true);
   const at = flat ? netPage.map : (netPage.row * layer.output[1] + netPage.column) * layer.output[2] + netPage.map;
   const value = values[at];
   const field = receptiveField(netPage.net, netPage.layer, netPage.row, netPage.column);

@@ -22,6 +22,7 @@ const STRINGS = {
   kernelWord: ["kernel", "卷积核"],
   products: ["products", "乘积"],
   tryThis: ["Try this", "试一试"],
+  paintCell: ["change this pixel", "改变这个像素"],
   left: ["left", "向左"],
   right: ["right", "向右"],
   up: ["up", "向上"],

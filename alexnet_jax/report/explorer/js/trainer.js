@@ -1,5 +1,5 @@
 // The buttons of a lesson that learns, and the curve of its error.
-import { $, make, show } from "./dom.js";
+import { $, make, roomIn, show } from "./dom.js";
 import { cssColour, sized } from "./draw.js";
 import { t } from "./strings.js";
 
@@ -57,7 +57,7 @@ export function trainer(id, { step, draw, restart, most = Infinity }) {
 
 /** Draws the errors, one a step, as a curve that is the mean of what falls into a pixel. */
 export function drawCurve(canvas, errors, words) {
-  const width = Math.max(200, Math.min(460, canvas.parentElement.clientWidth || 300));
+  const width = Math.min(460, roomIn(canvas.parentElement));
   const height = 150;
   const context = sized(canvas, width, height);
   const [left, bottom, top] = [34, height - 22, 10];
