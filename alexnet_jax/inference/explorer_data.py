@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from alexnet_jax.data import images, pipeline
-from alexnet_jax.data.augment import views_of
+from alexnet_jax.data.augment import lighting_offsets, views_of
 from alexnet_jax.data.records import open_dataset
 from alexnet_jax.data.sources.detect import open_source
 from alexnet_jax.errors import UnsafeFile, UsageError
@@ -25,6 +25,7 @@ from alexnet_jax.workdir.trained import TrainedNet
 
 MAX_INLINE_PARAMS = 3_000_000  # that a page holds: 12 MB, 16 MB as text
 MAX_IMAGES = 10  # to pick from
+LIGHTING = 0.1  # standard deviation of alpha, section 4.1
 DIGITS_SEEN, DIGITS_UNSEEN = 30, 10  # of each class, that the lesson on learning trains on and counts
 
 
@@ -85,6 +86,7 @@ def explorer_data(net: TrainedNet) -> ExplorerData:
         "parameters": sum(shape.parameters for shape in table.values()),
         "allParameters": sum(shape.parameters for shape in whole.values()),
         "tenViews": views_of(10, data.size, architecture.crop),
+        "axes": _lighting_axes(net),
     }
     arrays = {
         f"{layer}/{part}": np.asarray(jax.device_get(net.params[layer][part]), np.float32)
@@ -94,6 +96,18 @@ def explorer_data(net: TrainedNet) -> ExplorerData:
     }
     arrays["mean"] = np.asarray(net.mean, np.float32)
     return ExplorerData(described, arrays, _images(net.config), lesson_digits())
+
+
+def _lighting_axes(net: TrainedNet) -> list[list[float]] | None:
+    """Return what one standard deviation of the paper's draw adds to red, green, blue, axis by axis.
+
+    None where images have one channel. A config without lighting gets the paper's standard deviation.
+    """
+    data = net.config.data
+    if data.channels != 3:
+        return None
+    alpha = np.eye(3) * (data.lighting or LIGHTING)
+    return lighting_offsets(alpha, net.statistics, data.lighting_form).tolist()
 
 
 def lesson_digits() -> dict[str, Any] | None:

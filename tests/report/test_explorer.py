@@ -80,7 +80,7 @@ def test_every_text_is_in_both_languages():
         asked |= {key for pair in re.findall(r'\bt\([^"()]*\? "(\w+)" : "(\w+)"', script) for key in pair}
     assert asked <= set(keys), asked - set(keys)
     everything = page + "".join(scripts.values())
-    parts = ("about_", "tool_", "neuron_")
+    parts = ("about_", "tool_", "neuron_", "axis_")
     unused = [key for key in keys if not re.search(rf"\b{key}\b", everything) and not key.startswith(parts)]
     assert not unused
 

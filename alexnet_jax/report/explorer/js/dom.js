@@ -37,11 +37,12 @@ export const term = (x) => (x < 0 ? `(${show(x)})` : show(x));
 
 /** The numbers of a sum with as many decimals as its total, each rounded so that what is shown adds up.
  *
- * Returns {terms, total}, texts; the rounding's remainder goes to the terms that were rounded farthest.
+ * `size`: of what is to have three digits, else the total. Returns {terms, total}, texts; the rounding's
+ * remainder goes to the terms that were rounded farthest.
  */
-export function summands(values, total) {
-  const size = Math.max(Math.abs(total), 1e-4 * Math.max(...values.map(Math.abs)), 1e-12);
-  let decimals = Math.max(0, 2 - Math.floor(Math.log10(size)));
+export function summands(values, total, size = Math.abs(total)) {
+  const least = Math.max(size, 1e-5 * Math.max(...values.map(Math.abs)), 1e-12);
+  let decimals = Math.max(0, 2 - Math.floor(Math.log10(least)));
   const exact = values.map((x) => x * 10 ** decimals);
   let whole = [...exact.map(Math.round), Math.round(total * 10 ** decimals)]; // the total last
   const missing = whole.reduce((rest, x, i) => (i < values.length ? rest - x : rest + x), 0);

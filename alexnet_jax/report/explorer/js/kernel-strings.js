@@ -42,4 +42,8 @@ export const STRINGS = {
     "Choose dark to light and the kernel that finds vertical edges: why is every value the same? Then make the nine numbers your own so that only the top end of the one lights up.",
     "选“由暗到亮”和找竖直边缘的核：为什么每个值都一样？再自己填九个数，只让数字 1 的顶端亮起来。",
   ],
+  slide: [
+    "Let the kernel slide",
+    "让卷积核滑动",
+  ],
 };

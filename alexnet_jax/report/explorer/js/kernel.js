@@ -82,11 +82,32 @@ export function startKernel() {
   $("kernel-picture").after(stepper(smallPicture, pressed));
   smallMap = new Cells($("kernel-map"), { moved: () => drawKernel() });
   $("kernel-map").after(stepper(smallMap));
+  slide($("kernel-slide"));
   smallMap.cell = [3, 1];
   smallMap.rows = smallMap.columns = SIDE - 2;
   small.kernel = [...PRESETS.presetVertical];
   preset();
   shape();
+}
+
+const SLIDE = 350; // milliseconds from position to position
+
+/** A button that moves the kernel over the image, position by position, until it is paused. */
+function slide(button) {
+  let timer = 0;
+  const on = () => {
+    clearInterval(timer);
+    timer = timer ? 0 : setInterval(next, SLIDE);
+    button.dataset.t = timer ? "pause" : "slide";
+    button.textContent = t(button.dataset.t);
+    button.setAttribute("aria-pressed", String(Boolean(timer)));
+  };
+  const next = () => {
+    const [row, column] = smallMap.cell;
+    const at = (row * smallMap.columns + column + 1) % (smallMap.rows * smallMap.columns);
+    smallMap.go(Math.floor(at / smallMap.columns), at % smallMap.columns);
+  };
+  button.addEventListener("click", on);
 }
 
 export function drawKernel() {
@@ -99,7 +120,7 @@ export function drawKernel() {
   const sums = Array.from({ length: out * out }, (_, i) => sumAt((i / out) | 0, i % out));
   const map = sums.map((x) => (relu ? Math.max(0, x) : x));
   const [row, column] = smallMap.cell;
-  const side = Math.min(30, Math.floor(roomIn($("kernel-picture").parentElement) / SIDE));
+  const side = Math.min(38, Math.floor(roomIn($("kernel-picture").parentElement) / SIDE));
   const grid = (context, values, columns, scale, cell) => {
     context.drawImage(image(values.length / columns, columns, (r, c) => values[r * columns + c] / scale), 0, 0, columns * cell, (values.length / columns) * cell);
   };

@@ -1,5 +1,5 @@
 // The chain rule for one weight of the hidden layer, drawn with the numbers of one step.
-import { $, make, makeSvg, show, term } from "./dom.js";
+import { $, make, makeSvg, show, summands } from "./dom.js";
 import { t } from "./strings.js";
 
 /** Draws the way from a pixel over a unit to the ten errors, and back. */
@@ -7,7 +7,7 @@ export function drawChain(chain) {
   const { found, net, unit, weight, x } = chain;
   const drawing = $("chain");
   const narrow = innerWidth < 700;
-  const [width, pixelX, unitX, endX] = narrow ? [340, 40, 150, 232] : [720, 90, 330, 560];
+  const [width, pixelX, unitX, endX] = narrow ? [340, 40, 150, 232] : [720, 60, 270, 480];
   drawing.setAttribute("viewBox", `0 0 ${width} 300`);
   const middle = 150;
   const text = (at, y, words, more = {}) => makeSvg("text", { x: at, y, "text-anchor": "middle", ...more }, words);
@@ -35,7 +35,7 @@ export function drawChain(chain) {
       makeSvg("circle", { cx: endX, cy: y, r: 12, class: o === chain.target ? "cell fires" : "cell" }),
       text(endX, y + 5, String(o)),
       makeSvg("rect", { x: endX + (narrow ? 18 : 20), y: y - 7, width: bar, height: 14, class: error < 0 ? "below" : "above" }),
-      text(endX + (narrow ? 76 : 110), y + 5, narrow ? show(round(error)) : `${show(round(found.outputs[o]))} − ${o === chain.target ? 1 : 0} = ${show(round(error))}`),
+      text(endX + (narrow ? 78 : 140), y + 5, narrow ? show(round(error)) : `${show(round(found.outputs[o]))} − ${o === chain.target ? 1 : 0} = ${show(round(error))}`),
     );
   });
   drawing.replaceChildren(...parts);
@@ -59,12 +59,11 @@ function writeChain(chain) {
     chip(show(found.back[unit]), t("chainErrors")), sign("="),
     chip(show(own), t("chainSlope"), "strong"),
   );
-  const mean = count > 1 ? [chip(show(slope), t("chainMean", { n: count })), sign("·")] : [];
+  const { terms, total } = summands([weight, -rate * slope], now, Math.min(Math.abs(rate * slope), Math.abs(now)));
   $("chain-move").replaceChildren(
-    ...mean,
-    chip(show(weight), t(made ? "chainWas" : "chainIs")), sign("−"),
-    chip(show(rate), t("rate")), sign("×"), chip(term(slope), t("slopeWord")), sign("="),
-    chip(show(now), t(made ? "nowWord" : "wouldBe"), "strong"),
+    chip(terms[0], t(made ? "chainWas" : "chainIs")), sign("+"),
+    chip(terms[1], t(count > 1 ? "chainMoveMean" : "chainMove", { rate: show(rate), slope: show(slope), n: count })), sign("="),
+    chip(total, t(made ? "nowWord" : "wouldBe"), "strong"),
   );
   const key = made ? (chain.drawn && count === 1 ? "chainMadeDrawn" : "chainMade") : "chainNext";
   $("chain-words").textContent = `${t(key, { target: chain.target, n: count })} ${x === 0 ? t("chainZero") : ""}`;

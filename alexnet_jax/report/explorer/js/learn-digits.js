@@ -1,5 +1,5 @@
 // Handwriting: 784 pixels, 15 sigmoid units, 10 answers, and the chain rule behind one of its weights.
-import { $, bar, make, percent, show, stepper, term } from "./dom.js";
+import { $, bar, make, percent, roomIn, show, stepper } from "./dom.js";
 import { image, largest, pictureImage, sized } from "./draw.js";
 import { Cells } from "./cells.js";
 import { drawChain } from "./learn-chain.js";
@@ -10,6 +10,7 @@ import { t } from "./strings.js";
 
 const SEED = 2012;
 const PAD = 240; // pixels of the field to draw in
+const TILE = 62; // of a unit's image
 const COUNT_EVERY = 20; // steps between two counts of the right answers
 
 const fresh = () => ({ net: digitNet(SEED), steps: 0, errors: [], last: null, right: null, countedAt: -1, order: [], at: 0 });
@@ -22,7 +23,7 @@ export const digitLesson = {
   strokes: [],
   current: null, // the digit looked at: {x, target, drawn}
   unit: 0,
-  pixel: [14, 14],
+  pixel: null, // [row, column] that was chosen; null: the brightest
 };
 let cells, buttons, training;
 
@@ -53,7 +54,6 @@ export function startDigits(digits) {
     drawOne();
   };
   cells = new Cells($("digit-unit"), { moved });
-  cells.cell = digitLesson.pixel;
   $("digit-unit").after(stepper(cells));
 }
 
@@ -194,8 +194,8 @@ export function drawDigits() {
   });
   drawCurve($("digit-curve"), errors, $("digit-count").textContent);
   buttons.forEach((button, unit) => {
-    const context = sized(button.firstChild, 56, 56);
-    context.drawImage(unitImage(unit, largest(net.hidden.subarray(unit * net.pixels, (unit + 1) * net.pixels))), 0, 0, 56, 56);
+    const context = sized(button.firstChild, TILE, TILE);
+    context.drawImage(unitImage(unit, largest(net.hidden.subarray(unit * net.pixels, (unit + 1) * net.pixels))), 0, 0, TILE, TILE);
     button.lastChild.textContent = `${unit}: ${hidden[unit].toFixed(2)}`;
     button.setAttribute("aria-label", t("unitValue", { n: unit, value: hidden[unit].toFixed(2) }));
     button.setAttribute("aria-pressed", String(unit === digitLesson.unit));
@@ -216,16 +216,18 @@ function countRight() {
 /** Draws one hidden unit at large, and the chain rule for one of its weights. */
 function drawOne() {
   const { net, unit, current, last, rate } = digitLesson;
-  const [row, column] = digitLesson.pixel;
-  const side = 8;
+  const made = last || { net, examples: [current], slope: null, rate };
+  const example = made.examples[0];
+  const brightest = example.x.indexOf(Math.max(...example.x));
+  const [row, column] = digitLesson.pixel || [Math.floor(brightest / IMAGE), brightest % IMAGE];
+  cells.cell = [row, column];
+  const side = roomIn($("digit-unit").parentElement) >= 12 * IMAGE ? 12 : 8;
   cells.draw(IMAGE, IMAGE, side, (context) => {
     const own = net.hidden.subarray(unit * net.pixels, (unit + 1) * net.pixels);
     context.drawImage(unitImage(unit, largest(own)), 0, 0, IMAGE * side, IMAGE * side);
   });
   $("digit-unit-title").textContent = t("unitWeights", { n: unit });
   $("digit-unit").setAttribute("aria-label", $("digit-unit-title").textContent);
-  const made = last || { net, examples: [current], slope: null, rate };
-  const example = made.examples[0];
   const at = unit * net.pixels + row * IMAGE + column;
   const found = blame(made.net, example.x, example.target);
   const own = example.x[row * IMAGE + column] * found.slopes[unit] * found.back[unit];

@@ -23,7 +23,6 @@ export const STRINGS = {
     "重新开始，把学习率调到 1，走六步。两个单元怎么了？为什么再走也没用？然后用 0.2 重新开始：二十步就够了。",
   ],
   run: ["Run", "运行"],
-  pause: ["Pause", "暂停"],
   hundredSteps: ["A hundred", "走一百步"],
   steps: ["Steps: {n}. Mean error of both (cross-entropy): {loss}", "步数：{n}。两个例子的平均误差（交叉熵）：{loss}"],
   learnBefore: [
@@ -72,7 +71,8 @@ export const STRINGS = {
   chainSigmoid: ["slope of the sigmoid, {h} × (1 − {h})", "Sigmoid 的斜率，{h} × (1 − {h})"],
   chainErrors: ["the ten errors × their weights", "十个误差 × 各自的权重"],
   chainSlope: ["the slope of the error", "误差的斜率"],
-  chainMean: ["mean of the {n} examples' slopes", "{n} 个例子的平均斜率"],
+  chainMove: ["−{rate} × {slope}: rate × slope", "−{rate} × {slope}：学习率 × 斜率"],
+  chainMoveMean: ["−{rate} × {slope}: rate × the mean slope of its {n} examples", "−{rate} × {slope}：学习率 × {n} 个例子的平均斜率"],
   chainIs: ["the weight", "权重"],
   chainWas: ["the weight before", "原来的权重"],
   chainNext: ["If it learned this {target} now.", "如果现在用这个 {target} 学一步。"],

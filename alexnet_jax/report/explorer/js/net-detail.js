@@ -3,6 +3,7 @@ import { $, percent, roomIn, show, stepper } from "./dom.js";
 import { image, inkColour, largest, outline, pictureImage, sized } from "./draw.js";
 import { Cells } from "./cells.js";
 import { drawFigure, mapImage, mapsImage, unitsImage } from "./net-figure.js";
+import { sayInput } from "./net-input.js";
 import { best, isAnswer, isFlat, layerName, nameOf, netPage, present, share, shownValues } from "./net-page.js";
 import { WHY } from "./net-sums.js";
 import { before, receptiveField } from "./why.js";
@@ -101,6 +102,43 @@ export function buildDetail() {
     drawFigure();
     drawDetail();
   });
+  $("draws").addEventListener("click", drawMany);
+}
+
+const DRAWS = 100;
+
+/** The answer of one draw of this layer beside the net in use, where the net has classes. */
+async function sayDraw() {
+  const { net, masks, pixels, view } = netPage;
+  const layer = present();
+  const shown = net.hasClasses && layer.kind === "dropout";
+  $("draws").hidden = !shown;
+  $("draws-words").textContent = "";
+  if (!shown || !masks[layer.name]) return;
+  const { prob } = await netPage.engine.ask({ kind: "dropped", pixels, view, drops: masks });
+  if (view === netPage.view && layer === present()) {
+    netPage.drawn = prob;
+    $("draws-words").textContent = t("drawSays", { ...answer(prob, "drawn", "drawnP"), ...answer(netPage.values.prob, "used", "usedP") });
+  }
+}
+
+function answer(prob, name, share) {
+  const [label] = best(prob, 1);
+  return { [name]: nameOf(label), [share]: percent(prob[label]) };
+}
+
+async function drawMany() {
+  const { pixels, view } = netPage;
+  const layer = present();
+  $("draws-words").textContent = t("working");
+  const { prob, answers } = await netPage.engine.ask({ kind: "draws", pixels, view, count: DRAWS });
+  if (view !== netPage.view || layer !== present()) return;
+  netPage.draws = { prob, answers };
+  const [label] = best(netPage.values.prob, 1);
+  $("draws-words").textContent = t("drawsSay", {
+    n: DRAWS, agree: answers.filter((each) => each === label).length, used: nameOf(label),
+    usedP: percent(netPage.values.prob[label]), meanP: percent(prob[label]),
+  });
 }
 
 export function drawDetail() {
@@ -131,6 +169,7 @@ export function drawDetail() {
   $("map-side").hidden = flat;
   $("mask").hidden = layer.kind !== "dropout";
   $("mask").textContent = t(netPage.masks[layer.name] ? "maskAway" : "maskDraw");
+  sayDraw();
   drawCell();
 }
 
@@ -179,6 +218,7 @@ export function drawCell() {
     layer: layerName(layer), n: netPage.map, row: netPage.row, column: netPage.column, value: show(value), ...field,
   };
   if (isAnswer(layer)) says.name = nameOf(netPage.map);
+  sayInput(field);
   $("words").textContent = t(isAnswer(layer) ? "answerWords" : flat ? "unitWords" : "cellWords", says);
   $("why").replaceChildren(...WHY[layer.kind](layer, value, at));
 }

@@ -193,4 +193,80 @@ export const STRINGS = {
     "Cover the part that the answer hangs on most (the scan below shows where), and see whether the answer changes. Mirror the image: which layers change, and which answer?",
     "把答案最依赖的部分遮住（下面的扫描会指出在哪里），看答案变不变。再把图片镜像：哪些层变了，答案变了吗？",
   ],
+  inputTitle: [
+    "What the net reads",
+    "网络实际读到的",
+  ],
+  inputText: [
+    "Before the first layer the mean of the training images is taken off: what is left is what makes this image different.",
+    "进入第一层之前，先减去训练图片的平均：剩下的才是这张图与众不同之处。",
+  ],
+  inputMean: [
+    "the mean",
+    "平均",
+  ],
+  inputRest: [
+    "what is left",
+    "剩下的",
+  ],
+  inputWords: [
+    "That is the {colour} of the pixel in row {row}, column {column}, the middle of the frame.",
+    "这是框正中、第 {row} 行第 {column} 列像素的{colour}。",
+  ],
+  inputNone: [
+    "This net takes no mean off. That is the {colour} of the pixel in row {row}, column {column}, the middle of the frame.",
+    "这个网络不减平均。这是框正中、第 {row} 行第 {column} 列像素的{colour}。",
+  ],
+  drawMany: [
+    "Draw a hundred times",
+    "抽签一百次",
+  ],
+  drawSays: [
+    "With this draw it says {drawn}, {drawnP}. In use, with all values: {used}, {usedP}.",
+    "按这次抽签，它说 {drawn}，{drawnP}。使用时保留全部：{used}，{usedP}。",
+  ],
+  drawsSay: [
+    "{agree} of {n} draws of all dropout layers say {used}; on average they give it {meanP}. The net in use, one pass with all values multiplied, gives {usedP}: a good guess at the mean of all the thinned nets.",
+    "全部 dropout 层抽签 {n} 次，{agree} 次说是 {used}，平均给它 {meanP}。使用时只算一遍、把所有值乘以系数，给 {usedP}：很接近所有“变瘦”网络的平均。",
+  ],
+  everyStride: [
+    "every {s}",
+    "每 {s} 步",
+  ],
+  poolTitle: [
+    "Overlapping windows, as here, beside windows that do not overlap",
+    "重叠的窗口（本网络）与不重叠的窗口",
+  ],
+  poolWords: [
+    "Windows of {size}×{size} every {stride} share rows and columns: the largest value above lies in {own} of them. Of windows of {stride}×{stride} it would lie in {plain}. In the paper overlapping lowered the top-1 error by 0.4 percentage points.",
+    "每 {stride} 步一个 {size}×{size} 的窗口，相邻窗口共用行和列：上面那个最大值落在 {own} 个窗口里；换成 {stride}×{stride} 的窗口，则落在 {plain} 个里。论文中，重叠使 top-1 误差降低 0.4 个百分点。",
+  ],
+  lightingTitle: [
+    "Lighting: other colours for the same image",
+    "光照：同一张图，换种颜色",
+  ],
+  lightingText: [
+    "In training the paper adds to every pixel of an image a random amount along the three axes in which the colours of the training images vary most (their principal components): a net is to know a thing in any light. One unit of a slider is one standard deviation of the draw.",
+    "训练时，论文给一张图的每个像素加上一个随机量，方向是训练图片颜色变化最大的三个轴（主成分）：换了光线，网络也应认得。滑块的一格是抽签的一个标准差。",
+  ],
+  axis_0: [
+    "widest axis",
+    "变化最大的轴",
+  ],
+  axis_1: [
+    "second axis",
+    "第二个轴",
+  ],
+  axis_2: [
+    "third axis",
+    "第三个轴",
+  ],
+  axisColours: [
+    "the colours of axis {n}",
+    "轴 {n} 的颜色",
+  ],
+  lightingWords: [
+    "Added to every pixel: red {red}, green {green}, blue {blue}.",
+    "每个像素加上：红 {red}，绿 {green}，蓝 {blue}。",
+  ],
 };

@@ -120,6 +120,7 @@ export const WHY = {
     return [
       make("div", { class: "working" }, numberTable(values, columns, paint, { mark, caption: t("window") })),
       line(max ? `${t("largest")} = ${show(value)}` : `${show(sum)} / ${values.length} = ${show(value)}`),
+      ...(max && layer.size > layer.stride ? poolBeside(layer) : []),
     ];
   },
 
@@ -140,6 +141,46 @@ export const WHY = {
     return lines;
   },
 };
+
+/** This channel pooled with windows that overlap, as the net does, beside windows that do not. */
+function poolBeside(layer) {
+  const { layer: index, row, column, map: channel } = netPage;
+  const { values, shape } = before(netPage.net, netPage.values, netPage.input, index);
+  const [height, width, channels] = shape;
+  const at = (r, c) => values[(r * width + c) * channels + channel];
+  const pooled = (size, [rows, columns]) => Array.from({ length: rows * columns }, (_, i) => {
+    const [top, left] = [Math.floor(i / columns) * layer.stride, (i % columns) * layer.stride];
+    let most = -Infinity;
+    for (let r = top; r < Math.min(height, top + size); r++) {
+      for (let c = left; c < Math.min(width, left + size); c++) most = Math.max(most, at(r, c));
+    }
+    return most;
+  });
+  const sides = (size) => [height, width].map((length) => Math.floor((length - size) / layer.stride) + 1);
+  const [own, plain] = [layer.output.slice(0, 2), sides(layer.stride)];
+  // How many windows hold the largest value of the present one.
+  const window = windowValues(netPage.net, index, netPage.values, netPage.input, row, column, channel);
+  const place = window.values.indexOf(Math.max(...window.values));
+  const [top, left] = [window.top + Math.floor(place / window.columns), window.left + (place % window.columns)];
+  const holding = (size, [rows, columns]) => [[top, rows], [left, columns]].reduce((all, [position, count]) =>
+    all * Array.from({ length: count }, (_, i) => i * layer.stride).filter((start) => start <= position && position < start + size).length, 1);
+  const drawing = (size, [rows, columns]) =>
+    mapFigure(pooled(size, [rows, columns]), columns, `${size}×${size}, ${t("everyStride", { s: layer.stride })}: ${rows}×${columns}`);
+  return [
+    make("h4", {}, t("poolTitle")),
+    make("div", { class: "columns" }, make("div", { class: "working" }, drawing(layer.size, own), drawing(layer.stride, plain)),
+      make("p", {}, t("poolWords", { size: layer.size, stride: layer.stride, own: holding(layer.size, own), plain: holding(layer.stride, plain) }))),
+  ];
+}
+
+function mapFigure(values, columns, caption) {
+  const canvas = make("canvas", { role: "img", "aria-label": caption });
+  const rows = values.length / columns;
+  const side = Math.max(2, Math.floor(140 / Math.max(columns, rows)));
+  const most = largest(values);
+  sized(canvas, columns * side, rows * side).drawImage(image(rows, columns, (r, c) => values[r * columns + c] / most), 0, 0, columns * side, rows * side);
+  return make("figure", {}, make("figcaption", {}, caption), canvas);
+}
 
 const SOFTMAX_ROWS = 10;
 
@@ -170,7 +211,7 @@ function softmaxTable(layer) {
 /** k x k numbers: as numbers where there is room, else as colours. */
 function block(values, columns, caption) {
   if (columns <= 5) return numberTable(values, columns, paint, { caption });
-  const canvas = make("canvas", {});
+  const canvas = make("canvas", { role: "img", "aria-label": caption });
   const side = Math.floor(132 / columns);
   const context = sized(canvas, columns * side, columns * side);
   const most = largest(values);

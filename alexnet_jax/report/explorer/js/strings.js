@@ -21,6 +21,7 @@ const STRINGS = {
   patch: ["patch", "小块"],
   kernelWord: ["kernel", "卷积核"],
   products: ["products", "乘积"],
+  pause: ["Pause", "暂停"],
   tryThis: ["Try this", "试一试"],
   paintCell: ["change this pixel", "改变这个像素"],
   left: ["left", "向左"],

@@ -6,6 +6,8 @@ import { drawGuesses, drawScan, forgetScan, startAnswers } from "./net-answers.j
 import { buildDetail, drawDetail, look, place } from "./net-detail.js";
 import { buildFigure, figureParts } from "./net-figure.js";
 import { centre, openImage, startImage } from "./net-image.js";
+import { drawInput } from "./net-input.js";
+import { drawLighting, startLighting } from "./net-lighting.js";
 import { netPage } from "./net-page.js";
 import { STRINGS } from "./net-strings.js";
 import { addStrings, t } from "./strings.js";
@@ -24,6 +26,7 @@ export function startNet(data, { image = 0, ...where }) {
   netPage.engine = new Engine($("worker").textContent);
   startImage(data.pictures, compute);
   startAnswers();
+  startLighting();
   buildDetail();
   netPage.engine
     .ask({ kind: "load", net, places: data.places, base64: $("numbers").textContent })
@@ -67,6 +70,9 @@ async function compute() {
 
 function* valueParts() {
   drawGuesses();
+  yield;
+  drawInput();
+  drawLighting();
   yield;
   yield* figureParts();
   drawDetail();

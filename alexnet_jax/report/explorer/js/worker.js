@@ -46,6 +46,32 @@ const ANSWERS = {
     return { prob: Float32Array.from(sum) };
   },
 
+  /** The probabilities with the values that `drops` keeps of some dropout layers. */
+  dropped({ pixels, view, drops }) {
+    const input = normalise(cutView(pixels, model.net, view, grey), model.net, mean, view);
+    return { prob: forward({ ...model, drops }, input).prob };
+  },
+
+  /** Mean probabilities over `count` draws of all dropout layers, and the class that each draw answers. */
+  async draws({ pixels, view, count }) {
+    const { layers, classes } = model.net;
+    const input = normalise(cutView(pixels, model.net, view, grey), model.net, mean, view);
+    const first = layers.findIndex(({ kind }) => kind === "dropout");
+    const x = first ? forward(model, input)[layers[first - 1].name] : input;
+    const sum = new Float64Array(classes);
+    const answers = [];
+    for (let draw = 0; draw < count; draw++) {
+      const dropouts = layers.filter(({ kind }) => kind === "dropout");
+      const keep = (layer) => Uint8Array.from({ length: layer.output.reduce((a, b) => a * b) }, () => Number(Math.random() >= layer.rate));
+      const drops = Object.fromEntries(dropouts.map((layer) => [layer.name, keep(layer)]));
+      const { prob } = forward({ ...model, drops }, x, first);
+      prob.forEach((p, label) => (sum[label] += p / count));
+      answers.push(prob.indexOf(Math.max(...prob)));
+      await new Promise((resolve) => setTimeout(resolve));
+    }
+    return { prob: Float32Array.from(sum), answers };
+  },
+
   /** The probability and the lead of `label` with the cover at each place of a grid; another scan ends this one. */
   async scan({ pixels, view, label, side, places }) {
     const mine = ++scan;
