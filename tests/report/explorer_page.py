@@ -75,6 +75,7 @@ class Page:
         self.browser, self.driver = browser, browser.driver
         browser.console()
         browser.requests()
+        self.driver.get("about:blank")  # the same file at another address would not be loaded anew
         browser.open(path, width, address=address)
         self.wait("return Boolean(window.explorer && explorer.net.runs)")
 

@@ -48,10 +48,20 @@ def browser():
         yield opened
 
 
-def opened(browser, tmp_path, name="alexnet_2012", width=1440, address="", change=None):
-    run = random_run(name, channels=1 if name == "fully_connected" else 3)
-    write_page(replace(run, **(change or {})), tmp_path / "page.html")
-    return Page(browser, tmp_path / "page.html", width, address)
+@pytest.fixture(scope="module")
+def opened(browser, tmp_path_factory):
+    """A function that opens the page of a net, which is written once."""
+    written = {}
+
+    def page(name="alexnet_2012", width=1440, address="", **change):
+        key = (name, *change)
+        if key not in written:
+            written[key] = tmp_path_factory.mktemp("explorer") / "page.html"
+            run = random_run(name, channels=1 if name == "fully_connected" else 3)
+            write_page(replace(run, **change), written[key])
+        return Page(browser, written[key], width, address)
+
+    return page
 
 
 def axe():
@@ -66,11 +76,11 @@ def look(page, layer, tower=0):
 @pytest.mark.slow
 @pytest.mark.parametrize("width", [360, 1440])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing(width, scheme, browser, tmp_path):
+def test_axe_finds_nothing(width, scheme, browser, opened):
     """axe-core's rules, WCAG's target size, and the contrast of painted cells, which axe does not see."""
     media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
     browser.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
-    page = opened(browser, tmp_path, width=width)
+    page = opened(width=width)
     page.run("for (const details of document.querySelectorAll('details')) details.open = true")
     page.run(axe())
     for layer in (0, 2, 3):
@@ -87,8 +97,8 @@ def test_axe_finds_nothing(width, scheme, browser, tmp_path):
 
 
 @pytest.mark.slow
-def test_every_control_has_a_name_of_its_own(browser, tmp_path):
-    page = opened(browser, tmp_path)
+def test_every_control_has_a_name_of_its_own(browser, opened):
+    page = opened()
 
     def names(selector):
         elements = page.driver.find_elements(By.CSS_SELECTOR, selector)
@@ -107,8 +117,8 @@ def test_every_control_has_a_name_of_its_own(browser, tmp_path):
 
 
 @pytest.mark.slow
-def test_what_is_painted_by_key_is_said(browser, tmp_path):
-    page = opened(browser, tmp_path)
+def test_what_is_painted_by_key_is_said(browser, opened):
+    page = opened()
     canvas = page.driver.find_element(By.ID, "kernel-picture")
     said = page.driver.find_element(By.ID, "kernel-painted")
     assert said.get_attribute("role") == "status"
@@ -121,9 +131,9 @@ def test_what_is_painted_by_key_is_said(browser, tmp_path):
 
 
 @pytest.mark.slow
-def test_on_a_phone(browser, tmp_path):
+def test_on_a_phone(browser, opened):
     """Image and map in one window, a layer's detail in view, a swipe that scrolls, a stepper."""
-    page = opened(browser, tmp_path, width=360)
+    page = opened(width=360)
     browser.resize(360, 800)
 
     def box(name):
@@ -170,8 +180,8 @@ def test_on_a_phone(browser, tmp_path):
 
 
 @pytest.mark.slow
-def test_an_address_leads_back(browser, tmp_path):
-    page = opened(browser, tmp_path, address="#lang=zh&lesson=net&layer=conv3&channel=12&image=1")
+def test_an_address_leads_back(browser, opened):
+    page = opened(address="#lang=zh&lesson=net&layer=conv3&channel=12&image=1")
     state = "const n = explorer.net; return [n.net.layers[n.layer].name, n.map, n.image, n.tower]"
     assert page.run(state) == ["conv3", 12, 1, 1]  # 24 channels, 12 a tower
     assert page.run("return document.documentElement.lang") == "zh-CN"
@@ -181,24 +191,20 @@ def test_an_address_leads_back(browser, tmp_path):
     page.wait("return location.hash.includes('layer=conv2') && location.hash.includes('lang=en')")
     kept = page.run("return location.hash")
     assert "image=1" in kept
-    page.driver.get("about:blank")
-    browser.open(tmp_path / "page.html", 1440, address=kept)
-    page.wait("return Boolean(window.explorer && explorer.net.runs)")
+    page = opened(address=kept)
     assert page.run(state)[0] == "conv2"
     page.run("location.hash = '#lesson=learn&layer=fc8&channel=5'")
     page.wait("return explorer.net.map === 5")
     assert page.run(state)[0] == "fc8"
     for wrong in ("#layer=nothing&channel=99999&image=77&lesson=no&lang=xx", "#layer=fc8&channel=-1", "#%%%"):
-        page.driver.get("about:blank")
-        browser.open(tmp_path / "page.html", 1440, address=wrong)
-        page.wait("return Boolean(window.explorer && explorer.net.runs)")
+        page = opened(address=wrong)
     page.quiet()
 
 
 @pytest.mark.slow
-def test_the_last_layer_speaks_of_classes(browser, tmp_path):
+def test_the_last_layer_speaks_of_classes(browser, opened):
     """It opens on the winner, by name, and its table leads from sums to the probabilities."""
-    page = opened(browser, tmp_path, change={"class_names": tuple(f"animal {n}" for n in range(7))})
+    page = opened(class_names=tuple(f"animal {n}" for n in range(7)))
     prob, logits = page.values("prob"), page.values("fc8")
     last = len(page.run("return explorer.net.net.layers")) - 1
     look(page, last, -1)
@@ -222,8 +228,8 @@ def test_the_last_layer_speaks_of_classes(browser, tmp_path):
 
 
 @pytest.mark.slow
-def test_one_tower_and_sigmoid_are_called_what_they_are(browser, tmp_path):
-    page = opened(browser, tmp_path, "fully_connected", change={"step": 0})
+def test_one_tower_and_sigmoid_are_called_what_they_are(browser, opened):
+    page = opened("fully_connected", step=0)
     assert "tower" not in page.text("layers-text").lower()
     assert "step 0" not in page.text("net-about")
     assert "taken over" in page.text("net-about")
@@ -234,9 +240,9 @@ def test_one_tower_and_sigmoid_are_called_what_they_are(browser, tmp_path):
 
 
 @pytest.mark.slow
-def test_towers_and_channels_are_counted_from_0(browser, tmp_path):
+def test_towers_and_channels_are_counted_from_0(browser, opened):
     """As in `features`' arrays and `conv1/0`: the value named on the page is the array's at that index."""
-    page = opened(browser, tmp_path)
+    page = opened()
     shape = page.run("return explorer.net.net.layers[0].output")
     look(page, 0, 1)
     assert page.text("detail-title") == "conv1 \u00b7 tower 1"
@@ -248,8 +254,8 @@ def test_towers_and_channels_are_counted_from_0(browser, tmp_path):
 
 
 @pytest.mark.slow
-def test_sums_add_up_to_what_they_show(browser, tmp_path):
-    page = opened(browser, tmp_path)
+def test_sums_add_up_to_what_they_show(browser, opened):
+    page = opened()
     canvas = page.driver.find_element(By.ID, "map")
     for layer in (0, 4, 8):
         look(page, layer)
@@ -282,8 +288,8 @@ def test_the_right_answer_is_said(browser, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_dropped_address_and_a_large_file(browser, tmp_path):
-    page = opened(browser, tmp_path, "fully_connected")
+def test_a_dropped_address_and_a_large_file(browser, opened):
+    page = opened("fully_connected")
     page.run(
         """const dataTransfer = new DataTransfer();
         dataTransfer.setData("text/uri-list", "https://example.org/cat.jpg");
@@ -308,8 +314,8 @@ def test_a_dropped_address_and_a_large_file(browser, tmp_path):
 
 
 @pytest.mark.slow
-def test_reset_resets(browser, tmp_path):
-    page = opened(browser, tmp_path)
+def test_reset_resets(browser, opened):
+    page = opened()
     state = "const { view, tool, coverSide, masks } = explorer.net; return [view, tool, coverSide, masks]"
     before = page.run(state)
     page.run("document.querySelector('[value=cover]').click()")

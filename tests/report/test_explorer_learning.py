@@ -27,10 +27,16 @@ def browser():
         yield opened
 
 
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    path = tmp_path_factory.mktemp("explorer") / "page.html"
+    write_page(random_run("fully_connected", channels=1), path)
+    return path
+
+
 @pytest.fixture
-def page(browser, tmp_path):
-    write_page(random_run("fully_connected"), tmp_path / "page.html")
-    opened = Page(browser, tmp_path / "page.html")
+def page(browser, written):
+    opened = Page(browser, written)
     yield opened
     opened.quiet()
 

@@ -107,10 +107,10 @@ export function roomIn(element, otherwise = 300) {
 /** Four buttons that go from cell to cell where cells are too small for a finger; `press()`: a fifth's. */
 export function stepper(cells, press) {
   const steps = [["left", "\u25c0", 0, -1], ["up", "\u25b2", -1, 0], ["down", "\u25bc", 1, 0], ["right", "\u25b6", 0, 1]];
-  const middle = press ? [make("button", { type: "button", "data-t-label": "paintCell", "aria-label": t("paintCell") }, "\u25cf")] : [];
+  const middle = press ? [make("button", { type: "button", "data-way": "paintCell", "data-t-label": "paintCell", "aria-label": t("paintCell") }, "\u25cf")] : [];
   middle.forEach((button) => button.addEventListener("click", () => press(...cells.cell)));
   return make("div", { class: "pad stepper" }, ...middle, ...steps.map(([key, sign, down, across]) => {
-    const button = make("button", { type: "button", "data-t-label": key, "aria-label": t(key) }, sign);
+    const button = make("button", { type: "button", "data-way": key, "data-t-label": key, "aria-label": t(key) }, sign);
     button.addEventListener("click", () => cells.go(cells.cell[0] + down, cells.cell[1] + across));
     return button;
   }));

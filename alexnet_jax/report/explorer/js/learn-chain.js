@@ -27,15 +27,16 @@ export function drawChain(chain) {
     text(unitX, middle + 5, show(found.hidden[unit])),
     text(unitX, middle + 56, t("unit", { n: unit })),
   );
+  const worst = Math.max(1e-9, ...found.errors.map(Math.abs));
   own.forEach((_, o) => {
     const y = 20 + o * 29;
     const error = found.errors[o];
-    const bar = Math.min(1, Math.abs(error)) * 26;
+    const bar = (Math.abs(error) / worst) * (narrow ? 28 : 60);
     parts.push(
       makeSvg("circle", { cx: endX, cy: y, r: 12, class: o === chain.target ? "cell fires" : "cell" }),
       text(endX, y + 5, String(o)),
       makeSvg("rect", { x: endX + (narrow ? 18 : 20), y: y - 7, width: bar, height: 14, class: error < 0 ? "below" : "above" }),
-      text(endX + (narrow ? 78 : 140), y + 5, narrow ? show(round(error)) : `${show(round(found.outputs[o]))} − ${o === chain.target ? 1 : 0} = ${show(round(error))}`),
+      text(endX + (narrow ? 80 : 165), y + 5, narrow ? show(round(error)) : `${show(round(found.outputs[o]))} − ${o === chain.target ? 1 : 0} = ${show(round(error))}`),
     );
   });
   drawing.replaceChildren(...parts);

@@ -10,6 +10,7 @@ import { t } from "./strings.js";
 
 const SEED = 2012;
 const PAD = 240; // pixels of the field to draw in
+const SEEN = 112; // of what the net sees of it
 const TILE = 62; // of a unit's image
 const COUNT_EVERY = 20; // steps between two counts of the right answers
 
@@ -150,22 +151,28 @@ digitLesson.take = (strokes) => {
 };
 
 function drawPad() {
-  const context = sized($("digit-pad"), PAD, PAD);
+  const pad = Math.min(PAD, roomIn($("digit-pad").parentElement) - SEEN - 14);
+  const context = sized($("digit-pad"), pad, pad);
   context.fillStyle = "#000";
-  context.fillRect(0, 0, PAD, PAD);
+  context.fillRect(0, 0, pad, pad);
+  if (!digitLesson.strokes.length) {
+    context.fillStyle = "#aaa";
+    context.font = "15px system-ui";
+    context.textAlign = "center";
+    context.fillText(t("drawHere"), pad / 2, pad / 2);
+  }
   context.strokeStyle = "#fff";
-  context.lineWidth = PAD / 12;
+  context.lineWidth = pad / 12;
   context.lineCap = context.lineJoin = "round";
   for (const stroke of digitLesson.strokes) {
     context.beginPath();
-    stroke.forEach(({ x, y }, i) => (i ? context.lineTo(x * PAD, y * PAD) : context.moveTo(x * PAD, y * PAD)));
-    if (stroke.length === 1) context.lineTo(stroke[0].x * PAD + 0.1, stroke[0].y * PAD);
+    stroke.forEach(({ x, y }, i) => (i ? context.lineTo(x * pad, y * pad) : context.moveTo(x * pad, y * pad)));
+    if (stroke.length === 1) context.lineTo(stroke[0].x * pad + 0.1, stroke[0].y * pad);
     context.stroke();
   }
   $("digit-pad").setAttribute("aria-label", t("padLabel"));
   const grey = Uint8Array.from(digitLesson.current.x, (value) => 255 * value);
-  const side = 112;
-  sized($("digit-seen"), side, side).drawImage(pictureImage(grey, IMAGE, 1), 0, 0, side, side);
+  sized($("digit-seen"), SEEN, SEEN).drawImage(pictureImage(grey, IMAGE, 1), 0, 0, SEEN, SEEN);
   $("digit-seen").setAttribute("aria-label", t("asItSees"));
 }
 

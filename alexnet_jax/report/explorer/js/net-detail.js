@@ -141,6 +141,16 @@ async function drawMany() {
   });
 }
 
+const ATLAS = 330; // pixels that all channels together may be high
+
+/** The side of a channel's tile: as large as all of them fit, at least `least`. */
+function tileOf(count, room, least) {
+  for (const tile of [94, 78, 62, 46]) {
+    if (tile > least && Math.ceil(count / Math.floor(room / tile)) * tile <= ATLAS) return tile;
+  }
+  return least;
+}
+
 export function drawDetail() {
   const layer = present();
   const flat = isFlat(layer);
@@ -151,7 +161,7 @@ export function drawDetail() {
   $("detail-name").textContent = layerName(layer) === layer.name ? "" : t("calledInFeatures", { name: layer.name });
   $("detail-about").textContent = aboutLayer(layer);
   const room = roomIn($("atlas").parentElement);
-  const tile = flat ? (count > 256 ? 12 : 24) : layer.output[0] > 20 ? 46 : 30;
+  const tile = flat ? (count > 256 ? 12 : 24) : tileOf(count, room, layer.output[0] > 20 ? 46 : 30);
   const columns = Math.max(1, Math.min(count, Math.floor(room / tile), flat ? Math.ceil(Math.sqrt(count)) : 16));
   const rows = Math.ceil(count / columns);
   const values = shownValues(layer, netPage.layer);

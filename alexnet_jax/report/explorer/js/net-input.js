@@ -1,5 +1,5 @@
 // What the net reads: the image minus the mean of the images that it was trained on.
-import { $, show, summands, term } from "./dom.js";
+import { $, roomIn, show, summands, term } from "./dom.js";
 import { image, largest, pictureImage, sized } from "./draw.js";
 import { netPage } from "./net-page.js";
 import { receptiveField } from "./why.js";
@@ -10,7 +10,7 @@ export function drawInput() {
   const { net, cut, input } = netPage;
   const { crop, channels } = net;
   const { std } = net.input;
-  const side = Math.min(110, Math.floor((innerWidth - 100) / 3));
+  const side = Math.min(110, Math.floor((roomIn($("input-sum").parentElement) - 70) / 3));
   const mean = Uint8Array.from(input, (x, i) => cut[i] - x * std[(i % channels) % std.length]);
   const most = largest(input);
   const average = (r, c) => {
@@ -18,12 +18,13 @@ export function drawInput() {
     for (let i = 0; i < channels; i++) sum += input[(r * crop + c) * channels + i];
     return sum / channels / most;
   };
+  // One after the other: what is drawn from is the same canvas each time.
   const drawn = {
-    "input-cut": pictureImage(cut, crop, channels), "input-mean": pictureImage(mean, crop, channels),
-    "input-rest": image(crop, crop, average),
+    "input-cut": () => pictureImage(cut, crop, channels), "input-mean": () => pictureImage(mean, crop, channels),
+    "input-rest": () => image(crop, crop, average),
   };
   for (const [id, picture] of Object.entries(drawn)) {
-    sized($(id), side, side).drawImage(picture, 0, 0, side, side);
+    sized($(id), side, side).drawImage(picture(), 0, 0, side, side);
     $(id).setAttribute("aria-label", $(`${id}-name`).textContent);
   }
 }
