@@ -425,3 +425,137 @@ def test_languages_widths_and_motion(width, scheme, browser, tmp_path):
     latin = {"ReLU", "Sigmoid", "configs", "mnist", "scikit", "learn"}
     assert not set(re.findall(r"[A-Za-z]{4,}", page.text("learn") + page.text("kernel"))) - latin
     page.quiet()
+
+
+def look(page, name, tower=0):
+    number = [layer["name"] for layer in page.run("return explorer.net.net.layers")].index(name)
+    page.run(f"""document.querySelector('[data-layer="{number}"][data-tower="{tower}"]').click()""")
+    return number
+
+
+def shown_numbers(text):
+    found = re.findall(r"-?\d+(?:\.\d+)?(?:e-?\d+)?", text.replace("\u2212", "-"))
+    return [float(number) for number in found]
+
+
+@pytest.fixture(scope="module")
+def two_towers(browser, tmp_path_factory):
+    """The page of a net of two towers on colour images, with axes of lighting of its own; the net itself."""
+    run = random_run("alexnet_2012")
+    axes = np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))[0]
+    statistics = replace(run.statistics, eigenvalues=np.asarray([9e4, 1e4, 400.0]), eigenvectors=axes)
+    run = replace(run, statistics=statistics)
+    path = tmp_path_factory.mktemp("explorer") / "page.html"
+    write_page(run, path)
+    return Page(browser, path), run
+
+
+@pytest.mark.slow
+def test_the_mean_that_is_taken_off(two_towers):
+    page, run = two_towers
+    look(page, "conv1")
+    row, column = map(int, re.search(r"row (\d+), column (\d+)", page.text("input-words")).groups())
+    cut = page.array("explorer.net.cut", np.uint8).reshape(64, 64, 3)
+    pixel, minus, rest, again, divisor, read = shown_numbers(page.text("input-sum"))
+    assert pixel == cut[row, column, 0]
+    assert minus == pytest.approx(-np.asarray(run.mean)[row, column, 0], rel=6e-3)
+    assert rest == pytest.approx(again, rel=6e-3)
+    assert pixel + minus == pytest.approx(rest)
+    assert divisor == 60  # of red
+    inputs = page.array("explorer.net.input").reshape(64, 64, 3)
+    assert read == pytest.approx(inputs[row, column, 0], rel=6e-3)
+    middle = page.run("const n = explorer.net; return [n.row, n.column]")
+    assert [row, column] == [4 * at + 5 for at in middle]  # of an 11 x 11 kernel at stride 4
+    drawn = "return document.getElementById(arguments[0]).toDataURL()"
+    assert len({page.run(drawn, f"input-{name}") for name in ("cut", "mean", "rest")}) == 3
+
+
+@pytest.mark.slow
+def test_overlapping_and_other_pooling(two_towers):
+    page, _ = two_towers
+    look(page, "pool1")
+    shape = page.run("return explorer.net.net.layers.find(({ name }) => name === 'norm1').output")
+    values = page.values("norm1").reshape(shape)
+    canvas = page.driver.find_element(By.ID, "map")
+    for key in (Keys.ARROW_LEFT, Keys.ARROW_UP):
+        canvas.send_keys(key)
+        row, column, channel = page.run("const n = explorer.net; return [n.row, n.column, n.map]")
+        window = values[2 * row : 2 * row + 3, 2 * column : 2 * column + 3, channel]
+        top, left = np.unravel_index(window.argmax(), window.shape) + 2 * np.asarray([row, column])
+
+        def windows(size, top=top, left=left):
+            sides = [(length - size) // 2 + 1 for length in shape[:2]]
+            return sum(
+                2 * r <= top < 2 * r + size and 2 * c <= left < 2 * c + size
+                for r in range(sides[0])
+                for c in range(sides[1])
+            )
+
+        said = re.search(r"lies in (\d+) of them. .* would lie in (\d+)", page.text("why")).groups()
+        assert [int(number) for number in said] == [windows(3), windows(2)]
+
+
+@pytest.mark.slow
+def test_dropout_s_draw_changes_the_answer(two_towers):
+    """One draw and the mean of a hundred, against numpy on the same values."""
+    page, run = two_towers
+    look(page, "drop7")
+    page.click("mask")
+    page.wait("return Boolean(explorer.net.drawn)")
+    kernel = np.asarray(run.params["fc8"]["kernel"], np.float64).reshape(-1, 7)
+    bias = np.asarray(run.params["fc8"]["bias"], np.float64)
+    units = page.values("relu7").astype(np.float64)
+
+    def answer(values):
+        return np.asarray(jax.nn.softmax(jnp.asarray(values @ kernel + bias)))
+
+    mask = page.array("explorer.net.masks.drop7", np.uint8)
+    assert 0.2 < mask.mean() < 0.8
+    close(page.array("explorer.net.drawn"), answer(units * mask).astype(np.float32))
+    close(page.values("prob"), answer(units * 0.5).astype(np.float32))
+    page.click("draws")
+    page.wait("return Boolean(explorer.net.draws)")
+    mean = page.array("explorer.net.draws.prob")
+    assert mean.sum() == pytest.approx(1, abs=1e-5)
+    draw = np.random.default_rng(0)
+    before = page.values("relu6").astype(np.float64)
+    second = np.asarray(run.params["fc7"]["kernel"], np.float64)  # (towers, inputs, units of a tower)
+    second_bias = np.asarray(run.params["fc7"]["bias"], np.float64).reshape(-1)
+    many = []
+    for _ in range(400):
+        kept = before * draw.integers(0, 2, before.shape)
+        hidden = np.maximum(np.concatenate([kept @ tower for tower in second]) + second_bias, 0)
+        many.append(answer(hidden * draw.integers(0, 2, hidden.shape)))
+    spread = np.std(many, 0) * np.sqrt(1 / 100 + 1 / 400)
+    assert (np.abs(mean - np.mean(many, 0)) < 6 * spread + 1e-6).all()
+    assert "of 100 draws" in page.text("draws-words")
+
+
+@pytest.mark.slow
+def test_lighting_adds_along_the_axes(two_towers):
+    page, run = two_towers
+    sliders = page.driver.find_elements(By.CSS_SELECTOR, "#lighting-sliders input")
+    alphas = [2.0, -1.0, 0.5]
+    for slider, alpha in zip(sliders, alphas, strict=True):
+        page.run("arguments[0].value = arguments[1]", slider, alpha)
+        page.run("arguments[0].dispatchEvent(new Event('input'))", slider)
+    # p . (alpha * sqrt(lambda)), alpha with the paper's standard deviation of 0.1.
+    wanted = run.statistics.eigenvectors @ (0.1 * np.asarray(alphas) * np.asarray([300, 100, 20]))
+    np.testing.assert_allclose(page.run("return explorer.net.lighting.added"), wanted, rtol=1e-4)
+    assert shown_numbers(page.text("lighting-words")) == pytest.approx(wanted, rel=6e-3)
+    page.click("lighting-none")
+    assert page.run("return explorer.net.lighting.added") == [0, 0, 0]
+
+
+@pytest.mark.slow
+def test_the_sigmoid_and_yellow_of_the_traffic_light(two_towers):
+    page, _ = two_towers
+    yellow = page.driver.find_elements(By.CSS_SELECTOR, "#neuron-sliders input")[1]
+    page.run("arguments[0].value = 0.8; arguments[0].dispatchEvent(new Event('input'))", yellow)
+    sum_ = 0.9 - 0.5 * 0.8 - 0.2 - 0.5
+    assert f"\u2212{-sum_:.1f} \u2264 0" in page.text("neuron-sum")
+    assert shown_numbers(page.text("neuron-words"))[-1] == pytest.approx(1 / (1 + np.exp(-sum_)), rel=6e-3)
+    point = page.run("return +document.querySelector('#neuron-curve .point').getAttribute('cy')")
+    axis = page.run("return document.querySelector('#neuron-curve .axis').getAttribute('d')")
+    top, bottom = 14, float(re.search(r"M\S+ ([\d.]+)H", axis)[1])
+    assert (bottom - point) / (bottom - top) * 1.5 == pytest.approx(1 / (1 + np.exp(-sum_)), rel=1e-3)
