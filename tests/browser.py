@@ -56,10 +56,13 @@ class Browser:
     def __init__(self, driver: Any):
         self.driver = driver
 
-    def open(self, page: Path, width: int = 1440, height: int = 900) -> None:
-        """Open a file in a window `width` pixels wide, narrower than a desktop allows too."""
+    def open(self, page: Path, width: int = 1440, height: int = 900, address: str = "") -> None:
+        """Open a file in a window `width` pixels wide, narrower than a desktop allows too.
+
+        `address` follows the file's own, from its '#' on.
+        """
         self.resize(width, height)
-        self.driver.get(page.absolute().as_uri())
+        self.driver.get(page.absolute().as_uri() + address)
 
     def resize(self, width: int, height: int = 900) -> None:
         """Give the page another size."""

@@ -227,6 +227,8 @@ OF_MANY = {
     "test_layout.py",
     "test_old_run.py",
     "test_own_images.py",
+    "report/test_explorer_access.py",
+    "report/test_explorer_learning.py",
     "test_package.py",
     "test_preprocessing.py",
     "test_real_data.py",

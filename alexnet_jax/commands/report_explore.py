@@ -25,7 +25,7 @@ def run(request: Request) -> int:
     files.check_files(request.workdir, written=True)
     net = explorer_data.explorer_data(start_up.load_net(request))
     path = request.workdir / layout.REPORT / layout.EXPLORER_PAGE
-    print(explorer.write(path, net.net, net.arrays, net.images))
+    print(explorer.write(path, net.net, net.arrays, net.images, net.digits))
     return 0
 
 

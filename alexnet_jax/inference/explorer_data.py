@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from alexnet_jax.data import images, pipeline
-from alexnet_jax.data.augment import views_of
+from alexnet_jax.data.augment import lighting_offsets, views_of
 from alexnet_jax.data.records import open_dataset
 from alexnet_jax.data.sources.detect import open_source
 from alexnet_jax.errors import UnsafeFile, UsageError
@@ -25,6 +25,8 @@ from alexnet_jax.workdir.trained import TrainedNet
 
 MAX_INLINE_PARAMS = 3_000_000  # that a page holds: 12 MB, 16 MB as text
 MAX_IMAGES = 10  # to pick from
+LIGHTING = 0.1  # standard deviation of alpha, section 4.1
+DIGITS_SEEN, DIGITS_UNSEEN = 30, 10  # of each class, that the lesson on learning trains on and counts
 
 
 @dataclass(frozen=True)
@@ -36,11 +38,13 @@ class ExplorerData:
       arrays: float32: '<layer>/kernel' and '<layer>/bias' in the shapes of the parameter tree, and 'mean' as
         `inputs.mean_array` gives it.
       images: (name, PNG file) of images of the net's own size.
+      digits: of the lesson on learning, see `lesson_digits`; None without scikit-learn.
     """
 
     net: dict[str, Any]
     arrays: dict[str, np.ndarray]
     images: list[tuple[str, bytes]]
+    digits: dict[str, Any] | None
 
 
 def explorer_data(net: TrainedNet) -> ExplorerData:
@@ -82,6 +86,7 @@ def explorer_data(net: TrainedNet) -> ExplorerData:
         "parameters": sum(shape.parameters for shape in table.values()),
         "allParameters": sum(shape.parameters for shape in whole.values()),
         "tenViews": views_of(10, data.size, architecture.crop),
+        "axes": _lighting_axes(net),
     }
     arrays = {
         f"{layer}/{part}": np.asarray(jax.device_get(net.params[layer][part]), np.float32)
@@ -90,7 +95,45 @@ def explorer_data(net: TrainedNet) -> ExplorerData:
         for part in ("kernel", "bias")
     }
     arrays["mean"] = np.asarray(net.mean, np.float32)
-    return ExplorerData(described, arrays, _images(net.config))
+    return ExplorerData(described, arrays, _images(net.config), lesson_digits())
+
+
+def _lighting_axes(net: TrainedNet) -> list[list[float]] | None:
+    """Return what one standard deviation of the paper's draw adds to red, green, blue, axis by axis.
+
+    None where images have one channel. A config without lighting gets the paper's standard deviation.
+    """
+    data = net.config.data
+    if data.channels != 3:
+        return None
+    alpha = np.eye(3) * (data.lighting or LIGHTING)
+    return lighting_offsets(alpha, net.statistics, data.lighting_form).tolist()
+
+
+def lesson_digits() -> dict[str, Any] | None:
+    """Return some of scikit-learn's digits, as many of each class; None where it is not installed.
+
+    Returns:
+      'levels': for each of the 8 x 8 pixels of each image a letter from 'a' (0) to 'q' (16); 'labels': a
+      character for each image; 'seen': how many come first, of the train split, to learn from. The others
+      are of the test split. The classes take turns.
+    """
+    try:
+        entries = list(open_source("digits").images())
+    except UsageError:
+        return None
+    levels, labels = [], []
+    for split, count in (("train", DIGITS_SEEN), ("test", DIGITS_UNSEEN)):
+        of_class = [
+            [image for entry, image in entries if entry.split == split and entry.label == label]
+            for label in "0123456789"
+        ]
+        for number in range(count):
+            for label, files in enumerate(of_class):
+                pixels = np.rint(np.asarray(Image.open(io.BytesIO(files[number]))) * (16 / 255)).astype(int)
+                levels.append("".join(chr(ord("a") + level) for level in pixels.reshape(-1)))
+                labels.append(str(label))
+    return {"levels": "".join(levels), "labels": "".join(labels), "seen": 10 * DIGITS_SEEN}
 
 
 def _row(layer: Layer) -> dict[str, Any]:

@@ -147,3 +147,27 @@ def test_the_page_of_a_part_says_how_large_the_whole_is(tmp_path, monkeypatch):
     assert explored.net["parameters"] == sum(sizes[f"conv{n}"] for n in range(1, 6))
     assert explored.net["allParameters"] == sum(sizes.values())
     assert {name.split("/")[0] for name in explored.arrays} == {"mean", *(f"conv{n}" for n in range(1, 6))}
+
+
+def test_the_lesson_s_digits():
+    """As many of each class, of either split, in scikit-learn's own 17 levels; none without scikit-learn."""
+    from sklearn.datasets import load_digits
+
+    found = explorer_data.lesson_digits()
+    labels = np.asarray(list(found["labels"])).reshape(-1, 10)
+    assert (labels == np.asarray(list("0123456789"))).all()
+    assert found["seen"] == 300
+    levels = np.frombuffer(found["levels"].encode(), np.uint8).reshape(400, 8, 8) - ord("a")
+    images, targets = load_digits(return_X_y=True)
+    known = {tuple(image.astype(int)): target for image, target in zip(images, targets, strict=True)}
+    for image, label in zip(levels, found["labels"], strict=True):
+        assert known[tuple(image.reshape(-1))] == int(label)
+    assert len({image.tobytes() for image in levels}) == 400
+
+
+def test_without_scikit_learn_there_is_no_digit(monkeypatch):
+    def missing(name):
+        raise UsageError("not installed")
+
+    monkeypatch.setattr(explorer_data, "open_source", missing)
+    assert explorer_data.lesson_digits() is None

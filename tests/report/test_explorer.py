@@ -1,81 +1,31 @@
 """The explorer: what the page computes is what JAX computes, and all of it can be reached."""
 
-import base64
 import io
 import json
 import re
 from dataclasses import replace
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from ml_collections import ConfigDict
 from PIL import Image
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
-from selenium.webdriver.support.ui import WebDriverWait
 
 from alexnet_jax.config import resolve
 from alexnet_jax.data.images import Preprocessing, resize_center_crop
 from alexnet_jax.evaluation import activations
-from alexnet_jax.inference import explorer_data, predict
+from alexnet_jax.inference import predict
 from alexnet_jax.interop import convert
 from alexnet_jax.model import network, shapes
 from alexnet_jax.report import explorer
 from alexnet_jax.workdir import trained as runs
-from configs import digits, imagenet_caffe, imagenet_torchvision
+from configs import imagenet_caffe, imagenet_torchvision
 from tests.browser import chromium
-from tests.inference.helpers import random_net
+from tests.report.explorer_page import HOSTILE, NETS, Page, close, random_run, write_page
 
-HOSTILE = (
-    "</script><script>window.broken = 1</script>",
-    "<img src=x onerror=alert(1)>",
-    "\u202eright",
-    "",
-    "a" * 300,
-)
 FRAMED = ("conv1", "norm1", "pool1", "conv2", "pool2", "conv3")  # layers whose frames are held against slopes
-NETS = {
-    "alexnet_2012": {
-        "activation": "relu",
-        "communicate_at": ("conv3", "fc6", "fc7"),
-        "without": (),
-        "lrn": True,
-    }
-    | {"pool_size": 3, "towers": 2, "width": 0.0625, "dropout": 0.5},
-    "alexnet_2012_source": {"width": 0.0625, "dropout": 0.5},
-    "caffe": {"width": 0.0625, "dropout": 0.5},
-    "torchvision": {"width": 0.0625, "dropout": 0.5},
-    "torchvision, probed": {"width": 0.0625, "dropout": 0.5, "probe": "pool5"},
-    "cifar10_26": {"width": 0.5, "activation": "tanh"},
-    "cifar10_18": {"width": 1.0, "activation": "relu"},
-    "cifar10_11": {"width": 1.0, "activation": "relu", "lrn": True},
-    "fully_connected": {"hidden": (15,), "activation": "sigmoid"},
-}
-
-
-def random_run(name, mean="centre", channels=3):
-    """A net with weights that leave no layer's values at 0; its class names are hostile."""
-    config = digits.get_config()
-    size, crop = (32, 24) if name == "cifar10_11" else (72, 64)  # its local layers grow with the image
-    config.data.channels, config.data.size, config.data.crop = channels, size, crop
-    config.data.mean, config.data.dir = mean, "nowhere"
-    config.data.input_std = (60.0, 50.0, 70.0)[:channels]
-    config.evaluate.batch_size = 2
-    config.mesh.data = config.mesh.model = 1
-    architecture = name.partition(",")[0]
-    config.model = ConfigDict(
-        {"architecture": architecture, "compute_dtype": "float32", "classes": 7, **NETS[name]}
-    )
-    return random_net(Path("nowhere"), config, HOSTILE)
-
-
-def write_page(run, path):
-    net = explorer_data.explorer_data(run)
-    explorer.write(path, net.net, net.arrays, net.images)
-    return net
 
 
 def smooth_image(size, channels, seed):
@@ -90,12 +40,6 @@ def encoded(pixels, file_format, **options):
     file = io.BytesIO()
     Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(file, file_format, **options)
     return file.getvalue()
-
-
-def close(computed, wanted, tolerance=1e-4):
-    assert computed.shape == wanted.shape
-    assert np.isfinite(computed).all()
-    assert np.abs(computed - wanted).max() <= tolerance * np.abs(wanted).max()
 
 
 # What needs no browser.
@@ -118,26 +62,42 @@ def test_the_page_names_no_address(tmp_path):
 
 def test_every_text_is_in_both_languages():
     scripts = {path.name: path.read_text() for path in (explorer.HERE / "js").glob("*.js")}
-    table = scripts.pop("strings.js")
-    rows = re.findall(
-        r'^  (\w+): \[\s*"((?:[^"\\]|\\.)*)",\s*"((?:[^"\\]|\\.)*)",?\s*\],$', table, re.MULTILINE
-    )
+    tables = {name: scripts.pop(name) for name in list(scripts) if re.search(r"(^|-)strings\.js$", name)}
+    assert len(tables) == 5
+    row = r'^  (\w+): \[\s*"((?:[^"\\]|\\.)*)",\s*"((?:[^"\\]|\\.)*)",?\s*\],$'
+    rows = [found for table in tables.values() for found in re.findall(row, table, re.MULTILINE)]
     keys = [key for key, _, _ in rows]
-    assert len(keys) == len(set(keys)) == len(re.findall(r"^  \w+: \[", table, re.MULTILINE))
+    written = sum(len(re.findall(r"^  \w+: \[", table, re.MULTILINE)) for table in tables.values())
+    assert len(keys) == len(set(keys)) == written
     for key, english, chinese in rows:
         assert english
         assert chinese
         assert set(re.findall(r"\{(\w+)\}", chinese)) <= set(re.findall(r"\{(\w+)\}", english)), key
-    page = (explorer.HERE / "page.html.jinja").read_text()
+    page = "".join(path.read_text() for path in explorer.HERE.glob("*.jinja"))
     asked = set(re.findall(r'data-t(?:-label)?="(\w+)"', page))
     for script in scripts.values():
         asked |= set(re.findall(r'\bt\("(\w+)"', script))
         asked |= {key for pair in re.findall(r'\bt\([^"()]*\? "(\w+)" : "(\w+)"', script) for key in pair}
     assert asked <= set(keys), asked - set(keys)
     everything = page + "".join(scripts.values())
-    parts = ("about_", "tool_", "neuron_")
+    parts = ("about_", "tool_", "neuron_", "axis_")
     unused = [key for key in keys if not re.search(rf"\b{key}\b", everything) and not key.startswith(parts)]
     assert not unused
+
+
+def test_two_lessons_may_use_one_name(tmp_path, monkeypatch):
+    """Modules are functions of their own in the page; what one exports reaches those that import it."""
+    (tmp_path / "js").mkdir()
+    (tmp_path / "js" / "one.js").write_text("const NAME = 1;\nexport function one() {\n  return NAME;\n}\n")
+    main = 'import { one } from "./one.js";\nconst NAME = 2;\nthrow new Error(`${one()} ${NAME}`);\n'
+    (tmp_path / "js" / "main.js").write_text(main)
+    monkeypatch.setattr(explorer, "HERE", tmp_path)
+    text = explorer.bundle("main.js")
+    assert "import" not in text
+    assert "export" not in text
+    with chromium() as browser:
+        said = browser.run(f"try {{ {text} }} catch (error) {{ return error.message; }}")
+    assert said == "1 2"
 
 
 # In the browser.
@@ -148,64 +108,6 @@ def browser():
     with chromium() as opened:
         opened.driver.set_script_timeout(120)
         yield opened
-
-
-class Page:
-    """An explorer in the browser."""
-
-    def __init__(self, browser, path, width=1440):
-        self.browser, self.driver = browser, browser.driver
-        browser.console()
-        browser.requests()
-        browser.open(path, width)
-        self.wait("return Boolean(window.explorer && explorer.net.runs)")
-
-    def wait(self, script):
-        WebDriverWait(self.driver, 60, 0.05).until(lambda driver: driver.execute_script(script))
-
-    def run(self, script, *arguments):
-        return self.driver.execute_script(script, *arguments)
-
-    def text(self, name):
-        return self.driver.find_element(By.ID, name).text
-
-    def click(self, name):
-        self.run("document.getElementById(arguments[0]).click()", name)
-
-    def drop(self, file, name):
-        before = self.run("return explorer.net.runs")
-        self.run(
-            """const bytes = Uint8Array.from(atob(arguments[0]), (c) => c.charCodeAt(0));
-            const dataTransfer = new DataTransfer();
-            dataTransfer.items.add(new File([bytes], arguments[1]));
-            const options = { dataTransfer, bubbles: true, cancelable: true };
-            document.body.dispatchEvent(new DragEvent("drop", options));
-            """,
-            base64.b64encode(file).decode(),
-            name,
-        )
-        self.wait(f"return explorer.net.runs > {before}")
-
-    def array(self, expression, dtype=np.float32):
-        """A typed array of the page."""
-        text = self.run(
-            f"""const array = {expression};
-            const bytes = new Uint8Array(array.buffer, array.byteOffset, array.byteLength);
-            let text = "";
-            for (let i = 0; i < bytes.length; i += 8192) {{
-              text += String.fromCharCode(...bytes.subarray(i, i + 8192));
-            }}
-            return btoa(text);"""
-        )
-        return np.frombuffer(base64.b64decode(text), dtype)
-
-    def values(self, name):
-        return self.array(f"explorer.net.values[{json.dumps(name)}]")
-
-    def quiet(self):
-        """Assert that the console is empty and nothing was asked for but the page."""
-        assert self.browser.console() == []
-        assert [address for address in self.browser.requests() if not address.startswith("file:")] == []
 
 
 def compare(page, run, count=2):
@@ -446,7 +348,7 @@ def test_the_sum_behind_a_value(name, browser, tmp_path):
             continue
         gradient = jax.jit(jax.grad(lambda x, at=position, of=layer.name: net(x, of)[(0, *at)]))
         slope = np.abs(gradient(jnp.asarray(x, jnp.float32)))
-        rows, columns = np.nonzero(slope[0].sum((1, 2)))[0] + 1, np.nonzero(slope[0].sum((0, 2)))[0] + 1
+        rows, columns = np.nonzero(slope[0].sum((1, 2)))[0], np.nonzero(slope[0].sum((0, 2)))[0]
         if len(rows):
             assert top <= rows.min() <= rows.max() <= bottom
             assert left <= columns.min() <= columns.max() <= right
@@ -454,54 +356,6 @@ def test_the_sum_behind_a_value(name, browser, tmp_path):
             assert (bottom - top) <= (rows.max() - rows.min()) + 8
         if layer.name == "conv1":
             assert (rows.min(), rows.max(), columns.min(), columns.max()) == (top, bottom, left, right)
-    page.quiet()
-
-
-def learnt(net, pixels, target, learning_rate, steps):
-    """Train the explorer's smallest net for some steps by JAX and return it."""
-    net = jax.tree.map(jnp.asarray, net)
-
-    def loss(net):
-        units = jax.nn.relu(net["hidden"] @ pixels + net["hiddenBias"])
-        return -jax.nn.log_softmax(net["output"] @ units + net["outputBias"])[target]
-
-    for _ in range(steps):
-        net = jax.tree.map(lambda w, g: w - learning_rate * g, net, jax.grad(loss)(net))
-    return net
-
-
-@pytest.mark.slow
-def test_the_learning_step_is_jax_s_gradient(browser, tmp_path):
-    write_page(random_run("fully_connected"), tmp_path / "page.html")
-    page = Page(browser, tmp_path / "page.html")
-    state = "return explorer.learning"
-
-    def as_arrays(net):
-        return {name: np.asarray(value, np.float32) for name, value in net.items()}
-
-    start = page.run(state)
-    assert "0.796" in page.text("learn-words")
-    for steps in (1, 2, 5):
-        while page.run(state)["steps"] < steps:
-            page.click("learn-step")
-        wanted = learnt(
-            as_arrays(start["net"]), np.asarray(start["pixels"], np.float32), 1, start["rate"], steps
-        )
-        stepped = as_arrays(page.run(state)["net"])
-        for name, value in stepped.items():
-            close(value, np.asarray(wanted[name]), 1e-5)
-            if steps == 1:  # the gradient itself, not the weights around it
-                moved = (value - start["net"][name]) / -start["rate"]
-                close(moved, (np.asarray(wanted[name]) - np.asarray(start["net"][name])) / -start["rate"])
-    assert page.text("learn-words").startswith("The 0 output was")
-    page.run("document.querySelectorAll('#learn-picture button')[0].click()")
-    page.click("learn-step")
-    pixels = np.asarray([1, *start["pixels"][1:]], np.float32)
-    wanted = learnt(stepped, pixels, 1, start["rate"], 1)
-    for name, value in as_arrays(page.run(state)["net"]).items():
-        close(value, np.asarray(wanted[name]), 1e-5)
-    page.click("learn-reset")
-    assert page.run(state)["net"] == start["net"]
     page.quiet()
 
 
@@ -528,7 +382,7 @@ def test_the_small_lessons(browser, tmp_path):
         patch = square[corner[0] : corner[0] + 3, corner[1] : corner[1] + 3]
         total = (patch * kernel).sum()
         assert page.text("kernel-sum").endswith(f"= {total:g}")
-        assert f"Row {corner[0] + 1}, column {corner[1] + 1} of the feature map is {total:g}" in page.text(
+        assert f"Row {corner[0]}, column {corner[1]} of the feature map is {total:g}" in page.text(
             "kernel-words"
         )
     assert "9 \u2212 3 + 1 = 7" in page.text("kernel-size")
@@ -538,7 +392,7 @@ def test_the_small_lessons(browser, tmp_path):
         arguments[0].dispatchEvent(new PointerEvent("pointermove", at));""",
         canvas,
     )
-    assert "Row 1, column 7" in page.text("kernel-words")
+    assert "Row 0, column 6" in page.text("kernel-words")
     page.run(
         """const select = document.getElementById("kernel-preset");
         select.value = "presetBlur";
@@ -568,5 +422,140 @@ def test_languages_widths_and_motion(width, scheme, browser, tmp_path):
     shown = page.run("return document.body.innerText")
     assert "一个神经元" in shown
     assert "undefined" not in shown
-    assert not set(re.findall(r"[A-Za-z]{4,}", page.text("learn") + page.text("kernel"))) - {"ReLU"}
+    latin = {"ReLU", "Sigmoid", "configs", "mnist", "scikit", "learn"}
+    assert not set(re.findall(r"[A-Za-z]{4,}", page.text("learn") + page.text("kernel"))) - latin
     page.quiet()
+
+
+def look(page, name, tower=0):
+    number = [layer["name"] for layer in page.run("return explorer.net.net.layers")].index(name)
+    page.run(f"""document.querySelector('[data-layer="{number}"][data-tower="{tower}"]').click()""")
+    return number
+
+
+def shown_numbers(text):
+    found = re.findall(r"-?\d+(?:\.\d+)?(?:e-?\d+)?", text.replace("\u2212", "-"))
+    return [float(number) for number in found]
+
+
+@pytest.fixture(scope="module")
+def two_towers(browser, tmp_path_factory):
+    """The page of a net of two towers on colour images, with axes of lighting of its own; the net itself."""
+    run = random_run("alexnet_2012")
+    axes = np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))[0]
+    statistics = replace(run.statistics, eigenvalues=np.asarray([9e4, 1e4, 400.0]), eigenvectors=axes)
+    run = replace(run, statistics=statistics)
+    path = tmp_path_factory.mktemp("explorer") / "page.html"
+    write_page(run, path)
+    return Page(browser, path), run
+
+
+@pytest.mark.slow
+def test_the_mean_that_is_taken_off(two_towers):
+    page, run = two_towers
+    look(page, "conv1")
+    row, column = map(int, re.search(r"row (\d+), column (\d+)", page.text("input-words")).groups())
+    cut = page.array("explorer.net.cut", np.uint8).reshape(64, 64, 3)
+    pixel, minus, rest, again, divisor, read = shown_numbers(page.text("input-sum"))
+    assert pixel == cut[row, column, 0]
+    assert minus == pytest.approx(-np.asarray(run.mean)[row, column, 0], rel=6e-3)
+    assert rest == pytest.approx(again, rel=6e-3)
+    assert pixel + minus == pytest.approx(rest)
+    assert divisor == 60  # of red
+    inputs = page.array("explorer.net.input").reshape(64, 64, 3)
+    assert read == pytest.approx(inputs[row, column, 0], rel=6e-3)
+    middle = page.run("const n = explorer.net; return [n.row, n.column]")
+    assert [row, column] == [4 * at + 5 for at in middle]  # of an 11 x 11 kernel at stride 4
+    drawn = "return document.getElementById(arguments[0]).toDataURL()"
+    assert len({page.run(drawn, f"input-{name}") for name in ("cut", "mean", "rest")}) == 3
+
+
+@pytest.mark.slow
+def test_overlapping_and_other_pooling(two_towers):
+    page, _ = two_towers
+    look(page, "pool1")
+    shape = page.run("return explorer.net.net.layers.find(({ name }) => name === 'norm1').output")
+    values = page.values("norm1").reshape(shape)
+    canvas = page.driver.find_element(By.ID, "map")
+    for key in (Keys.ARROW_LEFT, Keys.ARROW_UP):
+        canvas.send_keys(key)
+        row, column, channel = page.run("const n = explorer.net; return [n.row, n.column, n.map]")
+        window = values[2 * row : 2 * row + 3, 2 * column : 2 * column + 3, channel]
+        top, left = np.unravel_index(window.argmax(), window.shape) + 2 * np.asarray([row, column])
+
+        def windows(size, top=top, left=left):
+            sides = [(length - size) // 2 + 1 for length in shape[:2]]
+            return sum(
+                2 * r <= top < 2 * r + size and 2 * c <= left < 2 * c + size
+                for r in range(sides[0])
+                for c in range(sides[1])
+            )
+
+        said = re.search(r"lies in (\d+) of them. .* would lie in (\d+)", page.text("why")).groups()
+        assert [int(number) for number in said] == [windows(3), windows(2)]
+
+
+@pytest.mark.slow
+def test_dropout_s_draw_changes_the_answer(two_towers):
+    """One draw and the mean of a hundred, against numpy on the same values."""
+    page, run = two_towers
+    look(page, "drop7")
+    page.click("mask")
+    page.wait("return Boolean(explorer.net.drawn)")
+    kernel = np.asarray(run.params["fc8"]["kernel"], np.float64).reshape(-1, 7)
+    bias = np.asarray(run.params["fc8"]["bias"], np.float64)
+    units = page.values("relu7").astype(np.float64)
+
+    def answer(values):
+        return np.asarray(jax.nn.softmax(jnp.asarray(values @ kernel + bias)))
+
+    mask = page.array("explorer.net.masks.drop7", np.uint8)
+    assert 0.2 < mask.mean() < 0.8
+    close(page.array("explorer.net.drawn"), answer(units * mask).astype(np.float32))
+    close(page.values("prob"), answer(units * 0.5).astype(np.float32))
+    page.click("draws")
+    page.wait("return Boolean(explorer.net.draws)")
+    mean = page.array("explorer.net.draws.prob")
+    assert mean.sum() == pytest.approx(1, abs=1e-5)
+    draw = np.random.default_rng(0)
+    before = page.values("relu6").astype(np.float64)
+    second = np.asarray(run.params["fc7"]["kernel"], np.float64)  # (towers, inputs, units of a tower)
+    second_bias = np.asarray(run.params["fc7"]["bias"], np.float64).reshape(-1)
+    many = []
+    for _ in range(400):
+        kept = before * draw.integers(0, 2, before.shape)
+        hidden = np.maximum(np.concatenate([kept @ tower for tower in second]) + second_bias, 0)
+        many.append(answer(hidden * draw.integers(0, 2, hidden.shape)))
+    spread = np.std(many, 0) * np.sqrt(1 / 100 + 1 / 400)
+    assert (np.abs(mean - np.mean(many, 0)) < 6 * spread + 1e-6).all()
+    assert "of 100 draws" in page.text("draws-words")
+
+
+@pytest.mark.slow
+def test_lighting_adds_along_the_axes(two_towers):
+    page, run = two_towers
+    sliders = page.driver.find_elements(By.CSS_SELECTOR, "#lighting-sliders input")
+    alphas = [2.0, -1.0, 0.5]
+    for slider, alpha in zip(sliders, alphas, strict=True):
+        page.run("arguments[0].value = arguments[1]", slider, alpha)
+        page.run("arguments[0].dispatchEvent(new Event('input'))", slider)
+    # p . (alpha * sqrt(lambda)), alpha with the paper's standard deviation of 0.1.
+    wanted = run.statistics.eigenvectors @ (0.1 * np.asarray(alphas) * np.asarray([300, 100, 20]))
+    np.testing.assert_allclose(page.run("return explorer.net.lighting.added"), wanted, rtol=1e-4)
+    assert shown_numbers(page.text("lighting-words")) == pytest.approx(wanted, rel=6e-3)
+    page.click("lighting-none")
+    assert page.run("return explorer.net.lighting.added") == [0, 0, 0]
+
+
+@pytest.mark.slow
+def test_the_sigmoid_and_yellow_of_the_traffic_light(two_towers):
+    page, _ = two_towers
+    yellow = page.driver.find_elements(By.CSS_SELECTOR, "#neuron-sliders input")[1]
+    page.run("arguments[0].value = 0.8; arguments[0].dispatchEvent(new Event('input'))", yellow)
+    sum_ = 0.9 - 0.5 * 0.8 - 0.2 - 0.5
+    assert f"\u2212{-sum_:.1f} \u2264 0" in page.text("neuron-sum")
+    assert shown_numbers(page.text("neuron-words"))[-1] == pytest.approx(1 / (1 + np.exp(-sum_)), rel=6e-3)
+    point = page.run("return +document.querySelector('#neuron-curve .point').getAttribute('cy')")
+    axis = page.run("return document.querySelector('#neuron-curve .axis').getAttribute('d')")
+    top, bottom = 14, float(re.search(r"M\S+ ([\d.]+)H", axis)[1])
+    assert (bottom - point) / (bottom - top) * 1.5 == pytest.approx(1 / (1 + np.exp(-sum_)), rel=1e-3)

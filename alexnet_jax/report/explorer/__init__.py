@@ -1,8 +1,10 @@
 """Write the explorer: one page in which the user follows an image through a trained net.
 
 The page holds all that it needs, the net's numbers included, and asks nothing of any network. Its parts lie
-beside this file: the page (Jinja2), the style, and JavaScript modules, which are put into the page as they
-stand, in the order of what they import.
+beside this file: the page (Jinja2), the style, and JavaScript modules, each of which is put into the page as
+a function of its own, in the order of what they import. A lesson is `lesson_<name>.html.jinja`,
+`lesson_<name>.css` where it has a style of its own, `js/<name>.js` and, in English and Chinese,
+`js/<name>-strings.js`; `js/main.js` lists the lessons.
 """
 
 import base64
@@ -18,7 +20,8 @@ from alexnet_jax import files
 from alexnet_jax.report import template
 
 HERE = Path(__file__).parent
-_IMPORT = re.compile(r'^import \{[^}]*\} from "\./([\w-]+\.js)";\n', re.MULTILINE)
+_IMPORT = re.compile(r'^import (\{[^}]*\}) from "\./([\w-]+\.js)";\n', re.MULTILINE)
+_EXPORT = re.compile(r"^export ((?:async )?(?:function\*?|class|const) ([\w$]+))", re.MULTILINE)
 
 
 def write(
@@ -26,6 +29,7 @@ def write(
     net: Mapping[str, Any],
     arrays: Mapping[str, np.ndarray],
     images: Sequence[tuple[str, bytes]],
+    digits: Mapping[str, Any] | None,
 ) -> str:
     """Write the page and return a line that says where it is.
 
@@ -34,6 +38,7 @@ def write(
       net: the net's table and what its answers mean, as JSON has it.
       arrays: float32 '<layer>/kernel', '<layer>/bias' and 'mean', shaped as `inference.explorer_data` says.
       images: (name, PNG file) of images of the net's own size.
+      digits: that the lesson on learning trains on, as `inference.explorer_data.lesson_digits` says.
     """
     positions, blocks, start = {}, [], 0
     for name, values in arrays.items():
@@ -45,6 +50,7 @@ def write(
         "net": net,
         "places": positions,
         "pictures": [{"name": name, "png": base64.b64encode(file).decode()} for name, file in images],
+        "digits": digits,
     }
     page = template.load(HERE / "page.html.jinja").render(
         data=data,
@@ -60,22 +66,40 @@ def write(
 
 def _inside(name: str, element: str) -> Markup:
     """Return one of our files as the text of a <script> or <style>, after all that it imports."""
-    text = bundle(name) if name.endswith(".js") else (HERE / name).read_text(encoding="utf-8")
+    text = bundle(name) if name.endswith(".js") else _styles()
     if re.search(rf"</{element}|<!--", text, re.IGNORECASE):
         raise ValueError(f"{name} would end the <{element}> that holds it")
     return Markup(text)
 
 
+def _styles() -> str:
+    """Return the page's style, then that of each lesson that has one."""
+    files_in_order = [HERE / "style.css", *sorted(HERE.glob("lesson_*.css"))]
+    return "\n".join(file.read_text(encoding="utf-8") for file in files_in_order)
+
+
 def bundle(name: str) -> str:
-    """Return a module of `js/` and those that it imports, each once, as one text without import, export."""
-    order: list[str] = []
+    """Return a module of `js/` and those that it imports as one text without import and export.
+
+    Each stands in it once, as a function of its own that returns what it exports: two lessons may use the
+    same name for two things.
+    """
+    done: dict[str, str] = {}
 
     def visit(module: str) -> None:
-        if module not in order:
-            for imported in _IMPORT.findall((HERE / "js" / module).read_text(encoding="utf-8")):
+        if module not in done:
+            text = (HERE / "js" / module).read_text(encoding="utf-8")
+            for _, imported in _IMPORT.findall(text):
                 visit(imported)
-            order.append(module)
+            exported = ", ".join(name for _, name in _EXPORT.findall(text))
+            text = _IMPORT.sub(lambda found: f"const {found[1]} = {_variable(found[2])};\n", text)
+            text = _EXPORT.sub(r"\1", text)
+            done[module] = f"const {_variable(module)} = (() => {{\n{text}return {{ {exported} }};\n}})();\n"
 
     visit(name)
-    texts = ((HERE / "js" / module).read_text(encoding="utf-8") for module in order)
-    return "\n".join(re.sub(r"^export ", "", _IMPORT.sub("", text), flags=re.MULTILINE) for text in texts)
+    return "\n".join(done.values())
+
+
+def _variable(module: str) -> str:
+    """Return the name in the page of what a module exports."""
+    return "module_" + module.removesuffix(".js").replace("-", "_")

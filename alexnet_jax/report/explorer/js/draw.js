@@ -1,7 +1,7 @@
 // Numbers as colours: blue below 0, orange above, the page's own ground at 0. The two stay apart for every
 // kind of colour vision.
 
-let ground, below, above, ink, frame;
+let ground, below, above, ink, frame, soft;
 const LEVELS = 255; // shades on either side of 0
 const shades = new Uint32Array(2 * LEVELS + 1); // as the pixels of an ImageData, from below to above
 
@@ -12,7 +12,7 @@ function rgb(name) {
 
 /** Takes the colours of the page's present theme. */
 export function readColours() {
-  [ground, below, above, ink, frame] = ["--ground", "--below", "--above", "--ink", "--frame"].map(rgb);
+  [ground, below, above, ink, frame, soft] = ["--ground", "--below", "--above", "--ink", "--frame", "--soft"].map(rgb);
   const bytes = new Uint8ClampedArray(shades.buffer);
   shades.forEach((_, i) => bytes.set([...colour((i - LEVELS) / LEVELS), 255], 4 * i));
 }
@@ -26,19 +26,30 @@ function colour(value) {
 
 const css = ([r, g, b]) => `rgb(${r}, ${g}, ${b})`;
 export const inkColour = () => css(ink);
+/** One of the page's colours for a canvas, by name. */
+export const cssColour = (name) => css({ above, below, soft, ink, ground }[name]);
 
 /** Paints an element's background, and its text so that it can be read there. */
 export function paint(element, value) {
   const [r, g, b] = colour(value);
   element.style.backgroundColor = css([r, g, b]);
-  element.style.color = 0.299 * r + 0.587 * g + 0.114 * b > 140 ? "#000" : "#fff";
+  element.style.color = textOn([r, g, b]);
 }
+
+/** Black or white, whichever stands out more: at least 4.5 to 1 on any ground. */
+export function textOn(colours) {
+  const [r, g, b] = colours.map((c) => (c <= 10 ? c / 3294.6 : ((c / 255 + 0.055) / 1.055) ** 2.4));
+  return 0.2126 * r + 0.7152 * g + 0.0722 * b > 0.179 ? "#000" : "#fff";
+}
+
+/** What to write with on a cell of `value`. */
+export const textOnValue = (value) => textOn(colour(value));
 
 /** The same for a pixel of a grey picture, from 0 to 1. */
 export function paintGrey(element, value) {
   const level = Math.round(255 * value);
   element.style.backgroundColor = css([level, level, level]);
-  element.style.color = level > 127 ? "#000" : "#fff";
+  element.style.color = textOn([level, level, level]);
 }
 
 /** An image of rows x columns numbers, a pixel each; `at(row, column)` gives a value between -1 and 1. */

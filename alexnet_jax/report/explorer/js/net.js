@@ -35,13 +35,16 @@ export function prepareNet(net, arrays) {
   return { net, arrays, packed };
 }
 
-/** Runs all rows. Returns {name: Float32Array}, "prob" too where the net ends in classes. */
-export function forward(model, input) {
+/** Runs the rows from row `from` on, whose input is `x`. Returns {name: Float32Array}, "prob" too where the net
+ * ends in classes.
+ *
+ * `model.drops`: for dropout layers by name, 1 for each value that a draw keeps; the others run as in use.
+ */
+export function forward(model, x, from = 0) {
   const { net } = model;
   const values = {};
-  let x = input;
-  let shape = [net.crop, net.crop, net.channels];
-  for (const layer of net.layers) {
+  let shape = from ? net.layers[from - 1].output : [net.crop, net.crop, net.channels];
+  for (const layer of net.layers.slice(from)) {
     x = LAYERS[layer.kind](model, layer, x, shape);
     shape = layer.output;
     values[layer.name] = x;
@@ -300,5 +303,7 @@ export function adaptiveWindow(length, side, i) {
 }
 
 function dropout(model, layer, x) {
+  const kept = model.drops && model.drops[layer.name];
+  if (kept) return x.map((value, i) => (kept[i] ? (layer.inverted ? value / (1 - layer.rate) : value) : 0));
   return layer.inverted ? x : x.map((value) => value * (1 - layer.rate));
 }
