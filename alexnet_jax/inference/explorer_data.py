@@ -107,7 +107,8 @@ def _lighting_axes(net: TrainedNet) -> list[list[float]] | None:
     if data.channels != 3:
         return None
     alpha = np.eye(3) * (data.lighting or LIGHTING)
-    return lighting_offsets(alpha, net.statistics, data.lighting_form).tolist()
+    offsets: list[list[float]] = lighting_offsets(alpha, net.statistics, data.lighting_form).tolist()
+    return offsets
 
 
 def lesson_digits() -> dict[str, Any] | None:
