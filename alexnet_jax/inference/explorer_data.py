@@ -4,6 +4,7 @@ import importlib.resources
 import io
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from alexnet_jax.data.sources.detect import open_source
 from alexnet_jax.errors import UnsafeFile, UsageError
 from alexnet_jax.evaluation.imagenet_names import readable
 from alexnet_jax.model import architectures
+from alexnet_jax.model.rows import Shapes
 from alexnet_jax.model.shapes import layer_shapes
 from alexnet_jax.model.specs import Architecture, Conv, Dropout, Layer, Local, Weighted
 from alexnet_jax.workdir.trained import TrainedNet
@@ -54,7 +56,8 @@ def explorer_data(net: TrainedNet) -> ExplorerData:
     """
     architecture = convolutional_part(net.architecture)
     data, table = net.config.data, layer_shapes(architecture)
-    whole = layer_shapes(architectures.build(net.config.model, data.crop, data.channels))
+    whole = architectures.build(net.config.model, data.crop, data.channels)
+    all_shapes = layer_shapes(whole)
     described = {
         "name": architecture.name,
         "crop": architecture.crop,
@@ -70,21 +73,15 @@ def explorer_data(net: TrainedNet) -> ExplorerData:
         "towers": architecture.towers,
         "hasClasses": architecture.has_classes,
         "classNames": list(net.readable_names),
-        "layers": [
-            {
-                **_row(layer),
-                "output": table[layer.name].output,
-                "macs": table[layer.name].multiply_accumulates,
-            }
-            for layer in architecture.layers
-        ],
+        "layers": [_row(layer, table[layer.name]) for layer in architecture.layers],
+        "rest": [_row(layer, all_shapes[layer.name]) for layer in whole.layers if layer.name not in table],
         "input": {
             "form": net.normalization.mean,
             "std": [float(np.float32(x)) for x in net.normalization.input_std],
         },
         "step": net.step,
         "parameters": sum(shape.parameters for shape in table.values()),
-        "allParameters": sum(shape.parameters for shape in whole.values()),
+        "allParameters": sum(shape.parameters for shape in all_shapes.values()),
         "tenViews": views_of(10, data.size, architecture.crop),
         "axes": _lighting_axes(net),
     }
@@ -137,9 +134,21 @@ def lesson_digits() -> dict[str, Any] | None:
     return {"levels": "".join(levels), "labels": "".join(labels), "seen": 10 * DIGITS_SEEN}
 
 
-def _row(layer: Layer) -> dict[str, Any]:
-    """Return a layer as the page's JavaScript reads it."""
-    row = asdict(layer)
+def _row(layer: Layer, shapes: Shapes) -> dict[str, Any]:
+    """Return a layer as the page's JavaScript reads it.
+
+    Neurons are the outputs of layers with weights, as `doctor --architectures` counts them. 'inputs' are the
+    channels that a kernel reads, or all that a unit of a fully connected layer does.
+    """
+    row = asdict(layer) | {
+        "output": shapes.output,
+        "parameters": shapes.parameters,
+        "neurons": prod(shapes.output) if shapes.kernel else 0,
+        "macs": shapes.multiply_accumulates,
+    }
+    if isinstance(layer, Weighted):
+        dense = len(shapes.kernel) == 3  # towers, inputs, units
+        row["inputs"] = shapes.multiply_accumulates // layer.features if dense else shapes.kernel[-2]
     # The rows speak as the table does; what has two meanings there has two names here.
     if "kind" in row:
         row["how"] = row.pop("kind")

@@ -28,7 +28,7 @@ NETS = {
         "without": (),
         "lrn": True,
     }
-    | {"pool_size": 3, "towers": 2, "width": 0.0625, "dropout": 0.5},
+    | {"pool_size": 3, "towers": 2, "width": 0.0625, "dropout": 0.5, "features": (96, 256, 384, 384, 256)},
     "alexnet_2012_source": {"width": 0.0625, "dropout": 0.5},
     "caffe": {"width": 0.0625, "dropout": 0.5},
     "torchvision": {"width": 0.0625, "dropout": 0.5},

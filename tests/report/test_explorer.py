@@ -63,7 +63,7 @@ def test_the_page_names_no_address(tmp_path):
 def test_every_text_is_in_both_languages():
     scripts = {path.name: path.read_text() for path in (explorer.HERE / "js").glob("*.js")}
     tables = {name: scripts.pop(name) for name in list(scripts) if re.search(r"(^|-)strings\.js$", name)}
-    assert len(tables) == 5
+    assert len(tables) == 6
     row = r'^  (\w+): \[\s*"((?:[^"\\]|\\.)*)",\s*"((?:[^"\\]|\\.)*)",?\s*\],$'
     rows = [found for table in tables.values() for found in re.findall(row, table, re.MULTILINE)]
     keys = [key for key, _, _ in rows]
@@ -80,7 +80,7 @@ def test_every_text_is_in_both_languages():
         asked |= {key for pair in re.findall(r'\bt\([^"()]*\? "(\w+)" : "(\w+)"', script) for key in pair}
     assert asked <= set(keys), asked - set(keys)
     everything = page + "".join(scripts.values())
-    parts = ("about_", "tool_", "neuron_", "axis_")
+    parts = ("about_", "tool_", "neuron_", "axis_", "column", "kind_")
     unused = [key for key in keys if not re.search(rf"\b{key}\b", everything) and not key.startswith(parts)]
     assert not unused
 

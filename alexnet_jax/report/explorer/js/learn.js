@@ -1,4 +1,4 @@
-// Lesson 4, how it learns: first nine pixels, then handwriting.
+// Lesson 5, how it learns: first nine pixels, then handwriting.
 import { drawSmall, smallLesson, startSmall } from "./learn-small.js";
 import { digitLesson, drawDigits, startDigits } from "./learn-digits.js";
 import { STRINGS } from "./learn-strings.js";

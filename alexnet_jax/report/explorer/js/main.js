@@ -1,5 +1,6 @@
 // The page: its lessons, their languages, colours and addresses.
 import { readAddress, writeAddress } from "./address.js";
+import { drawArchitecture, followNet, startArchitecture } from "./architecture.js";
 import { $ } from "./dom.js";
 import { readColours } from "./draw.js";
 import { drawKernel, startKernel } from "./kernel.js";
@@ -14,6 +15,7 @@ const data = JSON.parse($("data").textContent);
 const LESSONS = {
   neuron: { start: startNeuron, draw: drawNeuron },
   kernel: { start: startKernel, draw: drawKernel },
+  architecture: { start: startArchitecture, draw: drawArchitecture },
   net: { start: startNet, draw: drawNet },
   learn: { start: startLearning, draw: drawLearning },
 };
@@ -70,6 +72,7 @@ show(asked.lesson);
 followLessons();
 netPage.moved = () => {
   const { net, layer, map, image } = netPage;
+  followNet();
   writeAddress({ layer: net.layers[layer].name, channel: map, image: image < 0 ? undefined : image });
 };
 $("language").addEventListener("click", () => {

@@ -1,4 +1,4 @@
-// Lesson 3, a trained net: an image's way through it, layer by layer, and the sum behind every value.
+// Lesson 4, a trained net: an image's way through it, layer by layer, and the sum behind every value.
 import { $ } from "./dom.js";
 import { Engine } from "./engine.js";
 import { arraysOf } from "./net.js";

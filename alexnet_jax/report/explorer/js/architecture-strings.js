@@ -1,0 +1,71 @@
+// The words of the lesson "The architecture".
+
+export const STRINGS = {
+  architectureTitle: ["The architecture", "网络结构"],
+  architectureTowers: [
+    "The net as the paper's figure 2 draws it: one box for the values of each layer with weights, as high, wide and deep as its rows, columns and channels. The two towers stand apart; dashed lines are where one reads the other. The blue part of a box is what one value of the next layer reads.",
+    "按论文图 2 的画法：每个有权重的层一个盒子，高、宽、厚就是它的行数、列数、通道数。两个塔分开画；虚线处一个塔读另一个塔。盒子里蓝色的部分，是下一层的一个值所读的。",
+  ],
+  architectureOne: [
+    "The net as the paper's figure 2 draws it: one box for the values of each layer with weights, as high, wide and deep as its rows, columns and channels. The blue part of a box is what one value of the next layer reads.",
+    "按论文图 2 的画法：每个有权重的层一个盒子，高、宽、厚就是它的行数、列数、通道数。盒子里蓝色的部分，是下一层的一个值所读的。",
+  ],
+  figureScale: [
+    "Rows and columns are to one scale, channels to another; columns are drawn aslant.",
+    "行与列用同一比例，通道用另一比例；列斜着画。",
+  ],
+  figureBars: [
+    "Fully connected layers are bars, as long as their units are many, to a scale of their own.",
+    "全连接层画成条，长度代表单元数，比例另定。",
+  ],
+  figureLabel: ["The layers to scale: {layers}", "按比例画的各层：{layers}"],
+  figureThen: ["then {kind}", "再{kind}"],
+  tableTitle: ["Table of layers", "各层一览表"],
+  tableText: [
+    "Choose a layer's name to look at its values in the trained network below.",
+    "点层的名字，就到下面训练好的网络里看它的值。",
+  ],
+  tableAbsent: [
+    "The layers whose names are no buttons belong to the net, but their weights are not in this page.",
+    "名字不能点的层也属于这个网络，但它们的权重不在本页里。",
+  ],
+  tableCounts: [
+    "Neurons are the outputs of the layers with weights. Multiply-accumulates are those of one image: weights times the positions where each is used. A convolution's kernel is rows × columns × channels that it reads.",
+    "神经元数是有权重的层的输出个数。乘加次数按一张图片计：权重数乘以每个权重用到的位置数。卷积核写作行 × 列 × 它读的通道。",
+  ],
+  columnLayer: ["layer", "层"],
+  columnDoes: ["what it does", "做什么"],
+  columnKernel: ["kernel or window", "核或窗口"],
+  columnStride: ["stride", "步长"],
+  columnPad: ["pad", "填充"],
+  columnOutput: ["output", "输出"],
+  columnParameters: ["parameters", "参数"],
+  columnNeurons: ["neurons", "神经元"],
+  columnMacs: ["multiply-accumulates", "乘加次数"],
+  rowImage: ["image", "图片"],
+  rowSum: ["sum", "合计"],
+  rowInputs: ["{n} inputs", "{n} 个输入"],
+  kind_conv: ["convolution", "卷积"],
+  kind_local: ["locally connected", "局部连接"],
+  kind_dense: ["fully connected", "全连接"],
+  kind_relu: ["ReLU", "ReLU"],
+  kind_tanh: ["tanh", "tanh"],
+  kind_sigmoid: ["sigmoid", "Sigmoid"],
+  kind_lrn: ["response normalisation", "响应归一化"],
+  kind_sameMapLrn: ["normalisation within a channel", "通道内归一化"],
+  kind_rmsNorm: ["division by the root mean square", "除以均方根"],
+  kind_max: ["max pooling", "最大池化"],
+  kind_average: ["average pooling", "平均池化"],
+  kind_adaptivePool: ["average pooling to a fixed size", "平均池化到固定大小"],
+  kind_dropout: ["dropout", "随机失活"],
+  fieldsTitle: ["What each layer sees of the image", "每一层看到图片的多少"],
+  fieldsText: [
+    "Bright is all that the value in the middle of a layer can depend on, its receptive field. It grows from layer to layer: each kernel reads values that have themselves read a part of the image.",
+    "亮的部分是一层正中那个值所能依据的全部，即它的感受野。它逐层变大：每个核读到的值，本身已经读过图片的一块。",
+  ],
+  fieldSays: ["{name}: {rows} × {columns} pixels, {share} of the image", "{name}：{rows} × {columns} 像素，占图片的 {share}"],
+  tryArchitecture: [
+    "Which layer has the most parameters, and which needs the most multiply-accumulates? Guess, then read the table: where a convolution's few weights are used at many positions, the two are far apart.",
+    "哪一层参数最多，哪一层乘加最多？先猜，再看表：卷积的权重少，却用在许多位置，两者就相差很远。",
+  ],
+};
