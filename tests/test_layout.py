@@ -228,6 +228,7 @@ OF_MANY = {
     "test_old_run.py",
     "test_own_images.py",
     "report/test_explorer_access.py",
+    "report/test_explorer_architecture.py",
     "report/test_explorer_learning.py",
     "test_package.py",
     "test_preprocessing.py",

@@ -146,6 +146,9 @@ def test_the_page_of_a_part_says_how_large_the_whole_is(tmp_path, monkeypatch):
     assert not explored.net["hasClasses"]
     assert explored.net["parameters"] == sum(sizes[f"conv{n}"] for n in range(1, 6))
     assert explored.net["allParameters"] == sum(sizes.values())
+    rows = explored.net["layers"] + explored.net["rest"]
+    assert [row["name"] for row in rows] == [layer.name for layer in net.architecture.layers]
+    assert {row["name"]: row["parameters"] for row in rows if row["parameters"]} == sizes
     assert {name.split("/")[0] for name in explored.arrays} == {"mean", *(f"conv{n}" for n in range(1, 6))}
 
 

@@ -13,6 +13,7 @@ from alexnet_jax.model.specs import Conv, Dense, Local, Pool, Weighted, WithinCh
 from alexnet_jax.workdir import trained
 from configs import imagenet_caffe, imagenet_torchvision
 from tests.browser import chromium
+from tests.inference.helpers import random_net
 from tests.report.explorer_page import Page, random_run, write_page
 
 NETS = ("alexnet_2012", "caffe", "torchvision, probed", "cifar10_26", "cifar10_11", "fully_connected")
@@ -157,6 +158,26 @@ def test_a_large_net_has_its_whole_table(browser, real_data, tmp_path):
 
 
 @pytest.mark.slow
+def test_the_paper_s_net(browser, tmp_path):
+    """At full width: 60 million parameters and 650,000 neurons by the paper's own count."""
+    config = random_run("alexnet_2012").config.copy_and_resolve_references()
+    config.data.size, config.data.crop = 256, 224
+    config.model.width, config.model.classes = 1.0, 1000
+    run = random_net(tmp_path, config, ())
+    write_page(run, tmp_path / "page.html")
+    page = Page(browser, tmp_path / "page.html", address="#lang=en")
+    assert check_table(page, run.architecture) == ["60,965,224", "659,272", "724,406,816"]
+    sizes = [row[5] for row in page.run(CELLS) if row[6] and row[5]]
+    assert sizes == [
+        *("output", "55×55×96", "27×27×256", "13×13×384", "13×13×384", "13×13×256"),
+        *("4096", "4096", "1000"),
+    ]
+    fields = [int(text.split()[1]) for text in texts(page, "#fields-images figcaption")]
+    assert fields == [11, 51, 99, 131, 163]
+    page.quiet()
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [360, 1440])
 @pytest.mark.parametrize("name", ["alexnet_2012", "cifar10_26", "cifar10_11", "fully_connected"])
 def test_the_figure_is_to_scale(name, width, browser, tmp_path):
@@ -219,7 +240,7 @@ def test_the_figure_marks_what_a_value_reads(browser, tmp_path):
 
 @pytest.mark.slow
 def test_what_the_convolutions_see_grows(browser, tmp_path):
-    """At 64 pixels conv1 sees 11, conv2 11 rows of conv1 and so 11 + 10 x 4 = 51, the others all of the image."""
+    """At 64 pixels conv1 sees 11, conv2 11 of its rows, so 11 + 10 x 4 = 51, the others all 64."""
     _, page = page_of(browser, tmp_path, "alexnet_2012")
     said = texts(page, "#fields-images figcaption")
     sizes = [11, 51, 64, 64, 64]
