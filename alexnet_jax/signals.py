@@ -80,6 +80,7 @@ class Listener:
         self._act, self._prefix = act, prefix
         self._told = self._worked = 0.0
         self._computed = self._open = False
+        self._acted = threading.Event()
 
     def __enter__(self) -> Self:
         self._open = True
@@ -91,6 +92,8 @@ class Listener:
 
     def __exit__(self, *error: object) -> None:
         self._open = False
+        if self.signal:
+            self._acted.wait(1)  # what it says is said before the program ends
         signal.set_wakeup_fd(self._sender_before)
         os.close(self._sender)
         if self.signal and _outermost is not None:
@@ -127,6 +130,7 @@ class Listener:
             with contextlib.suppress(RuntimeError):  # no thread can be started
                 threading.Thread(target=self._follow_measure, daemon=True).start()
         self._act(number, again)
+        self._acted.set()
 
     def _follow_measure(self) -> None:
         """Tell of progress where the measure changes: in a thread, since a disk that is gone blocks it."""

@@ -16,6 +16,7 @@ PAPER: dict[str, Any] = {
     "without": (),
     "activation": "relu",
     "lrn": True,
+    "features": (96, 256, 384, 384, 256),
     "pool_size": 3,
     "dropout": 0.5,
 }

@@ -37,7 +37,7 @@ WRONG: list[tuple[str, int, str]] = [
     ("train --config=configs/digits.py --config.data.channels=3 --config.data.lighting=0.1 --config.data.name=No-Name", 2, "config.data.name='No-Name': it must be a name of lower-case letters, digits and _, of at most 100, or '' for the source's"),
     ("train --config=configs/digits.py --config.data.lighting=0.1", 2, "config.data.lighting needs three channels: set config.data.lighting=0.0"),
     ("train --config=configs/digits.py --config.data.crop_sharing=7", 2, "config.data.batch_size=64 is not a multiple of config.data.crop_sharing=7"),
-    ("train --config=configs/digits.py --config.schedule.kind=constant", 2, "config.schedule.kind='constant' with config.schedule.steps=((30, 0.001),): 'steps' needs some, and no other kind has any"),
+    ("train --config=configs/digits.py --config.schedule.kind=constant", 2, "config.schedule.kind='constant' with config.schedule.steps=((24, 0.001),): 'steps' needs some, and no other kind has any"),
     ("train --config=configs/imagenet.py --config.schedule.kind=steps", 2, "config.schedule.kind='steps' with config.schedule.steps=(): 'steps' needs some, and no other kind has any"),
     ("train --config=configs/digits.py --config.model.architecture=resnet", 2, "config.model.architecture='resnet': there are alexnet_2012, alexnet_2012_source, source_132, source_145_half, source_146, source_147, source_148, source_150, caffe, caffenet, torchvision, cifar10_26, cifar10_19, cifar10_18, cifar10_13, cifar10_11, fully_connected"),
     ("train --config=configs/digits.py --config.model.width=0.0", 2, "config.model.width=0.0: it must be a number above 0, at most 8"),

@@ -76,7 +76,7 @@ def test_the_lines_of_a_run(digits_config: ConfigDict) -> None:
     assert lines[1].startswith("mesh: 1 x 2 of ")
     assert lines[1].endswith(" (a tower a device); 2 devices stay unused")
     assert lines[2].endswith("digits_72/1.0.0, 1,350 images in 'train[:90%]'")
-    assert lines[3] == "run: 0.284444 epochs = 12 steps of 32, learning rate 0.01"
+    assert lines[3] == "run: 0.284444 epochs = 12 steps of 32, learning rate 0.015"
     assert lines[4:] == ["workdir: runs/x", FEW_UPDATES]
 
 

@@ -21,7 +21,7 @@ from tests.helpers import STEPS, STOP, epochs, logged, saved_params, small_digit
 def test_a_run_leaves_what_it_promises(small_run):
     losses = logged(small_run, "train/loss")
     assert [line["step"] for line in losses] == [4, 8, 12]
-    assert all(math.isfinite(line["train/loss"]) and line["learning_rate"] == 0.01 for line in losses)
+    assert all(math.isfinite(line["train/loss"]) and line["learning_rate"] == 0.015 for line in losses)
     validation = logged(small_run, "val/top1_error")
     assert [line["step"] for line in validation] == [12]
     assert 0 <= validation[0]["val/top5_error"] <= validation[0]["val/top1_error"] <= 1

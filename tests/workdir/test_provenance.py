@@ -80,7 +80,7 @@ EDITS = {
         lambda workdir, _: edit_config(
             workdir, lambda tree: tree["config"]["schedule"].update(learning_rate=0.02)
         ),
-        r"/config.json has config.schedule.learning_rate=0.02, and checkpoint 12 was made with 0.01: put",
+        r"/config.json has config.schedule.learning_rate=0.02, and checkpoint 12 was made with 0.015: put",
     ),
     "reach": (
         lambda workdir, _: edit_config(workdir, lambda tree: tree.update(weights_reach="pool5")),
