@@ -260,6 +260,19 @@ def test_what_the_convolutions_see_grows(browser, tmp_path):
 
 
 @pytest.mark.slow
+def test_what_they_see_follows_the_image(browser, tmp_path):
+    """Another image, chosen where the fields are out of sight, is there when one comes to them."""
+    _, page = page_of(browser, tmp_path, "alexnet_2012")
+    drawn = "document.querySelector('#fields-images canvas').toDataURL()"
+    page.run(f"window.scrollTo(0, 0); window.earlier = {drawn}")
+    page.run("document.querySelectorAll('#samples button')[1].click()")
+    page.wait("return explorer.net.image === 1 && explorer.net.runs > 1")
+    page.run("document.getElementById('fields').scrollIntoView({ behavior: 'instant' })")
+    page.wait(f"return {drawn} !== window.earlier")
+    page.quiet()
+
+
+@pytest.mark.slow
 def test_a_net_without_convolutions_draws_none(browser, tmp_path):
     _, page = page_of(browser, tmp_path, "fully_connected")
     assert page.run("return document.getElementById('fields').hidden")

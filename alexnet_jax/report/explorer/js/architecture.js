@@ -10,12 +10,17 @@ import { receptiveField } from "./why.js";
 addStrings(STRINGS);
 
 let net; // as the page's data have it
+let inView = false; // whether one sees what the layers see
 const COLUMNS = ["Layer", "Does", "Kernel", "Stride", "Pad", "Output", "Parameters", "Neurons", "Macs"];
 const COUNTS = ["parameters", "neurons", "macs"];
 const counted = (x) => x.toLocaleString("en");
 
 export function startArchitecture(data) {
   net = data.net;
+  new IntersectionObserver(([entry]) => {
+    inView = entry.isIntersecting;
+    if (inView) drawFields();
+  }).observe($("fields"));
 }
 
 /** All rows of the net's table, those too that the page has no weights of. */
@@ -30,6 +35,7 @@ export function drawArchitecture() {
   $("table-text").textContent = `${t("tableText")} ${net.rest.length ? t("tableAbsent") : ""}`;
   drawTable(layers);
   followNet();
+  drawFields();
 }
 
 function drawTable(layers) {
@@ -89,7 +95,7 @@ export function followNet() {
   for (const button of document.querySelectorAll("#layer-table [data-jumps]")) {
     button.setAttribute("aria-current", String(+button.dataset.jumps === netPage.layer));
   }
-  drawFields();
+  if (inView || !$("fields-images").children.length) drawFields(); // else when one comes to it
 }
 
 function drawFields() {
