@@ -36,7 +36,7 @@ def get_config() -> ConfigDict:
     config.train.init_from = "runs/torchvision"
     config.optimizer.bias_weight_decay = 0.0
     config.optimizer.per_layer = ConfigDict({f"conv{i}": {"frozen_from": 0.0} for i in (1, 2, 3, 4, 5)})
-    # Measured with 5 to 500 images a class (docs/fine_tuning.md): batches of 32 at this learning rate,
+    # Measured with 5 to 100 images a class (docs/fine_tuning.md): batches of 32 at this learning rate,
     # falling to 0, for ten epochs or a thousand updates, whichever is more. A batch that is more than the
     # images is halved.
     config.schedule.kind = "polynomial"

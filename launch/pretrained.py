@@ -33,7 +33,7 @@ NETS: dict[str, tuple[str, str, str, tuple[str, ...]]] = {
         "a two-tower AlexNet on 8 x 8 handwritten digits",
         "digits",
         "scikit-learn's digits, enlarged to 72 x 72",
-        (),
+        ("schedule.learning_rate=0.01", "schedule.steps=((50, 0.001),)", "train.epochs=60.0"),
     ),
     "mnist": ("convolutions on MNIST", "mnist_convolutional", "MNIST's IDX files", ()),
 }

@@ -18,12 +18,13 @@ RULE = """\
 A *figure* is reproduced where our mean is within 0.5 points of the published one (from one run, too, as the
 published ones are), or where our interval holds the published one and reaches no further than 1 point to
 either side; the runs contradict it where the whole interval is further away than 0.5 points. A *factor*
-likewise, with 1 for 0.5 points, but not from one run. An *aim* is reproduced where our mean reaches it, and
-contradicted where the whole interval misses it. A *difference* is reproduced where the whole interval lies on
-the published side of 0, and contradicted where it lies on the other; its size is not judged, for our nets and
-images are smaller. All else is not shown: an interval that holds both signs, or one run where an interval is
-needed. Intervals are of 95 %, by Student's t from the spread over seeds: Welch's for differences, of the
-logarithms for factors, of the differences of each run where one run is measured in two ways."""
+likewise, with 1 for 0.5 points, but not from one run. An *aim* is reproduced where the mean of two runs or
+more reaches it, and contradicted where the whole interval misses it. A *difference* is reproduced where the
+whole interval lies on the published side of 0, and contradicted where it lies on the other; its size is not
+judged, for our nets and images are smaller. All else is not shown: an interval that holds both signs, or one
+run where an interval is needed. Intervals are of 95 %, by Student's t from the spread over seeds: Welch's for
+differences, of the logarithms for factors, of the differences of each run where one run is measured in two
+ways."""
 
 
 @dataclass(frozen=True)
