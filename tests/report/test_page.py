@@ -25,7 +25,7 @@ from tests.report import made_up
 
 # The least contrast of a text with what it stands on (WCAG 2), over all texts that are not in a drawing.
 PALEST = """
-const canvas = document.createElement("canvas").getContext("2d");
+const canvas = document.createElement("canvas").getContext("2d", {willReadFrequently: true});
 const rgb = (colour) => {
   canvas.clearRect(0, 0, 1, 1);
   canvas.fillStyle = colour;
