@@ -15,7 +15,7 @@ if __name__ == "__main__":
 
 from absl import app, logging
 
-from alexnet_jax import distributed
+from alexnet_jax import distributed, runtime
 from alexnet_jax.commands import failure, parsing
 from alexnet_jax.commands.command import Request
 from alexnet_jax.errors import UsageError
@@ -49,6 +49,10 @@ def entry() -> None:
         app.run(main, flags_parser=parse)
     except KeyboardInterrupt:  # before or after `main`, which has words for it
         sys.exit(130)
+    except SystemExit as ended:
+        if isinstance(ended.code, int) and ended.code:
+            runtime.leave(ended.code)
+        raise
     finally:
         signals.end()
 

@@ -1,11 +1,15 @@
 """The process and its machine: compiled programs on disk, malloc's heap, processor and versions."""
 
+import atexit
+import contextlib
 import ctypes
 import importlib.util
 import os
 import platform
 import stat
+import sys
 import threading
+import time
 from importlib import metadata
 from pathlib import Path
 
@@ -14,6 +18,7 @@ from alexnet_jax.errors import RunFailure, UsageError
 # glibc's malloc.h
 _M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8
 _MADV_HUGEPAGE = 14
+LEAVE_SECONDS = 5.0  # for which a failed program waits for the threads of libraries
 
 
 def user_cache(part: str = "") -> Path:
@@ -144,6 +149,24 @@ def check_threads(count: int, what: str) -> None:
         ended.set()
         for thread in started:
             thread.join()
+
+
+def leave(code: int) -> None:
+    """End the process with an exit code after a failure, even where threads of libraries wait for ever.
+
+    Python waits for them, and those of an Orbax save that failed wait ten minutes for each other. Return
+    where all have ended within `LEAVE_SECONDS`.
+    """
+    until = time.monotonic() + LEAVE_SECONDS
+    others = [each for each in threading.enumerate() if each is not threading.current_thread()]
+    for thread in others:
+        if not thread.daemon:
+            thread.join(max(until - time.monotonic(), 0))
+    if any(thread.is_alive() and not thread.daemon for thread in others):
+        atexit._run_exitfuncs()
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
+        os._exit(code)
 
 
 def versions(*packages: str) -> dict[str, str]:

@@ -159,3 +159,26 @@ def test_too_few_threads_are_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(RunFailure, match=r"work needs 5 threads, and only 3 can be started: allow"):
         runtime.check_threads(5, "work")
     assert not any(thread.is_alive() for thread in started)
+
+
+def test_a_failed_program_does_not_wait_for_threads_that_wait_for_ever() -> None:
+    program = """
+import atexit, sys, threading
+from alexnet_jax import runtime
+atexit.register(print, "cleaned up")
+threading.Thread(target=threading.Event().wait, daemon={daemon}).start()
+runtime.LEAVE_SECONDS = 0.1
+runtime.leave(3)
+print("returned")
+sys.exit(4)
+"""
+    for daemon, code, printed in ((False, 3, "cleaned up\n"), (True, 4, "returned\ncleaned up\n")):
+        done = subprocess.run(
+            [sys.executable, "-c", program.format(daemon=daemon)],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert (done.returncode, done.stdout) == (code, printed), done.stderr
