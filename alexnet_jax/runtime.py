@@ -1,7 +1,6 @@
 """The process and its machine: compiled programs on disk, malloc's heap, processor and versions."""
 
 import atexit
-import contextlib
 import ctypes
 import importlib.util
 import os
@@ -163,10 +162,11 @@ def leave(code: int) -> None:
         if not thread.daemon:
             thread.join(max(until - time.monotonic(), 0))
     if any(thread.is_alive() and not thread.daemon for thread in others):
-        atexit._run_exitfuncs()
-        with contextlib.suppress(OSError):
+        try:
+            atexit._run_exitfuncs()
             sys.stdout.flush()
-        os._exit(code)
+        finally:  # what cannot be cleaned up, without files for example, is left
+            os._exit(code)
 
 
 def versions(*packages: str) -> dict[str, str]:

@@ -165,6 +165,7 @@ def test_a_failed_program_does_not_wait_for_threads_that_wait_for_ever() -> None
     program = """
 import atexit, sys, threading
 from alexnet_jax import runtime
+atexit.register(lambda: 1 / 0)
 atexit.register(print, "cleaned up")
 threading.Thread(target=threading.Event().wait, daemon={daemon}).start()
 runtime.LEAVE_SECONDS = 0.1
