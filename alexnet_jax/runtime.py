@@ -157,11 +157,10 @@ def leave(code: int) -> None:
     where all have ended within `LEAVE_SECONDS`.
     """
     until = time.monotonic() + LEAVE_SECONDS
-    others = [each for each in threading.enumerate() if each is not threading.current_thread()]
-    for thread in others:
-        if not thread.daemon:
-            thread.join(max(until - time.monotonic(), 0))
-    if any(thread.is_alive() and not thread.daemon for thread in others):
+    while any(not each.daemon and each is not threading.current_thread() for each in threading.enumerate()):
+        if time.monotonic() < until:  # not by `join`, which raises in Orbax's threads what they met
+            time.sleep(0.05)
+            continue
         try:
             atexit._run_exitfuncs()
             sys.stdout.flush()

@@ -167,7 +167,10 @@ import atexit, sys, threading
 from alexnet_jax import runtime
 atexit.register(lambda: 1 / 0)
 atexit.register(print, "cleaned up")
-threading.Thread(target=threading.Event().wait, daemon={daemon}).start()
+class Raising(threading.Thread):
+    def join(self, timeout=None):
+        raise OSError
+Raising(target=threading.Event().wait, daemon={daemon}).start()
 runtime.LEAVE_SECONDS = 0.1
 runtime.leave(3)
 print("returned")
