@@ -50,8 +50,7 @@ def entry() -> None:
     except KeyboardInterrupt:  # before or after `main`, which has words for it
         sys.exit(130)
     except SystemExit as ended:
-        if isinstance(ended.code, int) and ended.code:
-            runtime.leave(ended.code)
+        runtime.leave(ended.code)
         raise
     finally:
         signals.end()

@@ -150,12 +150,14 @@ def check_threads(count: int, what: str) -> None:
             thread.join()
 
 
-def leave(code: int) -> None:
+def leave(code: object) -> None:
     """End the process with an exit code after a failure, even where threads of libraries wait for ever.
 
     Python waits for them, and those of an Orbax save that failed wait ten minutes for each other. Return
-    where all have ended within `LEAVE_SECONDS`.
+    where all have ended within `LEAVE_SECONDS`, and where `code`, of a SystemExit, is of no failure.
     """
+    if not isinstance(code, int) or not code:
+        return
     until = time.monotonic() + LEAVE_SECONDS
     while any(not each.daemon and each is not threading.current_thread() for each in threading.enumerate()):
         if time.monotonic() < until:  # not by `join`, which raises in Orbax's threads what they met
