@@ -169,8 +169,11 @@ def main() -> None:
     parser.add_argument("--hours", type=float, default=float("inf"))
     parser.add_argument("--list", action="store_true")
     arguments = parser.parse_args()
+    groups = arguments.only.split(",")
+    if unknown := set(groups) - set(GROUPS):
+        parser.error(f"--only={','.join(sorted(unknown))}: there are {', '.join(GROUPS)}")
     runner = Runner(arguments.folder.resolve(), arguments.source, time.monotonic() + arguments.hours * 3600)
-    for group in arguments.only.split(","):
+    for group in groups:
         for experiment in GROUPS[group]():
             done = experiment.row() is not None
             if arguments.list:

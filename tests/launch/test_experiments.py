@@ -2,6 +2,8 @@
 
 import runpy
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,15 @@ def test_a_run_is_recorded_under_the_name_by_which_it_is_looked_for(experiment: 
     base, changes = results.nearest_config(config)
     words = [base, *(f"{key}={value}" for key, value in changes.items())]
     assert frozenset(words) == experiment.words
+
+
+def test_an_unknown_group_is_named() -> None:
+    command = [sys.executable, ROOT / "launch" / "experiments.py", "folder", "--only=nets,nothing"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].endswith(
+        "--only=nothing: there are nets, ablations, figure_1, repeats"
+    )
 
 
 def test_folders_differ() -> None:
