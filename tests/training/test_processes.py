@@ -148,7 +148,9 @@ def assert_same_end(workdir, whole):
     assert list(ours) == list(expected) == list(range(1, STEPS + 1))
     # Another image in a batch changes its loss by percents.
     np.testing.assert_allclose(list(ours.values()), list(expected.values()), rtol=2e-4)
-    assert_close(last_params(workdir), last_params(whole), 1e-3)
+    # A last bit, summed in another order, can turn one maximum of a pool: that moves a bias that began at 0
+    # by up to 0.4 % of it, as measured. A step that is missing or made twice moves it by 8 % and more.
+    assert_close(last_params(workdir), last_params(whole), 2e-2)
 
 
 @pytest.fixture(scope="module")
