@@ -9,7 +9,7 @@ FOLDER/data holds the prepared data, and FOLDER/runs the runs. What they train o
   python -m alexnet_jax.main prepare --config=mnist --source=mnist
   python -m alexnet_jax.main prepare --config=imagenet --config.data.name=caltech \
     --config.data.exif_rotation=True --config.data.validation_split= --config.data.test_split=test \
-    --config.schedule.kind=steps --source=caltech101_30.tar.xz
+    --config.schedule.kind=constant --source=caltech101_30.tar.xz
 
 An experiment that has its rows in docs/results is passed over; one that was interrupted resumes. After
 --hours none is begun, and the one that is under way is stopped in order: the same command continues it.
