@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +40,8 @@ NETS = {
     "fully_connected": {"hidden": (15,), "activation": "sigmoid"},
 }
 
+LEARNT = ("hidden", "hiddenBias", "output", "outputBias")  # parts of a net of the lesson on learning
+
 
 def random_run(name, mean="centre", channels=3):
     """A net with weights that leave no layer's values at 0; its class names are hostile."""
@@ -68,15 +71,21 @@ def close(computed, wanted, tolerance=1e-4):
     assert np.abs(computed - wanted).max() <= tolerance * np.abs(wanted).max()
 
 
+def shown_numbers(text):
+    """The numbers of a text of the page."""
+    found = re.findall(r"-?\d+(?:\.\d+)?(?:e-?\d+)?", text.replace("\u2212", "-"))
+    return [float(number) for number in found]
+
+
 class Page:
     """An explorer in the browser."""
 
-    def __init__(self, browser, path, width=1440, address=""):
+    def __init__(self, browser, path, width=1440, address="", height=900):
         self.browser, self.driver = browser, browser.driver
         browser.console()
         browser.requests()
         self.driver.get("about:blank")  # the same file at another address would not be loaded anew
-        browser.open(path, width, address=address)
+        browser.open(path, width, height, address)
         self.wait("return Boolean(window.explorer && explorer.net.runs)")
 
     def wait(self, script):
@@ -120,6 +129,13 @@ class Page:
 
     def values(self, name):
         return self.array(f"explorer.net.values[{json.dumps(name)}]")
+
+    def learnt(self, path):
+        """A net of the lesson on learning: hidden (units, pixels), output (answers, units), their biases."""
+        net = {part: self.array(f"explorer.learning.{path}.{part}", np.float64) for part in LEARNT}
+        net["hidden"] = net["hidden"].reshape(len(net["hiddenBias"]), -1)
+        net["output"] = net["output"].reshape(len(net["outputBias"]), -1)
+        return net
 
     def quiet(self):
         """Assert that the console is empty and nothing was asked for but the page."""

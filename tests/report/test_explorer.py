@@ -23,7 +23,7 @@ from alexnet_jax.report import explorer
 from alexnet_jax.workdir import trained as runs
 from configs import imagenet_caffe, imagenet_torchvision
 from tests.browser import chromium
-from tests.report.explorer_page import HOSTILE, NETS, Page, close, random_run, write_page
+from tests.report.explorer_page import HOSTILE, NETS, Page, close, random_run, shown_numbers, write_page
 
 FRAMED = ("conv1", "norm1", "pool1", "conv2", "pool2", "conv3")  # layers whose frames are held against slopes
 
@@ -431,11 +431,6 @@ def look(page, name, tower=0):
     number = [layer["name"] for layer in page.run("return explorer.net.net.layers")].index(name)
     page.run(f"""document.querySelector('[data-layer="{number}"][data-tower="{tower}"]').click()""")
     return number
-
-
-def shown_numbers(text):
-    found = re.findall(r"-?\d+(?:\.\d+)?(?:e-?\d+)?", text.replace("\u2212", "-"))
-    return [float(number) for number in found]
 
 
 @pytest.fixture(scope="module")

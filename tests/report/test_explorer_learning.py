@@ -11,13 +11,7 @@ from selenium.webdriver.common.by import By
 
 from alexnet_jax.data.sources.detect import open_source
 from tests.browser import chromium
-from tests.report.explorer_page import Page, close, random_run, write_page
-
-PARTS = ("hidden", "hiddenBias", "output", "outputBias")
-NET_OF = """const net = arguments[0].split(".").reduce((value, key) => value[key], explorer.learning);
-const parts = ["hidden", "hiddenBias", "output", "outputBias"];
-return Object.fromEntries(parts.map((part) => [part, [...net[part]]]));
-"""
+from tests.report.explorer_page import LEARNT, Page, close, random_run, write_page
 
 
 @pytest.fixture(scope="module")
@@ -41,14 +35,6 @@ def page(browser, written):
     opened.quiet()
 
 
-def net_of(page, path):
-    """A net of the page: hidden (units, pixels), output (answers, units), and their biases."""
-    net = {part: np.asarray(value, np.float64) for part, value in page.run(NET_OF, path).items()}
-    net["hidden"] = net["hidden"].reshape(len(net["hiddenBias"]), -1)
-    net["output"] = net["output"].reshape(len(net["outputBias"]), -1)
-    return net
-
-
 def slopes(net, images, targets, unit):
     """JAX's gradient of the mean cross-entropy."""
 
@@ -63,28 +49,28 @@ def slopes(net, images, targets, unit):
 
 
 def moved(before, after, rate):
-    return {part: (before[part] - after[part]) / rate for part in PARTS}
+    return {part: (before[part] - after[part]) / rate for part in LEARNT}
 
 
 @pytest.mark.slow
 def test_the_small_net_s_steps_are_jax_s_and_it_learns(page):
     examples = page.run("return explorer.learning.small.examples")
     for number in range(20):
-        before = net_of(page, "small.net")
+        before = page.learnt("small.net")
         turn = examples[number % 2]
         page.click("learn-controls-oneStep")
-        found = moved(before, net_of(page, "small.net"), 0.2)
+        found = moved(before, page.learnt("small.net"), 0.2)
         wanted = slopes(before, np.asarray([turn["x"]], float), np.asarray([turn["target"]]), jax.nn.relu)
-        for part in PARTS:
+        for part in LEARNT:
             close(found[part], wanted[part])
     assert page.text("learn-words").startswith("It was shown a 0.")
     outputs = page.run("return [...document.querySelectorAll('#learn-bars .name')].map((e) => e.textContent)")
     assert float(outputs[0].split("→ ")[1].split(",")[0]) > 0.9
     assert not page.driver.find_element(By.ID, "learn-dead").is_displayed()
-    start = net_of(page, "small.net")
+    start = page.learnt("small.net")
     page.click("learn-controls-startAgain")
     assert page.run("return explorer.learning.small.steps") == 0
-    assert np.abs(net_of(page, "small.net")["hidden"] - start["hidden"]).max() > 0.01
+    assert np.abs(page.learnt("small.net")["hidden"] - start["hidden"]).max() > 0.01
 
 
 @pytest.mark.slow
@@ -96,7 +82,7 @@ def test_a_unit_that_dies_is_named(page):
     )
     for _ in range(6):
         page.click("learn-controls-oneStep")
-    net = net_of(page, "small.net")
+    net = page.learnt("small.net")
     examples = page.run("return explorer.learning.small.examples")
     sums = np.asarray([net["hidden"] @ np.asarray(e["x"]) + net["hiddenBias"] for e in examples])
     dead = [unit for unit in range(2) if (sums[:, unit] <= 0).all()]
@@ -104,7 +90,7 @@ def test_a_unit_that_dies_is_named(page):
     said = page.text("learn-dead")
     assert all(f"Unit {unit} is dead" in said for unit in dead)
     page.click("learn-controls-oneStep")
-    np.testing.assert_array_equal(net_of(page, "small.net")["hidden"], net["hidden"])
+    np.testing.assert_array_equal(page.learnt("small.net")["hidden"], net["hidden"])
     page.click("learn-controls-startAgain")
     assert not page.driver.find_element(By.ID, "learn-dead").is_displayed()
 
@@ -112,7 +98,7 @@ def test_a_unit_that_dies_is_named(page):
 @pytest.mark.slow
 def test_the_digit_net_s_steps_are_jax_s(page):
     """A batch of ten, then one digit that was drawn."""
-    before = net_of(page, "digits.net")
+    before = page.learnt("digits.net")
     assert before["hidden"].shape == (15, 784)
     assert before["hidden"].std() == pytest.approx(1 / 28, rel=0.03)
     for number in range(4):
@@ -126,16 +112,16 @@ def test_the_digit_net_s_steps_are_jax_s(page):
                 target.value = "7";
                 target.dispatchEvent(new Event("change"));"""
             )
-        before = net_of(page, "digits.net")
+        before = page.learnt("digits.net")
         page.click("digit-step" if number == 3 else "digit-controls-oneStep")
         images, targets = page.run(
             """const { examples } = explorer.learning.digits.last;
             return [examples.map(({ x }) => [...x]), examples.map(({ target }) => target)];"""
         )
         assert sorted(targets) == ([7] if number == 3 else list(range(10)))
-        found = moved(before, net_of(page, "digits.net"), 0.5)
+        found = moved(before, page.learnt("digits.net"), 0.5)
         wanted = slopes(before, np.asarray(images), np.asarray(targets), jax.nn.sigmoid)
-        for part in PARTS:
+        for part in LEARNT:
             close(found[part], wanted[part])
         chain = page.run(
             """const { row, column, unit, own, slope, weight, now } = explorer.learning.digits.chain;
