@@ -230,6 +230,7 @@ OF_MANY = {
     "report/test_explorer_access.py",
     "report/test_explorer_architecture.py",
     "report/test_explorer_learning.py",
+    "report/test_explorer_wishes.py",
     "test_package.py",
     "test_preprocessing.py",
     "test_real_data.py",

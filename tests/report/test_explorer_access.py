@@ -204,32 +204,6 @@ def test_an_address_leads_back(browser, opened):
 
 
 @pytest.mark.slow
-def test_the_last_layer_speaks_of_classes(browser, opened):
-    """It opens on the winner, by name, and its table leads from sums to the probabilities."""
-    page = opened(class_names=tuple(f"animal {n}" for n in range(7)))
-    prob, logits = page.values("prob"), page.values("fc8")
-    last = len(page.run("return explorer.net.net.layers")) - 1
-    look(page, last, -1)
-    winner = int(prob.argmax())
-    assert page.run("return explorer.net.map") == winner
-    assert f"unit {winner}, \u2068animal {winner}\u2069" in page.text("words")
-    rows = page.run(
-        """return [...document.querySelectorAll("#why table.moves tbody tr")].map(
-          (row) => [...row.children].map((cell) => cell.textContent.replace(/\u2212/g, "-")));"""
-    )
-    assert len(rows) == 8
-    order = np.argsort(-logits)
-    powers = np.exp(logits - logits.max())
-    for row, label in zip(rows, order, strict=False):
-        assert f"animal {label}" in row[0]
-        assert float(row[1]) == pytest.approx(logits[label], rel=6e-3)
-        assert float(row[3]) == pytest.approx(powers[label], rel=6e-3)
-        assert float(row[5].split()[0]) == pytest.approx(100 * prob[label], abs=0.051)
-    assert float(rows[-1][3]) == pytest.approx(powers.sum(), rel=6e-3)
-    page.quiet()
-
-
-@pytest.mark.slow
 def test_one_tower_and_sigmoid_are_called_what_they_are(browser, opened):
     page = opened("fully_connected", step=0)
     assert "tower" not in page.text("layers-text").lower()

@@ -124,22 +124,6 @@ def test_the_table_is_the_net_s(name, browser, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_row_leads_to_its_layer(browser, tmp_path):
-    _, page = page_of(browser, tmp_path, "alexnet_2012")
-    page.run("document.documentElement.classList.add('still')")
-    names = page.run("return explorer.net.net.layers.map((layer) => layer.name)")
-    for index, name in enumerate(names):
-        page.run("window.scrollTo(0, 0)")
-        page.run(f"document.querySelector('[data-jumps=\"{index}\"]').click()")
-        assert page.run("return explorer.net.layer") == index
-        assert page.text("detail-title").startswith(name)
-        assert texts(page, "#layer-table [aria-current=true]") == [name]
-        top = page.run("return document.getElementById('detail').getBoundingClientRect().top")
-        assert 0 <= top < 900
-    page.quiet()
-
-
-@pytest.mark.slow
 def test_a_large_net_has_its_whole_table(browser, real_data, tmp_path):
     """The page holds the convolutions alone; the sum is what torchvision's documentation says."""
     recipes = {"torchvision": imagenet_torchvision.get_config(), "caffe": imagenet_caffe.get_config()}

@@ -25,8 +25,11 @@ softmax                               | explorer, A trained network     | test_s
 """
 
 import base64
+import importlib
+import inspect
 import io
 import re
+import sys
 from dataclasses import replace
 
 import jax
@@ -144,15 +147,20 @@ def test_a_kernel_over_an_image(explorer):
     for row, column in [(0, 0), (3, 3), (6, 6), np.unravel_index(sums.argmin(), sums.shape)]:
         reader.cell("#kernel-map", row, column, 7, 7)
         patch = image[row : row + 3, column : column + 3]
+        total = sums[row, column]
+        # Patch, kernel, products; where they go on, the sum and what ReLU makes of it.
+        wanted = (patch, kernel, patch * kernel, total, max(0, total))
         tables = page.run(NUMBERS, "#kernel-working table")
-        np.testing.assert_allclose(tables, [x.reshape(-1) for x in (patch, kernel, patch * kernel)])
+        assert len(tables) in (3, 5)
+        for table, numbers in zip(tables, wanted, strict=False):
+            np.testing.assert_allclose(table, np.ravel(numbers), atol=1e-12)
         numbers = shown_numbers(reader.reads("#kernel-sum").rpartition("=")[2])
-        assert numbers == [max(0, sums[row, column])]
+        assert numbers == [max(0, total)]
         words = reader.reads("#kernel-words")
-        assert f"Row {row}, column {column} of the feature map is {max(0, sums[row, column]):g}." in words
-    assert sums[row, column] < 0  # the last: without ReLU it is said as it is
+        assert f"Row {row}, column {column} of the feature map is {max(0, total):g}." in words
+    assert total < 0  # the last: without ReLU it is said as it is
     reader.press("#kernel-relu")
-    assert shown_numbers(reader.reads("#kernel-sum"))[-1] == sums[row, column]
+    assert shown_numbers(reader.reads("#kernel-sum"))[-1] == total
     reader.press("#kernel-relu")
 
 
@@ -451,8 +459,8 @@ def test_the_table_of_layers(explorer, net):
         positions = neurons // values[name].shape[-1]
         counts = (sum(np.size(part) for part in leaf.values()), neurons, kernel.size * positions)
         assert rows[name][5:] == ["×".join(map(str, values[name].shape)), *(f"{count:,}" for count in counts)]
-    for name in ("conv2", "pool5", "fc8"):
-        reader.press(f'[data-jumps="{names.index(name)}"]')
+    for index, name in enumerate(names):
+        reader.press(f'[data-jumps="{index}"]')
         assert reader.reads("#detail-title").startswith(name)
         top = page.run("return document.getElementById('detail-title').getBoundingClientRect().top")
         assert 0 <= top < page.run("return innerHeight")
@@ -617,15 +625,35 @@ def test_find_my_beach(width, browser, beach):
     assert names == [files[number].relative_to(files[0].parents[0]).as_posix() for number in order]
     shares = [text for text in texts if text.endswith("%")]
     assert shares == [f"{chances[number, 1]:.1%}" for number in order]
+    bars = browser.run(
+        """const lengths = (fill) => [...document.querySelectorAll(`path[style*="fill: ${fill}"]`)].map(
+          (bar) => bar.getBBox().width);
+        return [lengths(arguments[0]), lengths(arguments[1])];""",
+        sheet.BAR,
+        sheet.REST,
+    )
+    np.testing.assert_allclose(np.divide(*bars), chances[order, 1], atol=0.005)
+    boxes = browser.run(
+        "return [...document.querySelectorAll('image')].map((image) => image.getBoundingClientRect().width)"
+    )
+    assert len(boxes) == 9
+    assert min(boxes) > 60
     assert browser.console() == []
 
 
 def test_each_wish_has_its_test():
     """What the table names is there, and runs at both widths."""
-    rows = re.findall(r"^(.+?)\s*\|\s*(.+?)\s*\|\s*(test_\w+)$", __doc__, re.MULTILINE)
-    tests = {name for name in globals() if name.startswith("test_")} - {"test_each_wish_has_its_test"}
-    assert {test for _, _, test in rows} == tests
-    assert len(rows) == len(tests) >= 15
-    for name in tests:
-        taken = globals()[name].__code__.co_varnames
-        assert {"explorer", "report", "width"} & set(taken), name
+    named = re.findall(r"\| ((?:test_\w+\.)?test_\w+)$", __doc__, re.MULTILINE)
+    assert len(named) == len(set(named)) == __doc__.count("| test_") >= 15
+    own = {name for name in globals() if name.startswith("test_")} - {"test_each_wish_has_its_test"}
+    assert own <= set(named)
+    for name in named:
+        module, _, function = name.rpartition(".")
+        test = getattr(
+            importlib.import_module(f"tests.report.{module}") if module else sys.modules[__name__], function
+        )
+        marks = [mark.args for mark in test.pytestmark if mark.name == "parametrize"]
+        taken = inspect.signature(test).parameters
+        assert {"explorer", "report"} & set(taken) or (
+            "width" in marks[0][0] and set(WIDTHS) == set(marks[0][1])
+        )
