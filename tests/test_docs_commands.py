@@ -311,8 +311,11 @@ def test_the_readme_is_short() -> None:
 @pytest.mark.parametrize("page", TOP)
 def test_links_of_the_pages_at_the_top_lead_somewhere(page: str) -> None:
     text = text_of(page)
-    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", text):
+    for target, anchor in re.findall(r"\]\(([^)#]+)(?:#([^)]*))?\)", text):
         assert target.startswith("https://") or (ROOT / target).exists(), target
+        if anchor:
+            headings = re.findall(r"^#+ (.*)$", text_of(target), re.M)
+            assert anchor in [re.sub(r"[^\w -]", "", line).lower().replace(" ", "-") for line in headings]
     for name in re.findall(r"\]\[(\w+)\]", text):
         assert re.search(rf"^\[{name}\]: https://", text, re.M), name
 
