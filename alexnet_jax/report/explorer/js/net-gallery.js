@@ -8,7 +8,6 @@ import { t } from "./strings.js";
 import { receptiveField } from "./why.js";
 
 const ACROSS = 16; // kernels in a row, as in the paper, where there is room
-const LARGEST = 46; // pixels of a kernel's button
 
 let chosen, moved, map;
 let inView = false;
@@ -77,7 +76,7 @@ function build() {
       return button;
     });
     const group = make("div", { class: "kernels", role: "group" }, ...buttons);
-    group.style.maxWidth = `${across * (LARGEST + 2)}px`;
+    group.style.setProperty("--across", across);
     return make("div", { "data-tower": String(tower) }, make("h4", {}), group);
   });
   $("gallery-kernels").replaceChildren(...groups);
@@ -107,7 +106,10 @@ function follow() {
 /** Draws all of it, where one sees it, in the present language and colours. */
 export function drawGallery() {
   if ($("gallery").hidden || !inView || !netPage.values || !netPage.model) return;
-  if (!$("gallery-kernels").children.length) build();
+  if (!$("gallery-kernels").children.length) {
+    build();
+    [at.row, at.column] = strongest(at.channel);
+  }
   follow();
   const [first] = netPage.net.layers;
   const [rows, columns, channels] = first.output;

@@ -7,7 +7,7 @@ import { addStrings, t } from "./strings.js";
 
 addStrings(STRINGS);
 
-const LARGEST = 110; // pixels a side, in the page
+const LARGEST = 132; // pixels a side, in the page
 
 let sought; // as `report/explorer/sheets.py` packs it; null where the run's images were not at hand
 let open; // shows an image at a position
@@ -17,6 +17,7 @@ let opened = {}; // the image that was chosen here last: {number, pixels}
 export function startSeeks(patches, opens) {
   sought = patches;
   open = opens;
+  $("to-seeks").addEventListener("click", () => $("seeks").scrollIntoView());
   netPage.sought = { drawn: 0 };
 }
 
@@ -42,7 +43,7 @@ function patchesOf({ count, numbers }, channel) {
 /** Draws the patches of the channel looked at, as soon as their sheets are decoded. */
 export function drawSeeks() {
   const layer = convolution();
-  $("seeks").hidden = !layer;
+  $("seeks").hidden = $("to-seeks").hidden = !layer;
   if (!layer) return;
   const channel = netPage.map;
   const found = sought && sought.layers[layer.name];
@@ -93,7 +94,7 @@ function drawPatches(layer, found, patches) {
     drawPart(cut, room, found, patch, cutOf(found, patch));
     drawPart(projection, room, found, patch, { sheet: found.sheets.projections, ...inTile(found, found.sheets.projections, patch) });
     const says = { ...patch, rank: rank + 1, value: show(patch.value), name: `\u2068${sought.classes[patch.number]}\u2069` };
-    words.textContent = says.value;
+    words.textContent = `${says.value}\n${says.name}`;
     box.setAttribute("aria-label", t("seeksPatch", says));
     box.title = t("seeksPatch", says);
     if (!sought.images) return;

@@ -2,6 +2,7 @@
 
 export const STRINGS = {
   seeksTitle: ["What channel {n} of {layer} looks for", "{layer} 的图 {n} 在找什么"],
+  toSeeks: ["What this channel looks for ↓", "这张图在找什么 ↓"],
   seeksAbout: [
     "Its {count} strongest values among {images} training images, each of another image. Of each, from the top: the image, framed what the value sees; this patch; and what in the patch makes the value large, projected back to pixels through the net (a deconvnet, after Zeiler and Fergus; grey is nothing).",
     "它在 {images} 张训练图片里最强的 {count} 个值，每张图片只取一个。每列自上而下：图片，框内是这个值看到的部分；框里的小块；小块里使这个值变大的部分，经网络投影回像素（Zeiler 与 Fergus 的反卷积网络；灰色为零）。",
