@@ -154,7 +154,9 @@ def sought_patches(net: TrainedNet, most: int = patches.MAX_IMAGES) -> SoughtPat
 
 def _largest_side(architecture: Architecture, layer: str, peaks: patches.Peaks) -> int:
     positions = {*zip(peaks.rows.flat, peaks.columns.flat, strict=True)}
-    boxes = [deconvnet.receptive_field(architecture, layer, int(row), int(column)) for row, column in positions]
+    boxes = [
+        deconvnet.receptive_field(architecture, layer, int(row), int(column)) for row, column in positions
+    ]
     return max(max(bottom - top, right - left) for top, left, bottom, right in boxes)
 
 

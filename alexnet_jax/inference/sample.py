@@ -27,9 +27,7 @@ def batches(
     The labels, int, are of the others alone.
     """
     rows = activations.rows_at_once(net, net.config.evaluate.batch_size, len(indices))
-    read = pipeline.evaluation_batches(
-        dataset, split, net.config.data, rows, rows=(0, rows), indices=indices
-    )
+    read = pipeline.evaluation_batches(dataset, split, net.config.data, rows, rows=(0, rows), indices=indices)
     shown = len(indices) > rows
     with closing(read), Progress(what, len(indices), "images", shown=shown) as progress:
         for batch in read:
@@ -41,7 +39,7 @@ def batches(
 def whole_images(
     net: TrainedNet, dataset: Dataset, split: str, indices: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return whole images uint8 (N, S, S, C) of the records `indices`, in their order, and labels int (N,)."""
+    """Return whole images uint8 (N, S, S, C) of the records `indices`, in order, and labels int (N,)."""
     images, labels = [], []
     for image, label in batches(net, dataset, split, indices, "read"):
         images.append(image[: len(label)])
