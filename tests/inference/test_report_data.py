@@ -265,9 +265,3 @@ def test_what_is_missing_is_said(workdir, tmp_path):
     report = report_data.find(tmp_path / "run", runs.read_config(workdir), "best")
     assert set(report.missing) == set(report_data.PARTS)
     assert "no complete checkpoint" in report.missing["kernels"]
-
-
-def test_spread():
-    assert sample.spread(3, 10).tolist() == [0, 1, 2]
-    assert sample.spread(100, 4).tolist() == [12, 37, 62, 87]
-    assert sample.spread(0, 4).tolist() == []
