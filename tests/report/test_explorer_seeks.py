@@ -15,7 +15,6 @@ from selenium.webdriver.common.keys import Keys
 
 from alexnet_jax.data.records import open_dataset
 from alexnet_jax.inference import deconvnet, explorer_data, patches, report_data
-from alexnet_jax.report import explorer
 from alexnet_jax.report.explorer import sheets
 from alexnet_jax.workdir import trained
 from configs import digits
@@ -172,7 +171,7 @@ def test_a_page_of_large_images_holds_their_patches_alone(sought, monkeypatch):
         assert drawn.mean() == pytest.approx(patch.pixels.mean(), abs=4)
 
 
-def test_without_the_run_s_images_it_says_so(tmp_path):
+def test_without_the_run_s_images_it_says_so():
     data = explorer_data.explorer_data(random_run("cifar10_26"))
     assert data.sought is None
     assert "nowhere" in data.missing
@@ -194,8 +193,9 @@ def browser():
 @pytest.fixture(scope="module")
 def path(net, sought, tmp_path_factory):
     page = tmp_path_factory.mktemp("explorer") / "page.html"
-    data = explorer_data.explorer_data(replace(net, config=random_run("alexnet_2012", channels=1).config))
-    explorer.write(page, data.net, data.arrays, data.images, data.digits, sought)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(explorer_data, "sought_patches", lambda net: sought)
+        write_page(net, page)
     return page
 
 

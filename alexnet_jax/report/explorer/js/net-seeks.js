@@ -86,7 +86,7 @@ const tileAt = ({ tile, across }, number) => [(number % across) * tile, Math.flo
 function drawPatches(layer, found, patches) {
   const list = $("seeks-patches");
   if (list.children.length !== patches.length) list.replaceChildren(...patches.map(emptyPatch));
-  const room = Math.min(LARGEST, Math.floor(list.firstChild.firstChild.clientWidth - 10));
+  const room = Math.max(24, Math.min(LARGEST, Math.floor(list.firstChild.firstChild.clientWidth - 10)));
   patches.forEach((patch, rank) => {
     const [box] = list.children[rank].children;
     const [image, cut, projection, words] = box.children;
