@@ -5,23 +5,24 @@ own figures) made readers wish for these. Each test does what a person does, wit
 pixels and with a finger on a phone of 360, and holds what is then to be seen against numpy and JAX on the
 net's own numbers.
 
-wish                                  | where                           | test
---------------------------------------|---------------------------------|---------------------------------
-a convolution under the pointer       | explorer, One kernel            | test_a_kernel_over_an_image
-the same inside a trained net         | explorer, A trained network     | test_a_convolution_of_the_net
-one neuron with its sigmoid           | explorer, One neuron            | test_one_neuron_and_its_sigmoid
-784-15-10, backpropagation in numbers | explorer, How it learns         | test_a_drawn_digit_and_one_step
-the 96 kernels of the first layer     | report, First-layer kernels     | test_ninety_six_kernels
-nine patches for each channel         | report, What excites each layer | test_nine_patches
-a heat map of what decides            | explorer, A trained network     | test_the_heat_map
-eight images with five bars           | report, Guesses                 | test_eight_images_with_five_bars
-find my beach among my photographs    | similar --label, its sheet      | test_find_my_beach
-the table of layers                   | explorer, The architecture      | test_the_table_of_layers
-pooling, overlapping and not          | explorer, A trained network     | test_pooling
-dropout                               | explorer, A trained network     | test_dropout
-lighting                              | explorer, A trained network     | test_lighting
-local response normalisation          | explorer, A trained network     | test_normalisation
-softmax                               | explorer, A trained network     | test_softmax
+wish                          | where              | test
+------------------------------|--------------------|-----------------------------
+a convolution under a pointer | explorer, lesson 2 | test_a_kernel_over_an_image
+the same inside a trained net | explorer, lesson 4 | test_a_convolution_of_the_net
+one neuron with its sigmoid   | explorer, lesson 1 | test_one_neuron_and_its_sigmoid
+784-15-10 and backpropagation | explorer, lesson 5 | test_a_drawn_digit_and_one_step
+96 kernels, as in figure 3    | report, kernels    | test_ninety_six_kernels
+nine patches for a channel    | report, channels   | test_nine_patches
+kernels and patches to choose | explorer, lesson 4 | test_explorer_seeks.test_a_channel_s_patches_and_a_kernel
+a heat map of what decides    | explorer, lesson 4 | test_the_heat_map
+eight images with five bars   | report, guesses    | test_eight_images_with_five_bars
+find my beach                 | similar, its sheet | test_find_my_beach
+the table of layers           | explorer, lesson 3 | test_the_table_of_layers
+pooling, overlapping and not  | explorer, lesson 4 | test_pooling
+dropout                       | explorer, lesson 4 | test_dropout
+lighting                      | explorer, lesson 4 | test_lighting
+local response normalisation  | explorer, lesson 4 | test_normalisation
+softmax                       | explorer, lesson 4 | test_softmax
 """
 
 import base64
