@@ -9,6 +9,7 @@ Examples:
   report --explore --workdir=pretrained:cifar10 --output=explorer.html
 """
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,7 +31,9 @@ def run(request: Request) -> int:
     net = explorer_data.explorer_data(start_up.load_net(request))
     folder = request.workdir / layout.REPORT
     path = Path(request.flags.output) if request.flags.output else folder / layout.EXPLORER_PAGE
-    print(explorer.write(path, net.net, net.arrays, net.images, net.digits))
+    if net.missing:
+        print(f"without the patches that each channel looks for: {net.missing}", file=sys.stderr)
+    print(explorer.write(path, net.net, net.arrays, net.images, net.digits, net.sought))
     if not request.flags.output:
         beside.link(folder)
     return 0

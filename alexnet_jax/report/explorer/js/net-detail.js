@@ -3,8 +3,10 @@ import { $, percent, roomIn, show, stepper } from "./dom.js";
 import { image, inkColour, largest, outline, pictureImage, sized } from "./draw.js";
 import { Cells } from "./cells.js";
 import { drawFigure, mapImage, mapsImage, unitsImage } from "./net-figure.js";
+import { drawGallery } from "./net-gallery.js";
 import { sayInput } from "./net-input.js";
 import { best, isAnswer, isFlat, layerName, nameOf, netPage, present, share, shownValues } from "./net-page.js";
+import { drawSeeks } from "./net-seeks.js";
 import { WHY } from "./net-sums.js";
 import { endTravel, startTravel } from "./net-travel.js";
 import { before, receptiveField } from "./why.js";
@@ -191,7 +193,9 @@ export function* detailParts() {
   $("mask").textContent = t(netPage.masks[layer.name] ? "maskAway" : "maskDraw");
   sayDraw();
   yield;
-  if (mine === newest) yield* cellParts();
+  if (mine !== newest) return;
+  yield* cellParts();
+  drawSeeks();
 }
 
 function aboutLayer(layer) {
@@ -252,5 +256,6 @@ function* cellParts() {
   $("words").textContent = t(isAnswer(layer) ? "answerWords" : flat ? "unitWords" : "cellWords", says);
   $("why").replaceChildren(...WHY[layer.kind](layer, value, at));
   endTravel();
+  drawGallery();
 }
 
