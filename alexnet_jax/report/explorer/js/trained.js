@@ -57,9 +57,9 @@ function openPatch(pixels, { row, column, ...where }) {
 function lookAtKernel(channel, row, column) {
   place({ layer: netPage.net.layers[0].name, channel });
   Object.assign(netPage, { row, column });
-  drawFigure();
   drawDetail();
   netPage.moved();
+  setTimeout(drawFigure); // a turn of its own: the choice shows at once
 }
 
 /** Goes to an image, a layer and a channel of the page's address. */
