@@ -133,7 +133,8 @@ def test_a_kernel_over_an_image(explorer):
     image[4] = image[:, 4] = 1
     for _ in range(2):  # from 0 to 0.5, then to 1
         reader.press("#kernel-picture", 0.5 / 9, 0.5 / 9)
-    image[0, 0] = 1
+    reader.press("#kernel-picture", 8.5 / 9, 8.5 / 9)
+    image[0, 0], image[8, 8] = 1, 0.5
     reader.choose("#kernel-preset", "presetOutline")
     kernel = np.full((3, 3), -1.0)
     kernel[1, 1] = 8
@@ -199,10 +200,13 @@ def test_normalisation(explorer, net):
     look(page, reader, "norm1", 1)
     values = net[3]
     size = values["norm1"].shape[0]
-    reader.cell("#map", 6, 7, size, size)
+    # Where no channel of the tower, 3 to 5, is 0.
+    at = np.unravel_index(values["relu1"][..., 3:].min(-1).argmax(), (size, size))
+    assert values["relu1"][at][3:].min() > 0
+    reader.cell("#map", *map(int, at), size, size)
     row, column, channel = position(page)
-    assert (row, column) == (6, 7)
-    # Of five channels around it those that are there and in its tower, which holds channels 3 to 5.
+    assert (row, column) == at
+    # Of five channels around it those that are there and in its tower.
     first = max(3, channel - 2)
     neighbours = values["relu1"][row, column, first : min(6, channel + 3)]
     [table] = page.run(NUMBERS, "#why table")
