@@ -84,14 +84,7 @@ def run_in_processes(
                     idle.add(ready)
                     yield value
     finally:
-        for process in workers.values():
-            process.terminate()
-        until = time.monotonic() + END_SECONDS
-        for connection, process in workers.items():
-            process.join(max(until - time.monotonic(), 0))
-            process.kill()
-            process.join()
-            connection.close()
+        _end(workers)
 
 
 def _start(workers: Workers, context: SpawnContext, given: tuple[Any, ...], processes: int) -> None:
@@ -111,6 +104,18 @@ def _start(workers: Workers, context: SpawnContext, given: tuple[Any, ...], proc
             workers[here] = process
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _end(workers: Workers) -> None:
+    """End the processes, and close their pipes."""
+    for process in workers.values():
+        process.terminate()
+    until = time.monotonic() + END_SECONDS
+    for connection, process in workers.items():
+        process.join(max(until - time.monotonic(), 0))
+        process.kill()
+        process.join()
+        connection.close()
 
 
 def _serve(
