@@ -61,7 +61,7 @@ def test_without_a_home_it_is_a_line(base: Path, monkeypatch: pytest.MonkeyPatch
         tfds_layout.dataset_folder(data)
     config = digits.get_config()
     config.data.dir = "~/data"
-    with pytest.raises(UsageError, match="config.data.dir=~/data is nowhere"):
+    with pytest.raises(UsageError, match=r"config\.data\.dir=~/data is nowhere"):
         resolve.absolute_paths(config)
 
 

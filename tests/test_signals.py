@@ -380,12 +380,12 @@ def test_the_time_in_which_the_whole_process_was_stopped_does_not_count() -> Non
         """
 import subprocess
 signal.signal(signal.SIGTERM, lambda *_: None)
-with listener:
+later = ["bash", "-c", "echo ready; sleep 8; kill -CONT $PPID"]
+with listener, subprocess.Popen(later, stdout=subprocess.PIPE) as child:
+    child.stdout.readline()
     hit()
-    time.sleep(0.5)
-    own = os.getpid()
-    subprocess.Popen(["bash", "-c", f"kill -STOP {own}; sleep 8; kill -CONT {own}"])
-    time.sleep(9)
+    os.kill(os.getpid(), signal.SIGSTOP)
+    time.sleep(1)
     print("still there", flush=True)
     time.sleep(60)
 """,

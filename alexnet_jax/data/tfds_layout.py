@@ -46,8 +46,8 @@ def dataset_folder(data: ConfigDict) -> Path:
         folder = Path(root).expanduser().absolute() / _folder_name(data) / VERSION
     except RuntimeError:
         raise UsageError(
-            f"the data folder {root} is nowhere, since this user has no home: set HOME or TFDS_DATA_DIR, or give "
-            "--config.data.dir"
+            f"the data folder {root} is nowhere, since this user has no home: set HOME or TFDS_DATA_DIR, or "
+            "give --config.data.dir"
         ) from None
     files.check_utf8(folder)
     return folder

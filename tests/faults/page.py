@@ -18,9 +18,10 @@ PAGE, FOLDER = ROOT / "docs" / "RELIABILITY.md", ROOT / "docs" / "reliability"
 MEASURES = ("memory (MiB)", "open files", "threads", "disk (MiB)")
 HEAD = """# Reliability
 
-What happens under faults that were put into real processes and real files. Every row was written by the test
-that its last column names; `python -m tests.faults.full` runs them all and writes this page. CI runs the same
-tests with fewer injections.
+What happens under faults that were put into real processes and real files. Every row of the first table was
+written by the test that its last column names; `python -m tests.faults.full` runs them all. CI runs the same
+tests with fewer injections. All rows lie in docs/reliability/; `python -m tests.faults.page` makes this page of
+them.
 
 """
 LAST_RESORT = """
@@ -52,8 +53,10 @@ The figure has the largest value of each minute; memory falls where a process en
 
 def table(names: tuple[str, ...], lines: list[tuple[Any, ...]]) -> str:
     """Format a table in Markdown."""
-    made = [names, ("---",) * len(names), *lines]
-    return "".join("| " + " | ".join(str(c).replace("|", "/") for c in line) + " |\n" for line in made)
+    head, *body = (
+        "| " + " | ".join(str(c).replace("|", "/") for c in line) + " |\n" for line in (names, *lines)
+    )
+    return "".join([head, "|---" * len(names) + "|\n", *body])
 
 
 def faults(path: Path, first: str, last: tuple[str, ...] = ()) -> str:

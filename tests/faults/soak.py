@@ -47,7 +47,8 @@ class Soak:
             folder.mkdir(parents=True)
             machine.write_text(runtime.host())
         self.folder, self.data, self.errors = folder, data, folder / "errors"
-        self.most_seconds, self.process = minutes * 60, None
+        self.most_seconds = minutes * 60
+        self.process: subprocess.Popen[bytes] | None = None
         self.run, self.plan = folder / "run", folder / "round.json"
         self.before = injections.rows(ROWS)
         self.started, self.dice = time.monotonic(), random.Random(len(self.before))
