@@ -117,9 +117,11 @@ def wait_until(process: subprocess.Popen[bytes], happens: Callable[[], bool], se
         time.sleep(0.002)
 
 
-def until_reported(process: subprocess.Popen[bytes], errors: Path, words: bytes) -> None:
-    """Wait until `words` stand in `errors`, the process's standard error, or it ends."""
-    wait_until(process, lambda: words in errors.read_bytes())
+def until_reported(
+    process: subprocess.Popen[bytes], errors: Path, words: bytes, seconds: float = 240
+) -> None:
+    """Wait until `words` stand in `errors`, a process's standard error, it ends, or `seconds` are over."""
+    wait_until(process, lambda: words in errors.read_bytes(), seconds)
 
 
 def log(workdir: Path) -> str:

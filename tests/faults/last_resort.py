@@ -127,7 +127,7 @@ def hang(part: str, data: str, folder: Path, cache: Path, stalled: float) -> End
     patch, flags = PARTS[part]
     errors = folder / "errors"
     process = _start(command(data, folder / "run", *flags), errors, cache, stalled, patch)
-    injections.wait_until(process, lambda: b"it hangs" in errors.read_bytes(), WAIT_SECONDS)
+    injections.until_reported(process, errors, b"it hangs", WAIT_SECONDS)
     return _ended(process, errors, stalled)
 
 

@@ -20,8 +20,7 @@ HEAD = """# Reliability
 
 What happens under faults that were put into real processes and real files. Every row of the first table was
 written by the test that its last column names; `python -m tests.faults.full` runs them all. CI runs the same
-tests with fewer injections. All rows lie in docs/reliability/; `python -m tests.faults.page` makes this page of
-them.
+tests with fewer injections. All rows lie in docs/reliability/; `python -m tests.faults.page` makes this page.
 
 """
 LAST_RESORT = """

@@ -171,7 +171,7 @@ class Soak:
         content[self.dice.randrange(len(content))] ^= 1 << self.dice.randrange(8)
         victim.write_bytes(content)
         process = self.start(self.run, devices)
-        injections.until_reported(process, self.errors, b"workdir: ")
+        injections.until_reported(process, self.errors, b"workdir: ", 3600)  # the machine may be busy
         injections.hit(process, KILL)
         process.wait()
         self.check(f"checkpoint {steps[-1]} is damaged and not used" in self.errors.read_text(), f"{victim}")
