@@ -315,7 +315,8 @@ class Checkpoints:
         try:
             self.wait()
         finally:
-            self._orbax.close()
+            with contextlib.suppress(OSError, ValueError):  # Orbax raises again what `wait` has reported
+                self._orbax.close()
 
 
 def _shapes(folder: Path) -> dict[str, tuple[int, ...]]:
