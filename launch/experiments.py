@@ -1,11 +1,20 @@
-"""Runs the experiments of docs/RESULTS.md, one after the other, and records each as it ends.
+r"""Runs the experiments of docs/RESULTS.md, one after the other, and records each as it ends.
 
-  python launch/experiments.py FOLDER --source=cifar10.tar.xz [--only=nets,ablations] [--hours=2.5]
+  python launch/experiments.py FOLDER [--only=nets,ablations] [--hours=2.5]
 
-FOLDER holds the prepared data and the runs. An experiment that has its row in docs/results is passed over;
-one that was interrupted resumes. After --hours none is begun, and the one that is under way is stopped in
-order: the same command continues it. --list shows what there is and what is done. The seconds of a row mean
-something where the run had the machine to itself; its errors do not depend on that.
+FOLDER/data holds the prepared data, and FOLDER/runs the runs. What they train on is prepared once:
+
+  export TFDS_DATA_DIR=FOLDER/data
+  python -m alexnet_jax.main prepare --config=cifar10 --source=cifar10.tar.xz
+  python -m alexnet_jax.main prepare --config=mnist --source=mnist
+  python -m alexnet_jax.main prepare --config=imagenet --config.data.name=caltech \
+    --config.data.exif_rotation=True --config.data.validation_split= --config.data.test_split=test \
+    --config.schedule.kind=constant --source=caltech101_30.tar.xz
+
+An experiment that has its rows in docs/results is passed over; one that was interrupted resumes. After
+--hours none is begun, and the one that is under way is stopped in order: the same command continues it.
+--list shows what there is and what is done. The seconds of a row mean something where the run had the machine
+to itself; its errors do not depend on that.
 """
 
 import argparse
@@ -43,16 +52,34 @@ ARMS: dict[str, dict[str, str]] = {
     "towers that never meet": {"model.communicate_at": "()"},
     "tanh": {"model.activation": "tanh"},
 }
+# Photographs, at an eighth of the paper's width.
+CALTECH = {
+    "data.batch_size": "32",
+    "data.exif_rotation": "True",
+    "data.name": "caltech",
+    "data.test_split": "test",
+    "data.validation_split": "",
+    "model.classes": "101",
+    "model.width": "0.125",
+    "schedule.kind": "steps",
+    "schedule.steps": "((30, 0.001),)",
+    "train.epochs": "40.0",
+}
 TANH = {"model.activation": "tanh", "schedule.learning_rate": "0.016", "train.epochs": "47.0"}  # figure 1
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """Say what is run: a config, its keys and a seed."""
+    """Say what is run: a config, its keys and a seed, and with how many views it is evaluated.
+
+    Attributes:
+      views: an evaluation for each; none: one, as the config says.
+    """
 
     config: str
     keys: Mapping[str, str] = field(default_factory=dict)
     seed: int = 1
+    views: tuple[int, ...] = ()
 
     @property
     def words(self) -> frozenset[str]:
@@ -65,14 +92,19 @@ class Experiment:
         changes = "".join(f" {key.split('.')[1]} {value}" for key, value in self.keys.items())
         return re.sub(r"[^\w.]+", "-", f"{self.config}{changes} seed {self.seed}")
 
-    def row(self) -> dict[str, Any] | None:
-        """Return the row that was recorded of it."""
+    def rows(self) -> list[dict[str, Any]]:
+        """Return the rows that were recorded of it."""
         path = RESULTS / f"{self.config}.jsonl"
-        for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
-            row: dict[str, Any] = json.loads(line)
-            if (frozenset(shlex.split(row["experiment"])), row["seed"]) == (self.words, self.seed):
-                return row
-        return None
+        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else ()
+        rows: list[dict[str, Any]] = [json.loads(line) for line in lines]
+        mine = (self.words, self.seed)
+        return [row for row in rows if (frozenset(shlex.split(row["experiment"])), row["seed"]) == mine]
+
+    @property
+    def done(self) -> bool:
+        """Return whether there is a row of each of its evaluations."""
+        rows = self.rows()
+        return bool(rows) and {*self.views} <= {row["evaluation"].get("views") for row in rows}
 
 
 def nets() -> Iterator[Experiment]:
@@ -92,8 +124,8 @@ def ablations() -> Iterator[Experiment]:
             for rate in RATES
         }
         yield from searched.values()
-        rows = {rate: experiment.row() for rate, experiment in searched.items()}
-        errors = {rate: row["values"]["top1_error"] for rate, row in rows.items() if row}
+        rows = {rate: experiment.rows() for rate, experiment in searched.items()}
+        errors = {rate: each[0]["values"]["top1_error"] for rate, each in rows.items() if each}
         if len(errors) == len(RATES):
             best = min(errors, key=lambda rate: errors[rate])
             keys = arm | rate_keys(best, EPOCHS, DROP) | {"data.train_split": "train"}
@@ -119,14 +151,19 @@ def repeats() -> Iterator[Experiment]:
         yield from (Experiment(config, seed=seed) for seed in SEEDS)
 
 
-GROUPS = {"nets": nets, "ablations": ablations, "figure_1": figure_1, "repeats": repeats}
+def photographs() -> Iterator[Experiment]:
+    """Give one view beside ten, of photographs."""
+    yield from (Experiment("imagenet", CALTECH, seed, views=(10, 1)) for seed in SEEDS)
+
+
+GROUPS = {each.__name__: each for each in (nets, ablations, figure_1, repeats, photographs)}
 
 
 class Runner:
     """Runs the program on an experiment's folder, and stops it in order at a time."""
 
-    def __init__(self, folder: Path, source: str, deadline: float):
-        self.folder, self.source, self.deadline = folder, source, deadline
+    def __init__(self, folder: Path, deadline: float):
+        self.folder, self.deadline = folder, deadline
 
     def call(self, *words: str) -> int:
         """Run the program; return its exit code, `STOPPED` where the time was up."""
@@ -146,12 +183,11 @@ class Runner:
         workdir = f"--workdir={self.folder / 'runs' / experiment.name}"
         keys = [f"--config.{key}={value}" for key, value in experiment.keys.items()]
         config = f"--config=configs/{experiment.config}.py"
-        source = [f"--source={self.source}"] if self.source else []
-        steps = (
-            ("train", config, workdir, *keys, f"--config.seed={experiment.seed}", *source),
-            ("evaluate", workdir, "--checkpoint=last"),
-            ("report", "--results", workdir),
-        )
+        steps = [("train", config, workdir, *keys, f"--config.seed={experiment.seed}")]
+        for views in experiment.views or (0,):
+            with_views = [f"--views={views}"] if views else []
+            steps.append(("evaluate", workdir, "--checkpoint=last", *with_views))
+            steps.append(("report", "--results", workdir))
         for step in steps:
             code = self.call(*step)
             if code:
@@ -164,7 +200,6 @@ def main() -> None:
     """Run what has no row yet."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--source", default="", help="what to prepare where FOLDER has no data")
     parser.add_argument("--only", default=",".join(GROUPS), help=f"of {', '.join(GROUPS)}")
     parser.add_argument("--hours", type=float, default=float("inf"))
     parser.add_argument("--list", action="store_true")
@@ -172,13 +207,12 @@ def main() -> None:
     groups = arguments.only.split(",")
     if unknown := set(groups) - set(GROUPS):
         parser.error(f"--only={','.join(sorted(unknown))}: there are {', '.join(GROUPS)}")
-    runner = Runner(arguments.folder.resolve(), arguments.source, time.monotonic() + arguments.hours * 3600)
+    runner = Runner(arguments.folder.resolve(), time.monotonic() + arguments.hours * 3600)
     for group in groups:
         for experiment in GROUPS[group]():
-            done = experiment.row() is not None
             if arguments.list:
-                print(f"{'done' if done else 'open':5} {group:10} {experiment.name}")
-            elif not done and (time.monotonic() > runner.deadline or not runner.run(experiment)):
+                print(f"{'done' if experiment.done else 'open':5} {group:11} {experiment.name}")
+            elif not experiment.done and (time.monotonic() > runner.deadline or not runner.run(experiment)):
                 raise SystemExit(STOPPED)
 
 

@@ -20,7 +20,8 @@ case "${1:-quick}" in
   slow) tests="slow" ;;
   *) exec .venv/bin/python -m pytest "$@" ;;
 esac
+slowest=(--durations=15 --durations-min=5)
 # Side by side in the order of tests/conftest.py, the longest files first; then those that need the machine.
 .venv/bin/python -m pytest -m "$tests and not alone" --numprocesses=auto --maxprocesses=4 --dist=loadfile \
-  --no-loadscope-reorder
-.venv/bin/python -m pytest -m "$tests and alone"
+  --no-loadscope-reorder "${slowest[@]}"
+.venv/bin/python -m pytest -m "$tests and alone" "${slowest[@]}"

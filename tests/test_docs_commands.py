@@ -175,7 +175,7 @@ def test_other_programs_are_there_too() -> None:
                 file = f"{words[2].replace('.', '/')}.py" if words[1] == "-m" else words[1]
                 assert (ROOT / file).is_file() or words[2] == "pytest", line
             else:
-                assert program in ("git", "cd", ".", "mkdocs", "python"), line
+                assert program in ("git", "cd", ".", "export", "mkdocs", "python"), line
 
 
 def test_the_cheap_ones_run(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -213,10 +213,14 @@ def test_doctor_says_what_the_page_shows(digits_folder: str) -> None:
 
 
 def templates() -> set[str]:
-    """The texts of the package's code; what is filled in is '…'."""
+    """The texts of the package's code but its docstrings; what is filled in is '…'."""
     found = set()
     for path in (ROOT / "alexnet_jax").rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
+        nodes = list(ast.walk(ast.parse(path.read_text())))
+        docstrings = {id(node.value) for node in nodes if isinstance(node, ast.Expr)}
+        for node in nodes:
+            if id(node) in docstrings:
+                continue
             if isinstance(node, ast.JoinedStr):
                 parts = [part.value if isinstance(part, ast.Constant) else "…" for part in node.values]
                 found.add("".join(map(str, parts)))
@@ -234,7 +238,57 @@ def test_every_message_of_the_page_on_trouble_is_one_of_the_program_s() -> None:
         if not re.search(f"^{'.*'.join(parts)}", texts, re.M):
             wrong.append(cell)
     assert not wrong, "\n".join(wrong)
-    assert len(cells) > 40
+    assert len(cells) > 80
+
+
+def rows(page: str, heading: str) -> list[list[str]]:
+    """The cells of the first table below a heading, without its first row."""
+    below = re.split(rf"^#+ {heading}$", text_of(page), flags=re.M)[1].partition("\n#")[0]
+    return [
+        [cell.strip() for cell in line.strip("|").split(" | ")]
+        for line in re.findall(r"^\| .*", below, re.M)[1:]
+    ]
+
+
+def test_the_readme_s_results_are_those_of_the_pages() -> None:
+    """A verdict is that of the recorded results; other figures stand on the page that their row names."""
+    recorded = text_of("docs/RESULTS.md").splitlines()
+    verdicts = set()
+    for what, result, _, verdict, _ in rows("README.md", "Results"):
+        (figure,) = re.findall(r"^[+-]?[\d.,]+(?: points| times)?", result)
+        (named,) = re.findall(r"^(?:reproduced|not shown|contradicts|no claim)?", verdict)
+        if named not in ("", "no claim"):
+            verdicts.add(named)
+            assert any(f"| {figure}" in line and f"**{named}**" in line for line in recorded), what
+            continue
+        (page,) = re.findall(r"\]\((docs/\w+\.md)\)", what)
+        numbers = re.findall(r"\d[\d.,]*\d", result + verdict)
+        assert any(all(number in line for number in numbers) for line in text_of(page).splitlines()), what
+    assert verdicts == {"reproduced", "not shown", "contradicts"}
+
+
+def test_every_word_of_the_glossary_is_used() -> None:
+    others = " ".join(text_of(page) for page in PAGES if page not in ("docs/glossary.md", "CONTRIBUTING.md"))
+    words = [word for line in rows("docs/glossary.md", "Glossary") for word in line[0].split(", ")]
+    assert len(words) > 90
+    unused = [word for word in words if not re.search(rf"\b{re.escape(word)}", others, re.I)]
+    assert not unused
+
+
+def test_the_citations_are_those_of_the_citation_file() -> None:
+    owner, page = text_of("CITATION.cff"), text_of("docs/citing.md")
+    plain = page.replace("{", "").replace("}", "")
+    titles = re.findall(r"^ *title: \"?([^\"\n]+)", owner, re.M)
+    assert len(titles) == 2
+    for title in titles:
+        assert title in plain
+    for names in re.findall(r"family-names: (\w+)", owner):
+        assert names in page
+    (version,) = re.findall(r"^version: (.*)$", owner, re.M)
+    (year,) = re.findall(r"^ +year: (\d+)$", owner, re.M)
+    first, last = re.findall(r"^ +(?:start|end): (\d+)$", owner, re.M)
+    for text in (f"Version {version},", f"{{{year}}}", f"{{{first}--{last}}}"):
+        assert text in page, text
 
 
 def test_the_readme_s_lines_of_python_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -257,8 +311,11 @@ def test_the_readme_is_short() -> None:
 @pytest.mark.parametrize("page", TOP)
 def test_links_of_the_pages_at_the_top_lead_somewhere(page: str) -> None:
     text = text_of(page)
-    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", text):
+    for target, anchor in re.findall(r"\]\(([^)#]+)(?:#([^)]*))?\)", text):
         assert target.startswith("https://") or (ROOT / target).exists(), target
+        if anchor:
+            headings = re.findall(r"^#+ (.*)$", text_of(target), re.M)
+            assert anchor in [re.sub(r"[^\w -]", "", line).lower().replace(" ", "-") for line in headings]
     for name in re.findall(r"\]\[(\w+)\]", text):
         assert re.search(rf"^\[{name}\]: https://", text, re.M), name
 

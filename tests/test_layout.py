@@ -230,6 +230,7 @@ OF_MANY = {
     "report/test_explorer_access.py",
     "report/test_explorer_architecture.py",
     "report/test_explorer_learning.py",
+    "report/test_explorer_seeks.py",
     "test_package.py",
     "test_preprocessing.py",
     "test_real_data.py",
@@ -241,7 +242,9 @@ ELSEWHERE = {
     "__main__.py",
     "benchmark/step_figure.py",
     "commands/command.py",
+    "inference/patches.py",
     "interop/formats/weights.py",
+    "report/explorer/sheets.py",
 }
 
 

@@ -72,7 +72,11 @@ CONFIG = Flag(
     "configs/X.py",
 )
 CONFIG_OF_RUN = Flag(
-    "workdir", "A run whose config is used in the place of --config.", "paths", "DIR", excludes="config"
+    "workdir",
+    "A run, or pretrained:NAME, whose config is used in the place of --config.",
+    "paths",
+    "DIR",
+    excludes="config",
 )
 PRETRAINED = "pretrained:"  # in --workdir before the name of a net that comes along
 WORKDIR = Flag("workdir", "Folder of the run; default: runs/<name of the config file>.", "paths", "DIR")

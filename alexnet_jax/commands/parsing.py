@@ -17,7 +17,7 @@ import alexnet_jax
 from alexnet_jax import program
 from alexnet_jax.commands import manual, table
 from alexnet_jax.commands.command import CONFIG_FILE, Command, Request
-from alexnet_jax.commands.flags import PRETRAINED
+from alexnet_jax.commands.flags import CONFIG_OF_RUN, PRETRAINED
 from alexnet_jax.config import find, io, resolve
 from alexnet_jax.errors import UsageError
 from alexnet_jax.files import check_local
@@ -170,7 +170,7 @@ def _find_config(command: Command, words: Sequence[Word]) -> tuple[ConfigDict | 
 def _workdir(command: Command, value: str) -> Path:
     if not value.startswith(PRETRAINED):
         return Path(value)
-    if command.needs == CONFIG_FILE:
+    if command.needs == CONFIG_FILE and CONFIG_OF_RUN not in command.reads:
         raise UsageError(
             f"--workdir={value}: {command.name} uses no trained net; config.train.init_from is the folder of "
             "one with which a run begins"

@@ -8,6 +8,8 @@ Examples:
   report --explore --workdir=runs/digits --checkpoint=last
 """
 
+import sys
+
 from alexnet_jax import extras, files
 from alexnet_jax.commands import start_up
 from alexnet_jax.commands.command import TRAINED_NET, Command, Request
@@ -25,7 +27,9 @@ def run(request: Request) -> int:
     files.check_files(request.workdir, written=True)
     net = explorer_data.explorer_data(start_up.load_net(request))
     path = request.workdir / layout.REPORT / layout.EXPLORER_PAGE
-    print(explorer.write(path, net.net, net.arrays, net.images, net.digits))
+    if net.missing:
+        print(f"without the patches that each channel looks for: {net.missing}", file=sys.stderr)
+    print(explorer.write(path, net.net, net.arrays, net.images, net.digits, net.sought))
     return 0
 
 

@@ -178,7 +178,7 @@ def open_dataset(data: ConfigDict) -> Dataset:
     if not folder.is_dir():
         raise UsageError(
             f"{folder} is not prepared; type: {program.command()} prepare "
-            "--config=<this config> --source=<folder, archive, or digits>"
+            "--source=<folder, archive, or digits>, with the same --config flags or --workdir"
         )
     try:
         preparation = json.loads(files.read_bounded(folder / origin.PREPARATION, origin.MAX_BYTES))

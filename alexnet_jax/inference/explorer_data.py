@@ -2,6 +2,7 @@
 
 import importlib.resources
 import io
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from math import prod
@@ -17,18 +18,42 @@ from alexnet_jax.data import images, pipeline
 from alexnet_jax.data.augment import lighting_offsets, views_of
 from alexnet_jax.data.records import open_dataset
 from alexnet_jax.data.sources.detect import open_source
-from alexnet_jax.errors import UnsafeFile, UsageError
+from alexnet_jax.errors import RunFailure, UnsafeFile, UsageError
 from alexnet_jax.evaluation.imagenet_names import readable
+from alexnet_jax.inference import deconvnet, patches, sample
 from alexnet_jax.model import architectures
 from alexnet_jax.model.rows import Shapes
 from alexnet_jax.model.shapes import layer_shapes
 from alexnet_jax.model.specs import Architecture, Conv, Dropout, Layer, Local, Weighted
+from alexnet_jax.progress import Progress
 from alexnet_jax.workdir.trained import TrainedNet
 
 MAX_INLINE_PARAMS = 3_000_000  # that a page holds: 12 MB, 16 MB as text
 MAX_IMAGES = 10  # to pick from
 LIGHTING = 0.1  # standard deviation of alpha, section 4.1
 DIGITS_SEEN, DIGITS_UNSEEN = 30, 10  # of each class, that the lesson on learning trains on and counts
+CHANNELS_AT_ONCE = 8  # whose patches are projected together
+
+
+@dataclass(frozen=True)
+class SoughtPatches:
+    """Hold what every channel of every convolution looks for, among images of the run's training split.
+
+    Attributes:
+      looked_at: how many images.
+      images: those that hold a patch, by the number of their record: uint8 (S, S, C).
+      classes: of these images, for people.
+      peaks: by layer.
+      sides: by layer, the pixels of its largest patch's longer side.
+      channels: of all layers in turn, computed as they are asked for; once.
+    """
+
+    looked_at: int
+    images: dict[int, np.ndarray]
+    classes: dict[int, str]
+    peaks: dict[str, patches.Peaks]
+    sides: dict[str, int]
+    channels: Iterator[patches.ChannelPatches]
 
 
 @dataclass(frozen=True)
@@ -41,12 +66,16 @@ class ExplorerData:
         `inputs.mean_array` gives it.
       images: (name, PNG file) of images of the net's own size.
       digits: of the lesson on learning, see `lesson_digits`; None without scikit-learn.
+      sought: what its channels look for; None where `missing` says why.
+      missing: '' where nothing is.
     """
 
     net: dict[str, Any]
     arrays: dict[str, np.ndarray]
     images: list[tuple[str, bytes]]
     digits: dict[str, Any] | None
+    sought: SoughtPatches | None
+    missing: str
 
 
 def explorer_data(net: TrainedNet) -> ExplorerData:
@@ -92,7 +121,56 @@ def explorer_data(net: TrainedNet) -> ExplorerData:
         for part in ("kernel", "bias")
     }
     arrays["mean"] = np.asarray(net.mean, np.float32)
-    return ExplorerData(described, arrays, _images(net.config), lesson_digits())
+    sought, missing = None, ""
+    try:
+        sought = sought_patches(net)
+    except UnsafeFile:
+        raise
+    except (UsageError, RunFailure) as error:
+        missing = str(error)
+    return ExplorerData(described, arrays, _images(net.config), lesson_digits(), sought, missing)
+
+
+def sought_patches(net: TrainedNet, most: int = patches.MAX_IMAGES) -> SoughtPatches:
+    """Return what the net's channels look for among at most `most` images of its training split.
+
+    Raises:
+      UsageError: the net has no convolutions, or its data are not here.
+      RunFailure: its values are not numbers.
+    """
+    if not deconvnet.convolutions(net.architecture):
+        raise UsageError("this net has no convolutions")
+    dataset, split = open_dataset(net.config.data), net.config.data.train_split
+    looked_at = sample.spread(dataset.size(split), most)
+    peaks = patches.find(net, dataset, split, looked_at)
+    numbers = np.unique(np.concatenate([each.images.reshape(-1) for each in peaks.values()]))
+    whole, labels = sample.whole_images(net, dataset, split, numbers)
+    images = dict(zip(numbers.tolist(), whole, strict=True))
+    names = (readable(dataset.class_names[label]) for label in labels)
+    classes = dict(zip(images, names, strict=True))
+    sides = {layer: _largest_side(net.architecture, layer, each) for layer, each in peaks.items()}
+    return SoughtPatches(len(looked_at), images, classes, peaks, sides, _channels(net, peaks, images))
+
+
+def _largest_side(architecture: Architecture, layer: str, peaks: patches.Peaks) -> int:
+    positions = {*zip(peaks.rows.flat, peaks.columns.flat, strict=True)}
+    boxes = [
+        deconvnet.receptive_field(architecture, layer, int(row), int(column)) for row, column in positions
+    ]
+    return max(max(bottom - top, right - left) for top, left, bottom, right in boxes)
+
+
+def _channels(
+    net: TrainedNet, peaks: dict[str, patches.Peaks], images: dict[int, np.ndarray]
+) -> Iterator[patches.ChannelPatches]:
+    total = sum(each.values.shape[1] for each in peaks.values())
+    with Progress("projections", total, "channels") as progress:
+        for layer, each in peaks.items():
+            channels = range(each.values.shape[1])
+            for start in range(0, len(channels), CHANNELS_AT_ONCE):
+                some = channels[start : start + CHANNELS_AT_ONCE]
+                yield from patches.cut(net, layer, each, some, images)
+                progress.update(len(some))
 
 
 def _lighting_axes(net: TrainedNet) -> list[list[float]] | None:

@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
@@ -11,21 +10,18 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from alexnet_jax.data import pipeline
 from alexnet_jax.data.augment import center_offset
 from alexnet_jax.data.records import Dataset, open_dataset
 from alexnet_jax.errors import RunFailure, UnsafeFile, UsageError
 from alexnet_jax.evaluation import activations
 from alexnet_jax.evaluation.imagenet_names import readable
-from alexnet_jax.inference import deconvnet, predict, similar
+from alexnet_jax.inference import deconvnet, patches, predict, sample, similar
 from alexnet_jax.model.specs import Conv
-from alexnet_jax.progress import Progress
 from alexnet_jax.workdir import trained
 from alexnet_jax.workdir.trained import TrainedNet
 
-MAX_IMAGES = 10_000  # of a split that are looked at, evenly spread over it; for what excites a layer:
-MAX_PATCH_IMAGES = 1_000
-GUESSED, QUERIES, NEAREST, MISTAKES, PATCHES, CHANNELS = 8, 5, 6, 12, 9, 4
+MAX_IMAGES = 10_000  # of a split that are looked at, evenly spread over it
+GUESSED, QUERIES, NEAREST, MISTAKES, CHANNELS = 8, 5, 6, 12, 4
 
 
 @dataclass(frozen=True)
@@ -73,33 +69,6 @@ class Confusions:
     of: int
 
 
-@dataclass(frozen=True)
-class Patch:
-    """Hold one of a channel's strongest values: the part of an image that it sees, and its projection.
-
-    Attributes:
-      value: of the channel, before the ReLU.
-      box: of the crop: top, left, bottom, right.
-      pixels: uint8, the crop's pixels in the box.
-      projection: float32, in the same box.
-    """
-
-    value: float
-    box: tuple[int, ...]
-    pixels: np.ndarray
-    projection: np.ndarray
-
-
-@dataclass(frozen=True)
-class ChannelPatches:
-    """Hold the strongest patches of a convolution's channel, the strongest first, each of another image."""
-
-    layer: str
-    channel: int
-    tower: int
-    patches: tuple[Patch, ...]
-
-
 @dataclass
 class ReportData:
     """Hold what could be computed; `missing` says of each other part why it could not.
@@ -127,7 +96,7 @@ class ReportData:
     distance: str = ""
     searched: int = 0
     confusions: Confusions | None = None
-    channels: tuple[ChannelPatches, ...] = ()
+    channels: tuple[patches.ChannelPatches, ...] = ()
     looked_at: int = 0
     changed: dict[str, Any] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
@@ -216,38 +185,22 @@ class _Data:
 
     def indices(self, split: str, most: int) -> np.ndarray:
         """Return at most `most` record numbers, evenly spread over the split."""
-        return spread(self.dataset.size(split), most)
+        return sample.spread(self.dataset.size(split), most)
 
     def batches(self, split: str, indices: np.ndarray, what: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yield whole images uint8 (B, S, S, C) and labels int (B,); every batch has the same number of rows.
-
-        The last one is filled with black images, which have no label.
-        """
-        rows = activations.rows_at_once(self.net, self.net.config.evaluate.batch_size, len(indices))
-        batches = pipeline.evaluation_batches(
-            self.dataset, split, self.data, rows, rows=(0, rows), indices=indices
-        )
-        shown = len(indices) > rows
-        with closing(batches), Progress(what, len(indices), "images", shown=shown) as progress:
-            for batch in batches:
-                count = int(batch["weight"].sum())
-                yield batch["image"], batch["label"][:count]
-                progress.update(count)
+        """Yield whole images uint8 (B, S, S, C) and labels, as `sample.batches` does."""
+        return sample.batches(self.net, self.dataset, split, indices, what)
 
     def images(self, split: str, indices: np.ndarray) -> tuple[np.ndarray, list[LabelledImage]]:
         """Return whole images uint8 (N, S, S, C), and their centres with the names of their classes."""
-        images, labels = [], []
-        for image, label in self.batches(split, indices, "read"):
-            images.append(image[: len(label)])
-            labels.append(label)
-        whole, side = np.concatenate(images), self.data.crop
-        edge = center_offset(self.data.size, side)
+        whole, labels = sample.whole_images(self.net, self.dataset, split, indices)
+        side, edge = self.data.crop, center_offset(self.data.size, self.data.crop)
         names, records = self.class_names, self.dataset.records(split)
         return whole, [
             LabelledImage(
                 image[edge : edge + side, edge : edge + side], names[label], records.read(int(index))[2]
             )
-            for image, label, index in zip(whole, np.concatenate(labels), indices, strict=True)
+            for image, label, index in zip(whole, labels, indices, strict=True)
         ]
 
     def probabilities(self, split: str, indices: np.ndarray, what: str) -> tuple[np.ndarray, np.ndarray]:
@@ -264,12 +217,6 @@ class _Data:
         if not np.isfinite(probabilities).all():
             raise RunFailure("the probabilities are not numbers: these weights diverged")
         return np.concatenate(labels), probabilities
-
-
-def spread(size: int, most: int) -> np.ndarray:
-    """Return at most `most` of the numbers below `size`, evenly spread, ascending."""
-    count = min(size, most)
-    return (np.arange(count) * size + size // 2) // count if count else np.arange(0)
 
 
 def _guesses(data: _Data, report: ReportData) -> None:
@@ -344,52 +291,14 @@ def _values(net: TrainedNet, images: np.ndarray, layer: str) -> np.ndarray:
 
 
 def _channels(data: _Data, report: ReportData) -> None:
-    layers = deconvnet.convolutions(data.net.architecture)
-    if not layers:
-        raise UsageError("this net has no convolutions")
-    split = data.data.train_split
-    indices = data.indices(split, min(data.most, MAX_PATCH_IMAGES))
-    parts: dict[str, list[Any]] = {layer: [] for layer in layers}
-    for images, labels in data.batches(split, indices, "strongest patches"):
-        for layer, arrays in deconvnet.strongest(data.net, images, layers).items():
-            parts[layer].append([array[: len(labels)] for array in arrays])
-    shown: list[ChannelPatches] = []
-    for layer in layers:
-        values, rows, columns = (np.concatenate(arrays) for arrays in zip(*parts[layer], strict=True))
-        if not np.isfinite(values).all():
-            raise RunFailure(f"the values of {layer} are not numbers: these weights diverged")
-        shown += _channels_of(data, split, indices, layer, values, rows, columns)
+    net, split = data.net, data.data.train_split
+    indices = data.indices(split, min(data.most, patches.MAX_IMAGES))
+    shown: list[patches.ChannelPatches] = []
+    for layer, peaks in patches.find(net, data.dataset, split, indices).items():
+        channels = deconvnet.channels_to_show(net.architecture, layer, peaks.values[-1] > 0, CHANNELS)
+        if channels:
+            numbers = np.unique(peaks.images[:, channels])
+            images = sample.whole_images(net, data.dataset, split, numbers)[0]
+            by_number = dict(zip(numbers.tolist(), images, strict=True))
+            shown += patches.cut(net, layer, peaks, channels, by_number)
     report.channels, report.looked_at = tuple(shown), len(indices)
-
-
-def _channels_of(
-    data: _Data,
-    split: str,
-    indices: np.ndarray,
-    layer: str,
-    values: np.ndarray,
-    rows: np.ndarray,
-    columns: np.ndarray,
-) -> list[ChannelPatches]:
-    net = data.net.architecture
-    patches = min(PATCHES, len(indices))
-    order = np.argsort(-values, axis=0, kind="stable")[:patches]  # (patches, channels): images
-    alive = np.take_along_axis(values, order, axis=0)[-1] > 0
-    numbers = deconvnet.channels_to_show(net, layer, alive, CHANNELS)
-    if not numbers:
-        return []
-    which, channels = order[:, numbers].T.reshape(-1), np.repeat(numbers, patches)
-    whole, images = data.images(split, indices[which])
-    at_row, at_column = rows[which, channels], columns[which, channels]
-    projected = deconvnet.projections(data.net, whole, layer, channels, at_row, at_column)
-    patches_found = []
-    for i, (channel, image) in enumerate(zip(channels, images, strict=True)):
-        box = deconvnet.receptive_field(net, layer, int(at_row[i]), int(at_column[i]))
-        inside = (slice(box[0], box[2]), slice(box[1], box[3]))
-        value = float(values[which[i], channel])
-        patches_found.append(Patch(value, box, image.pixels[inside], projected[i][inside]))
-    share = values.shape[1] // net.towers
-    return [
-        ChannelPatches(layer, channel, channel // share, tuple(patches_found[start : start + patches]))
-        for channel, start in zip(numbers, range(0, len(patches_found), patches), strict=True)
-    ]

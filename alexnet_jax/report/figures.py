@@ -18,7 +18,8 @@ from alexnet_jax.report import runs
 from alexnet_jax.report.words import Words, both
 
 if TYPE_CHECKING:
-    from alexnet_jax.inference.report_data import ChannelPatches, Confusions, Guess, LabelledImage, Neighbours
+    from alexnet_jax.inference.patches import ChannelPatches
+    from alexnet_jax.inference.report_data import Confusions, Guess, LabelledImage, Neighbours
 
 COLOURS = ("#1f6fb4", "#d1640c", "#2c8a3c", "#b3282d", "#7553a8", "#7a5244", "#b0428c", "#5c5c5c")
 RIGHT, OTHER = "#f0938a", "#9ecae1"  # bars of the right class, as in the paper's figure 4, and of others

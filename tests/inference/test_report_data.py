@@ -12,7 +12,7 @@ import pytest
 from alexnet_jax.config import resolve
 from alexnet_jax.data.records import open_dataset
 from alexnet_jax.evaluation import activations
-from alexnet_jax.inference import deconvnet, evaluate, report_data
+from alexnet_jax.inference import deconvnet, evaluate, report_data, sample
 from alexnet_jax.workdir import trained as runs
 from alexnet_jax.workdir.checkpoints import Checkpoints
 from configs import digits
@@ -182,7 +182,7 @@ def test_classes_that_the_net_does_not_know(renamed, tmp_path):
 def test_the_patches_are_the_strongest(report, trained, data):
     """Those of the training images."""
     images, _ = data["train[:90%]"]
-    looked_at = report_data.spread(len(images), MOST)
+    looked_at = sample.spread(len(images), MOST)
     assert report.looked_at == len(looked_at)
     images = images[looked_at]
     layers = deconvnet.convolutions(trained.architecture)
@@ -265,9 +265,3 @@ def test_what_is_missing_is_said(workdir, tmp_path):
     report = report_data.find(tmp_path / "run", runs.read_config(workdir), "best")
     assert set(report.missing) == set(report_data.PARTS)
     assert "no complete checkpoint" in report.missing["kernels"]
-
-
-def test_spread():
-    assert report_data.spread(3, 10).tolist() == [0, 1, 2]
-    assert report_data.spread(100, 4).tolist() == [12, 37, 62, 87]
-    assert report_data.spread(0, 4).tolist() == []

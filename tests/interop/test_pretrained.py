@@ -137,6 +137,13 @@ def test_wrong_uses(arguments, words, cache):
     assert words in errors
 
 
+def test_prepare_takes_the_config_of_one(cache, tmp_path):
+    flags = ("--workdir=pretrained:digits", "--source=digits", f"--config.data.dir={tmp_path}", "--dry_run")
+    code, out, errors = alexnet("prepare", *flags)
+    assert code == 0, errors
+    assert str(tmp_path / "digits_72" / "1.0.0") in out
+
+
 def test_a_cache_of_another_user(cache):
     cache.mkdir(parents=True)
     cache.chmod(0o777)

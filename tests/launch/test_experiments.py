@@ -35,7 +35,7 @@ def test_an_unknown_group_is_named() -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].endswith(
-        "--only=nothing: there are nets, ablations, figure_1, repeats"
+        "--only=nothing: there are nets, ablations, figure_1, repeats, photographs"
     )
 
 
@@ -47,8 +47,11 @@ def test_folders_differ() -> None:
 def test_a_recorded_run_is_found() -> None:
     row = results.read_rows(results.FOLDER / "cifar10_figure_1.jsonl")[0]
     keys = dict(word.split("=", 1) for word in shlex.split(row["experiment"])[1:])
-    assert SCRIPT["Experiment"](row["config"], keys, row["seed"]).row() == row
-    assert SCRIPT["Experiment"](row["config"], keys, 10**6).row() is None
+    experiment = SCRIPT["Experiment"]
+    assert experiment(row["config"], keys, row["seed"]).rows() == [row]
+    assert experiment(row["config"], keys, row["seed"]).done
+    assert not experiment(row["config"], keys, row["seed"], views=(10, row["evaluation"]["views"])).done
+    assert not experiment(row["config"], keys, 10**6).done
 
 
 def test_an_arm_runs_at_the_rate_that_its_search_found(
@@ -56,12 +59,13 @@ def test_an_arm_runs_at_the_rate_that_its_search_found(
 ) -> None:
     errors = {"0.005": 0.3, "0.02": 0.1}
 
-    def row(experiment: Any) -> dict[str, Any] | None:
+    def rows(experiment: Any) -> list[dict[str, Any]]:
         if "data.test_split" not in experiment.keys:
-            return None
-        return {"values": {"top1_error": errors.get(experiment.keys.get("schedule.learning_rate", ""), 0.2)}}
+            return []
+        error = errors.get(experiment.keys.get("schedule.learning_rate", ""), 0.2)
+        return [{"values": {"top1_error": error}}]
 
-    monkeypatch.setattr(SCRIPT["Experiment"], "row", row)
+    monkeypatch.setattr(SCRIPT["Experiment"], "rows", rows)
     arms = list(SCRIPT["ablations"]())
     assert len(arms) == len(SCRIPT["ARMS"]) * (len(SCRIPT["RATES"]) + len(SCRIPT["SEEDS"]))
     chosen = [experiment for experiment in arms if "data.test_split" not in experiment.keys]

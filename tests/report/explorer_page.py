@@ -58,7 +58,7 @@ def random_run(name, mean="centre", channels=3):
 
 def write_page(run, path):
     net = explorer_data.explorer_data(run)
-    explorer.write(path, net.net, net.arrays, net.images, net.digits)
+    explorer.write(path, net.net, net.arrays, net.images, net.digits, net.sought)
     return net
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from alexnet_jax.config import io
+from alexnet_jax.inference import patches
 from alexnet_jax.inference import report_data as f
 from configs import cifar10
 
@@ -111,12 +112,13 @@ def report_data(
         five = tuple((names[(number + n) % len(names)], float(value)) for n, value in enumerate(values))
         return f.Guess(image(number), five)
 
-    def patch(height: int) -> f.Patch:
+    def patch(height: int) -> patches.Patch:
         pixels = draw.integers(0, 256, (height, 7, 3), dtype=np.uint8)
-        return f.Patch(1.0, (0, 0, height, 7), pixels, draw.normal(size=(height, 7, 3)).astype(np.float32))
+        projection = draw.normal(size=(height, 7, 3)).astype(np.float32)
+        return patches.Patch(1.0, 0, 0, 0, (0, 0, height, 7), pixels, projection)
 
     channels = tuple(
-        f.ChannelPatches(layer, number, number // 4, tuple(patch(6 + n % 2) for n in range(9)))
+        patches.ChannelPatches(layer, number, number // 4, tuple(patch(6 + n % 2) for n in range(9)))
         for layer in layers
         for number in (1, 6)
     )

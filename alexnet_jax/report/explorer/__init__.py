@@ -7,17 +7,23 @@ a function of its own, in the order of what they import. A lesson is `lesson_<na
 `js/<name>-strings.js`; `js/main.js` lists the lessons.
 """
 
+from __future__ import annotations
+
 import base64
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from markupsafe import Markup
 
 from alexnet_jax import files
 from alexnet_jax.report import template
+from alexnet_jax.report.explorer import sheets
+
+if TYPE_CHECKING:
+    from alexnet_jax.inference.explorer_data import SoughtPatches
 
 HERE = Path(__file__).parent
 _IMPORT = re.compile(r'^import (\{[^}]*\}) from "\./([\w-]+\.js)";\n', re.MULTILINE)
@@ -30,6 +36,7 @@ def write(
     arrays: Mapping[str, np.ndarray],
     images: Sequence[tuple[str, bytes]],
     digits: Mapping[str, Any] | None,
+    sought: SoughtPatches | None,
 ) -> str:
     """Write the page and return a line that says where it is.
 
@@ -39,6 +46,7 @@ def write(
       arrays: float32 '<layer>/kernel', '<layer>/bias' and 'mean', shaped as `inference.explorer_data` says.
       images: (name, PNG file) of images of the net's own size.
       digits: that the lesson on learning trains on, as `inference.explorer_data.lesson_digits` says.
+      sought: what the channels look for; None where the run's images are not here.
     """
     positions, blocks, start = {}, [], 0
     for name, values in arrays.items():
@@ -51,6 +59,7 @@ def write(
         "places": positions,
         "pictures": [{"name": name, "png": base64.b64encode(file).decode()} for name, file in images],
         "digits": digits,
+        "sought": sheets.pack(sought) if sought else None,
     }
     page = template.load(HERE / "page.html.jinja").render(
         data=data,

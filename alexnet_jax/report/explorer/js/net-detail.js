@@ -3,8 +3,10 @@ import { $, percent, roomIn, show, stepper } from "./dom.js";
 import { image, inkColour, largest, outline, pictureImage, sized } from "./draw.js";
 import { Cells } from "./cells.js";
 import { drawFigure, mapImage, mapsImage, unitsImage } from "./net-figure.js";
+import { drawGallery } from "./net-gallery.js";
 import { sayInput } from "./net-input.js";
 import { best, isAnswer, isFlat, layerName, nameOf, netPage, present, share, shownValues } from "./net-page.js";
+import { drawSeeks } from "./net-seeks.js";
 import { WHY } from "./net-sums.js";
 import { before, receptiveField } from "./why.js";
 import { t } from "./strings.js";
@@ -181,6 +183,7 @@ export function drawDetail() {
   $("mask").textContent = t(netPage.masks[layer.name] ? "maskAway" : "maskDraw");
   sayDraw();
   drawCell();
+  drawSeeks();
 }
 
 function aboutLayer(layer) {
@@ -231,5 +234,6 @@ export function drawCell() {
   sayInput(field);
   $("words").textContent = t(isAnswer(layer) ? "answerWords" : flat ? "unitWords" : "cellWords", says);
   $("why").replaceChildren(...WHY[layer.kind](layer, value, at));
+  drawGallery();
 }
 

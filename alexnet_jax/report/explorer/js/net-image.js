@@ -31,6 +31,12 @@ export async function openFile(file, number = -1) {
 }
 netPage.openFile = openFile;
 
+/** Takes an image as the net reads it whole: Uint8Array (size, size, channels). */
+export function openPixels(pixels) {
+  Object.assign(netPage, { pixels, image: -1 });
+  resetView();
+}
+
 /** Opens one of the page's own images. */
 export function openImage(number) {
   const { png } = netPage.pictures[number];

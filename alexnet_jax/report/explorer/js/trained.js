@@ -3,12 +3,14 @@ import { $ } from "./dom.js";
 import { Engine } from "./engine.js";
 import { arraysOf } from "./net.js";
 import { drawGuesses, drawScan, forgetScan, startAnswers } from "./net-answers.js";
-import { buildDetail, drawDetail, look, place } from "./net-detail.js";
-import { buildFigure, figureParts } from "./net-figure.js";
-import { centre, openImage, startImage } from "./net-image.js";
+import { buildDetail, drawCell, drawDetail, look, place } from "./net-detail.js";
+import { buildFigure, drawFigure, figureParts } from "./net-figure.js";
+import { startGallery } from "./net-gallery.js";
+import { centre, openImage, openPixels, startImage } from "./net-image.js";
 import { drawInput } from "./net-input.js";
 import { drawLighting, startLighting } from "./net-lighting.js";
 import { netPage } from "./net-page.js";
+import { startSeeks } from "./net-seeks.js";
 import { STRINGS } from "./net-strings.js";
 import { addStrings, t } from "./strings.js";
 
@@ -28,6 +30,11 @@ export function startNet(data, { image = 0, ...where }) {
   startAnswers();
   startLighting();
   buildDetail();
+  startSeeks(data.sought, openPatch);
+  startGallery(lookAtKernel, (row, column) => {
+    Object.assign(netPage, { row, column });
+    drawCell();
+  });
   netPage.engine
     .ask({ kind: "load", net, places: data.places, base64: $("numbers").textContent })
     .then(({ numbers }) => {
@@ -35,6 +42,22 @@ export function startNet(data, { image = 0, ...where }) {
       return openImage(data.pictures[image] ? image : 0);
     })
     .catch((error) => ($("picture-error").textContent = String(error)));
+}
+
+/** Runs the net on an image of `pixels` and looks at a value of it. */
+function openPatch(pixels, { row, column, ...where }) {
+  place(where);
+  Object.assign(netPage, { row, column });
+  openPixels(pixels);
+}
+
+/** Looks at a value of the first layer. */
+function lookAtKernel(channel, row, column) {
+  place({ layer: netPage.net.layers[0].name, channel });
+  Object.assign(netPage, { row, column });
+  drawDetail();
+  netPage.moved();
+  setTimeout(drawFigure); // a turn of its own: the choice shows at once
 }
 
 /** Goes to an image, a layer and a channel of the page's address. */
