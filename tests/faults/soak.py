@@ -133,8 +133,8 @@ class Soak:
         sent = injections.hit(process, number)
         self.check(process.wait() in ({-number, 128 + number} if sent else {0}) | {0}, f"signal {number}")
 
-    def fill_the_disk(self, devices: int) -> None:
-        """Run on a disk that has room for part of a checkpoint more."""
+    def fill_the_disk(self, devices: int) -> bool:
+        """Run on a disk that has room for part of a checkpoint more; return whether there was a run."""
         disk = self.folder / "disk"
         disk.mkdir(exist_ok=True)
         room = tree_size(self.run) // 1024 + self.dice.randrange(200, 2000)
@@ -151,19 +151,24 @@ class Soak:
             return ["unshare", "--map-root-user", "--mount", "bash", "-c", script]
 
         if not (self.run / "config.json").exists():
-            return
+            return False
         code = self.start(self.run, devices, wrapped).wait()
         text = self.errors.read_text()
         self.check(code in (0, 1), f"full disk: {text[-500:]}")
         self.check(
             code == 0 or text.splitlines()[-1].startswith("alexnet_jax: "), f"last line: {text[-500:]}"
         )
+        return True
 
-    def damage(self, devices: int) -> None:
-        """Flip a bit of the newest checkpoint where there is an older one; the next start must say so."""
+    def damage(self, devices: int) -> bool:
+        """Flip a bit of the newest checkpoint where there is an older one; the next start must say so.
+
+        Returns:
+          Whether there was one.
+        """
         steps = manifest.steps(self.run / "checkpoints")
         if len(steps) < 2:
-            return
+            return False
         newest = self.run / "checkpoints" / str(steps[-1])
         found = [path for path in newest.rglob("*") if path.is_file() and path.stat().st_size]
         victim = self.dice.choice(sorted(found))
@@ -175,6 +180,7 @@ class Soak:
         injections.hit(process, KILL)
         process.wait()
         self.check(f"checkpoint {steps[-1]} is damaged and not used" in self.errors.read_text(), f"{victim}")
+        return True
 
     def check(self, holds: bool, what: str) -> None:
         """Count that something was checked; end the soak where it does not hold."""
@@ -208,18 +214,16 @@ class Soak:
         plan = json.loads(self.plan.read_text())
         left, now, devices = plan["left"], plan["now"], set(plan["devices"])
         for each in range(left, 0, -1):
-            fault = self.dice.choice(("kill", "term", "int", "disk", "damage", "devices"))
+            happened, fault = True, self.dice.choice(("kill", "term", "int", "disk", "damage", "devices"))
             if fault == "devices":
                 now = self.dice.choice([count for count in DEVICES if count != now])
                 devices.add(now)
-            elif fault == "disk":
-                self.fill_the_disk(now)
-            elif fault == "damage":
-                self.damage(now)
+            elif fault in ("disk", "damage"):
+                happened = (self.fill_the_disk if fault == "disk" else self.damage)(now)
             else:
                 self.signal({"kill": KILL, "term": TERM, "int": INT}[fault], now)
             self.whole()
-            self.faults[fault] += 1
+            self.faults[fault] += happened
             self._plan(left=each - 1, now=now, devices=sorted(devices))
             self.write()
             if self.over():
