@@ -337,6 +337,9 @@ def test_the_site_builds_and_a_link_that_leads_nowhere_is_found(tmp_path: Path) 
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "site" / "index.html").is_file()
     assert 'href="SECURITY.html"' in (tmp_path / "site" / "weights.html").read_text()
+    explorer = "explorer_cifar10.html"  # copied as it is; explorer.html is the page of docs/explorer.md
+    assert (tmp_path / "site" / explorer).read_bytes() == (ROOT / "docs" / "explorer.html").read_bytes()
+    assert f'href="{explorer}"' in (tmp_path / "site" / "explorer.html").read_text()
     for link in ("[a](nowhere.md)", "[a](design.md#nowhere)"):
         shutil.copy(ROOT / "docs" / "index.md", source / "docs")
         with (source / "docs" / "index.md").open("a") as page:

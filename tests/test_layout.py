@@ -230,6 +230,8 @@ OF_MANY = {
     "report/test_explorer_access.py",
     "report/test_explorer_architecture.py",
     "report/test_explorer_learning.py",
+    "report/test_explorer_docs.py",
+    "report/test_explorer_motion.py",
     "report/test_explorer_seeks.py",
     "test_package.py",
     "test_preprocessing.py",

@@ -1,19 +1,22 @@
 """`report --explore`: a page in which the user follows an image through the net in --workdir.
 
 Number by number, in English and Chinese; nothing leaves the browser. It is report/explorer.html in the
-workdir.
+workdir, or --output.
 
 Examples:
   report --explore --workdir=runs/digits
   report --explore --workdir=runs/digits --checkpoint=last
+  report --explore --workdir=pretrained:cifar10 --output=explorer.html
 """
 
 import sys
+from dataclasses import replace
+from pathlib import Path
 
 from alexnet_jax import extras, files
 from alexnet_jax.commands import start_up
 from alexnet_jax.commands.command import TRAINED_NET, Command, Request
-from alexnet_jax.commands.flags import CHECKPOINT, CONFIG, WORKDIR, Flag
+from alexnet_jax.commands.flags import CHECKPOINT, CONFIG, OUTPUT, WORKDIR, Flag
 from alexnet_jax.workdir import layout
 
 
@@ -22,14 +25,17 @@ def run(request: Request) -> int:
     extras.require("pages", "report --explore")
     start_up.before_jax(request.config)
     from alexnet_jax.inference import explorer_data
-    from alexnet_jax.report import explorer
+    from alexnet_jax.report import beside, explorer
 
     files.check_files(request.workdir, written=True)
     net = explorer_data.explorer_data(start_up.load_net(request))
-    path = request.workdir / layout.REPORT / layout.EXPLORER_PAGE
+    folder = request.workdir / layout.REPORT
+    path = Path(request.flags.output) if request.flags.output else folder / layout.EXPLORER_PAGE
     if net.missing:
         print(f"without the patches that each channel looks for: {net.missing}", file=sys.stderr)
     print(explorer.write(path, net.net, net.arrays, net.images, net.digits, net.sought))
+    if not request.flags.output:
+        beside.link(folder)
     return 0
 
 
@@ -41,6 +47,7 @@ COMMAND = Command(
         CONFIG,
         WORKDIR,
         CHECKPOINT,
+        replace(OUTPUT, help="The file to write; default: report/explorer.html in the workdir."),
     ),
     needs=TRAINED_NET,
 )

@@ -12,7 +12,7 @@ from markupsafe import Markup
 from alexnet_jax import drawing, files
 from alexnet_jax.errors import UsageError
 from alexnet_jax.progress import printable
-from alexnet_jax.report import figures, glance, inline, runs, template
+from alexnet_jax.report import beside, figures, glance, inline, reasons, runs, template
 from alexnet_jax.report.sections import PageFigure, all_sections
 from alexnet_jax.report.tables import cell
 from alexnet_jax.report.words import both, join
@@ -54,21 +54,21 @@ def write(all_runs: Sequence[runs.RunFiles], data: ReportData) -> list[str]:
     missing = dict(data.missing)
     if not any(one.metrics for one in all_runs):
         missing["curves"] = f"{run.workdir} has no lines in {layout.METRICS}"
-    reasons = dict.fromkeys(missing[part] for part in PART_TITLES if part in missing)
+    found = dict.fromkeys(missing[part] for part in PART_TITLES if part in missing)
     missing_lines = [
-        (join("; ", [words for part, words in PART_TITLES.items() if missing.get(part) == why]), cell(why))
-        for why in reasons
+        (join("; ", [words for part, words in PART_TITLES.items() if missing.get(part) == why]), why)
+        for why in found
     ]
     names = glance.distinct_names(all_runs)
     sections = all_sections(all_runs, names, data)
     page = template.load(Path(__file__).with_name("page.html.jinja")).render(
         title=cell(names[0]),
         subtitle=cell(glance.subtitle(run, data)),
-        missing=missing_lines,
+        missing=[(what, cell(reasons.translated(why))) for what, why in missing_lines],
         glance=[tuple(map(cell, row)) for row in glance.at_a_glance(run, data)],
         sections=sections,
         charts={shown.name: _write_figure(drawings, shown) for part in sections for shown in part.figures},
-        explorer=layout.EXPLORER_PAGE if (folder / layout.EXPLORER_PAGE).is_file() else "",
+        explorer=layout.EXPLORER_PAGE,
         folder=layout.REPORT_FIGURES,
         commands=[(words, printable(command)) for words, command in glance.next_commands(run, data)],
         script=Path(__file__).with_name("page.js").read_text(encoding="utf-8"),
@@ -77,9 +77,10 @@ def write(all_runs: Sequence[runs.RunFiles], data: ReportData) -> list[str]:
     path = folder / layout.REPORT_PAGE
     drawn = [shown.figure for part in sections for shown in part.figures]
     files.write_text(path, page)
+    beside.link(folder)
     files.write_text(folder / layout.REPORT_DATA, json.dumps(numbers(run, data), indent=1) + "\n")
     lines = [f"{path}: {len(page.encode()) / 1e6:.1f} MB, {len(drawn)} figures"]
-    lines += [f"not on the page: {what}: {why}" for what, why in missing_lines]
+    lines += [f"not on the page: {what}: {cell(why)}" for what, why in missing_lines]
     return lines + drawing.lacking_letters(drawn)
 
 

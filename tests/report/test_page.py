@@ -249,6 +249,7 @@ def test_a_page_of_a_run_that_has_only_begun(tmp_path):
     lines = page.write([runs.read(workdir)], data)
     text = (workdir / "report" / "index.html").read_text()
     assert "Not on this page" in text
+    assert "metrics.jsonl 里没有任何一行" in text
     assert "no complete checkpoint &lt;yet&gt;" in text
     assert any("curves: " in line for line in lines)
     assert sum("no complete checkpoint" in line for line in lines) == 1
@@ -289,8 +290,8 @@ def test_long_and_chinese_names(tmp_path, monkeypatch, capfd):
     assert capfd.readouterr() == ("", "")
 
 
-def test_both_languages_and_the_explorer_beside_it(tmp_path):
-    """Each text that a reader sees stands in both; the link is there once the explorer is."""
+def test_both_languages(tmp_path):
+    """Each text that a reader sees stands in both."""
     workdir = made_up.write_run(tmp_path / "run", tuple("abcdefghij"), hostile=False)
     data = made_up.report_data(tuple("abcdefghij"))
     page.write([runs.read(workdir)], data)
@@ -299,10 +300,6 @@ def test_both_languages_and_the_explorer_beside_it(tmp_path):
     assert text.count('<span lang="en"') == text.count('<span lang="zh"') > 50
     for chinese in ("训练", "第一层的卷积核", "猜测与最近的图片", "各类的错误", "学习率", "看点："):
         assert chinese in text
-    assert "explorer.html" not in text
-    (path.parent / "explorer.html").write_text("the explorer")
-    page.write([runs.read(workdir)], data)
-    assert '<a class="explorer" href="explorer.html">' in path.read_text()
 
 
 def test_a_net_of_one_tower_knows_no_towers(tmp_path):

@@ -21,6 +21,7 @@ from markupsafe import Markup
 from alexnet_jax import files
 from alexnet_jax.report import template
 from alexnet_jax.report.explorer import sheets
+from alexnet_jax.workdir import layout
 
 if TYPE_CHECKING:
     from alexnet_jax.inference.explorer_data import SoughtPatches
@@ -61,16 +62,21 @@ def write(
         "digits": digits,
         "sought": sheets.pack(sought) if sought else None,
     }
-    page = template.load(HERE / "page.html.jinja").render(
+    path.parent.mkdir(parents=True, exist_ok=True)
+    files.write_text(path, render(data, base64.b64encode(b"".join(blocks)).decode("ascii")))
+    return f"{path}: {path.stat().st_size / 1e6:.1f} MB, to be opened in a browser"
+
+
+def render(data: Mapping[str, Any], numbers: str) -> str:
+    """Return the page of what `write` puts into it: `data` as JSON has it, the net's numbers in base64."""
+    return template.load(HERE / "page.html.jinja").render(
         data=data,
-        numbers=base64.b64encode(b"".join(blocks)).decode("ascii"),
+        numbers=numbers,
+        report=layout.REPORT_PAGE,
         style=_inside("style.css", "style"),
         script=_inside("main.js", "script"),
         worker=_inside("worker.js", "script"),
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    files.write_text(path, page)
-    return f"{path}: {path.stat().st_size / 1e6:.1f} MB, to be opened in a browser"
 
 
 def _inside(name: str, element: str) -> Markup:

@@ -64,6 +64,36 @@ export function image(rows, columns, at) {
   return bitmap(data);
 }
 
+/** The largest size in one channel's map, at least a little above 0. */
+export function largestOfChannel(values, channel, channels) {
+  let most = 1e-12;
+  for (let i = channel; i < values.length; i += channels) most = Math.max(most, Math.abs(values[i]));
+  return most;
+}
+
+/** Channels of values (H, W, C) as square tiles of `tile` pixels, the last of which is between them.
+ *
+ * Each is coloured to its own largest value. This is the page's largest drawing: plain loops, no call a pixel.
+ */
+export function tilesImage(values, [height, width, all], channels, columns, tile) {
+  const inside = tile - 1;
+  const across = columns * tile;
+  const data = new ImageData(across, Math.ceil(channels.length / columns) * tile);
+  const pixels = new Uint32Array(data.data.buffer).fill(shades[LEVELS]);
+  const rowsAt = Int32Array.from({ length: inside }, (_, y) => Math.floor((y * height) / inside) * width * all);
+  const columnsAt = Int32Array.from({ length: inside }, (_, x) => Math.floor((x * width) / inside) * all);
+  channels.forEach((channel, number) => {
+    const scale = LEVELS / largestOfChannel(values, channel, all);
+    const corner = (Math.floor(number / columns) * across + (number % columns)) * tile;
+    for (let y = 0; y < inside; y++) {
+      const row = rowsAt[y] + channel;
+      let at = corner + y * across;
+      for (let x = 0; x < inside; x++) pixels[at++] = shades[LEVELS + Math.round(values[row + columnsAt[x]] * scale)];
+    }
+  });
+  return bitmap(data);
+}
+
 /** The picture as the net reads it, before its mean is taken off. */
 export function pictureImage(pixels, side, channels) {
   const data = new ImageData(side, side);

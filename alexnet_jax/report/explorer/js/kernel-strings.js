@@ -46,4 +46,10 @@ export const STRINGS = {
     "Let the kernel slide",
     "让卷积核滑动",
   ],
+  oneValue: ["How one value is made", "一个值怎样得来"],
+  sumWord: ["sum", "和"],
+  sumAndBias: ["sum + bias", "和 + 偏置"],
+  samePhotograph: ["The same kernel over the image of lesson 4", "同一个核，走过第 4 课的图片"],
+  greyImage: ["in grey, {n}×{n}", "灰度，{n}×{n}"],
+  greyFound: ["its feature map, {n}×{n}", "它的特征图，{n}×{n}"],
 };

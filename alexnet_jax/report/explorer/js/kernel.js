@@ -2,7 +2,9 @@
 import { $, make, numberTable, roomIn, show, stepper, summands } from "./dom.js";
 import { image, paint, paintGrey, pictureImage, textOnValue } from "./draw.js";
 import { Cells } from "./cells.js";
+import { drawPhotograph } from "./kernel-photograph.js";
 import { STRINGS } from "./kernel-strings.js";
+import { Journey, boxOfCells, moves, whenStill } from "./motion.js";
 import { addStrings, t } from "./strings.js";
 
 addStrings(STRINGS);
@@ -24,6 +26,8 @@ const PRESETS = {
 };
 const small = { pixels: [], kernel: [], bias: 0, relu: true };
 let smallPicture, smallMap;
+let reached = Infinity; // while the kernel slides: the positions that it has been at
+let journey; // of the values of one position
 
 function fillOptions(select, keys, own) {
   select.replaceChildren(
@@ -80,9 +84,19 @@ export function startKernel() {
   };
   smallPicture = new Cells($("kernel-picture"), { hover: false, moved, pressed });
   $("kernel-picture").after(stepper(smallPicture, pressed));
-  smallMap = new Cells($("kernel-map"), { moved: () => drawKernel() });
+  smallMap = new Cells($("kernel-map"), {
+    moved: () => {
+      reached = Infinity;
+      drawKernel();
+    },
+  });
   $("kernel-map").after(stepper(smallMap));
-  slide($("kernel-slide"));
+  journey = new Journey();
+  const pauseSlide = slide($("kernel-slide"));
+  $("kernel-travel").addEventListener("click", () => {
+    pauseSlide();
+    travel();
+  });
   smallMap.cell = [3, 1];
   smallMap.rows = smallMap.columns = SIDE - 2;
   small.kernel = [...PRESETS.presetVertical];
@@ -90,28 +104,99 @@ export function startKernel() {
   shape();
 }
 
-const SLIDE = 350; // milliseconds from position to position
+const SLIDE = 450; // milliseconds from position to position
+const SIDE_BY_SIDE = SIDE - 2; // positions in a row
 
-/** A button that moves the kernel over the image, position by position, until it is paused. */
+/** A button that moves the kernel over the image, position by position, until it is paused; the feature map
+ * fills as it goes. Returns what pauses it.
+ */
 function slide(button) {
   let timer = 0;
-  const on = () => {
-    clearInterval(timer);
-    timer = timer ? 0 : setInterval(next, SLIDE);
+  const says = () => {
     button.dataset.t = timer ? "pause" : "slide";
     button.textContent = t(button.dataset.t);
     button.setAttribute("aria-pressed", String(Boolean(timer)));
   };
-  const next = () => {
-    const [row, column] = smallMap.cell;
-    const at = (row * smallMap.columns + column + 1) % (smallMap.rows * smallMap.columns);
-    smallMap.go(Math.floor(at / smallMap.columns), at % smallMap.columns);
+  const pause = () => {
+    clearInterval(timer);
+    timer = 0;
+    says();
   };
-  button.addEventListener("click", on);
+  const next = () => {
+    reached += 1;
+    if (reached >= SIDE_BY_SIDE ** 2) {
+      reached = Infinity;
+      pause();
+    } else {
+      smallMap.cell = [Math.floor(reached / SIDE_BY_SIDE), reached % SIDE_BY_SIDE];
+      hand();
+    }
+    drawKernel();
+  };
+  button.addEventListener("click", () => {
+    stopTravel();
+    if (timer) return pause();
+    if (reached === Infinity) reached = -1;
+    timer = setInterval(next, SLIDE);
+    next();
+    return says();
+  });
+  whenStill(pause);
+  return pause;
 }
+
+/** The present position's value goes from the image into the map. */
+function hand() {
+  if (!moves()) return;
+  const [row, column] = smallMap.cell;
+  const from = () => boxOfCells(smallPicture, row, column, 3, 3);
+  journey.go([[{ from, to: () => boxOfCells(smallMap, row, column) }]], { travel: 0.7 * SLIDE });
+}
+
+function stopTravel() {
+  journey.stop();
+  const button = $("kernel-travel");
+  button.dataset.t = "travel";
+  button.textContent = t("travel");
+  button.setAttribute("aria-pressed", "false");
+  for (const cell of $("kernel-working").querySelectorAll(".pending")) cell.classList.remove("pending");
+}
+
+/** Nine values come from the image, are multiplied, added, and their sum goes into the map; pressed again, it ends. */
+async function travel() {
+  const wasOn = journey.on;
+  stopTravel();
+  if (wasOn) return;
+  reached = Infinity;
+  drawKernel();
+  const button = $("kernel-travel");
+  button.dataset.t = "travelStop";
+  button.textContent = t("travelStop");
+  button.setAttribute("aria-pressed", "true");
+  const [row, column] = smallMap.cell;
+  const [patch, kernel, products, sums, ends] = [...$("kernel-working").querySelectorAll("table")].map((table) => [...table.querySelectorAll("td")]);
+  const sum = [sums[0]];
+  const end = [ends ? ends[0] : sums[0]];
+  for (const cell of [...patch, ...products, ...sum, ...end]) cell.classList.add("pending");
+  const box = (element) => () => element.getBoundingClientRect();
+  const like = (cell) => (chip) => Object.assign(chip.style, { backgroundColor: cell.style.backgroundColor, color: cell.style.color });
+  const arrives = (cell) => () => cell.classList.remove("pending");
+  const way = (from, to, cell) => ({ from, to: box(to), text: cell.textContent, colour: like(cell), arrives: arrives(to) });
+  const stages = [
+    patch.map((cell, i) => way(() => boxOfCells(smallPicture, row + Math.floor(i / 3), column + (i % 3)), cell, cell)),
+    products.flatMap((cell, i) => [way(box(patch[i]), cell, patch[i]), way(box(kernel[i]), cell, kernel[i])]),
+    products.map((cell) => way(box(cell), sum[0], cell)),
+    ...(ends ? [[way(box(sum[0]), end[0], sum[0])]] : []),
+    [{ ...way(box(end[0]), end[0], end[0]), to: () => boxOfCells(smallMap, row, column) }],
+  ];
+  if (await journey.go(stages)) stopTravel();
+}
+
+whenStill(() => journey && stopTravel());
 
 export function drawKernel() {
   if (!small.pixels.length) return;
+  if (reached === Infinity && journey.on) stopTravel(); // of another position
   const { pixels, kernel, bias, relu } = small;
   const out = SIDE - 2;
   const patchAt = (row, column) =>
@@ -120,7 +205,7 @@ export function drawKernel() {
   const sums = Array.from({ length: out * out }, (_, i) => sumAt((i / out) | 0, i % out));
   const map = sums.map((x) => (relu ? Math.max(0, x) : x));
   const [row, column] = smallMap.cell;
-  const side = Math.min(38, Math.floor(roomIn($("kernel-picture").parentElement) / SIDE));
+  const side = Math.min(44, Math.floor(roomIn($("kernel-picture").parentElement) / SIDE));
   const grid = (context, values, columns, scale, cell) => {
     context.drawImage(image(values.length / columns, columns, (r, c) => values[r * columns + c] / scale), 0, 0, columns * cell, (values.length / columns) * cell);
   };
@@ -133,12 +218,12 @@ export function drawKernel() {
   }, boxes);
   const most = Math.max(1e-9, ...map.map(Math.abs));
   smallMap.draw(out, out, side, (context, cell) => {
-    grid(context, map, out, most, cell);
-    if (cell < 24) return;
+    grid(context, map.map((value, i) => (i > reached ? 0 : value)), out, most, cell);
+    if (cell < 17) return;
     context.font = "11px system-ui";
     context.textAlign = "center";
     context.textBaseline = "middle";
-    map.forEach((value, i) => {
+    map.slice(0, reached + 1).forEach((value, i) => {
       context.fillStyle = textOnValue(value / most);
       context.fillText(shortNumber(value), ((i % out) + 0.5) * cell, (((i / out) | 0) + 0.5) * cell);
     });
@@ -152,7 +237,9 @@ export function drawKernel() {
   working.replaceChildren(
     numberTable(patch, 3, paintGrey, { most: 1, caption: t("patch") }), make("span", {}, "×"),
     numberTable(kernel, 3, paint, { caption: t("kernelWord") }), make("span", {}, "="),
-    numberTable(products, 3, paint, { caption: t("products") }),
+    numberTable(products, 3, paint, { caption: t("products") }), make("span", {}, "Σ"),
+    numberTable([tidy(total)], 1, paint, { most, caption: t(bias ? "sumAndBias" : "sumWord") }),
+    ...(relu ? [make("span", {}, "→"), numberTable([tidy(value)], 1, paint, { most, caption: "ReLU" })] : []),
   );
   const first = summands(products, sum);
   const second = summands([sum, bias], total);
@@ -165,6 +252,7 @@ export function drawKernel() {
   [...$("kernel-numbers").children].forEach((input, i) => {
     input.setAttribute("aria-label", t("kernelCell", { row: Math.floor(i / 3), column: i % 3 }));
   });
+  drawPhotograph(kernel, bias, relu);
   $("kernel-map").setAttribute("aria-label", t("featureMap"));
   $("kernel-picture").setAttribute("aria-label", t("smallPicture"));
 }

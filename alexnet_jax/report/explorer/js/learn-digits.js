@@ -11,7 +11,7 @@ import { t } from "./strings.js";
 const SEED = 2012;
 const PAD = 240; // pixels of the field to draw in
 const SEEN = 112; // of what the net sees of it
-const TILE = 62; // of a unit's image
+const TILE = 88; // of a unit's image
 const COUNT_EVERY = 20; // steps between two counts of the right answers
 
 const fresh = () => ({ net: digitNet(SEED), steps: 0, errors: [], last: null, right: null, countedAt: -1, order: [], at: 0 });
@@ -228,7 +228,7 @@ function drawOne() {
   const brightest = example.x.indexOf(Math.max(...example.x));
   const [row, column] = digitLesson.pixel || [Math.floor(brightest / IMAGE), brightest % IMAGE];
   cells.cell = [row, column];
-  const side = roomIn($("digit-unit").parentElement) >= 12 * IMAGE ? 12 : 8;
+  const side = [14, 12].find((each) => roomIn($("digit-unit").parentElement) >= each * IMAGE) || 8;
   cells.draw(IMAGE, IMAGE, side, (context) => {
     const own = net.hidden.subarray(unit * net.pixels, (unit + 1) * net.pixels);
     context.drawImage(unitImage(unit, largest(own)), 0, 0, IMAGE * side, IMAGE * side);

@@ -5,6 +5,7 @@ import { $ } from "./dom.js";
 import { readColours } from "./draw.js";
 import { drawKernel, startKernel } from "./kernel.js";
 import { drawLearning, learning, startLearning } from "./learn.js";
+import { moves, setMotion } from "./motion.js";
 import { netPage } from "./net-page.js";
 import { drawNeuron, startNeuron } from "./neuron.js";
 import { language, setLanguage, t } from "./strings.js";
@@ -36,12 +37,13 @@ function speak(chosen) {
   $("language").textContent = chosen === "zh" ? "English" : "中文";
   $("language").lang = chosen === "zh" ? "en" : "zh-CN";
   $("about").textContent = t("about");
-  move(!document.documentElement.classList.contains("still"));
+  $("report").hash = `lang=${language()}`;
+  move(moves());
   drawAll();
 }
 
 function move(on) {
-  document.documentElement.classList.toggle("still", !on);
+  setMotion(on);
   $("motion").setAttribute("aria-pressed", String(on));
   $("motion").textContent = t(on ? "motionOn" : "motionOff");
 }
@@ -64,6 +66,7 @@ function followLessons() {
 
 const asked = readAddress();
 readColours();
+if (innerWidth > 1000) for (const question of document.querySelectorAll(".try")) question.open = true; // there is room
 for (const { start } of Object.values(LESSONS)) start(data, asked);
 move(!matchMedia("(prefers-reduced-motion: reduce)").matches);
 speak(asked.lang || (navigator.language.toLowerCase().startsWith("zh") ? "zh" : "en"));
@@ -79,7 +82,8 @@ $("language").addEventListener("click", () => {
   speak(language() === "zh" ? "en" : "zh");
   writeAddress({ lang: language() });
 });
-$("motion").addEventListener("click", () => move(document.documentElement.classList.contains("still")));
+$("motion").addEventListener("click", () => move(!moves()));
+matchMedia("(prefers-reduced-motion: reduce)").addEventListener("change", ({ matches }) => move(!matches));
 addEventListener("hashchange", () => {
   const said = readAddress();
   if (said.lang && said.lang !== language()) speak(said.lang);

@@ -8,6 +8,7 @@ import { sayInput } from "./net-input.js";
 import { best, isAnswer, isFlat, layerName, nameOf, netPage, present, share, shownValues } from "./net-page.js";
 import { drawSeeks } from "./net-seeks.js";
 import { WHY } from "./net-sums.js";
+import { endTravel, startTravel } from "./net-travel.js";
 import { before, receptiveField } from "./why.js";
 import { t } from "./strings.js";
 
@@ -93,6 +94,7 @@ export function buildDetail() {
   });
   $("atlas").parentElement.after(stepper(atlas));
   $("map").after(stepper(map));
+  startTravel(map);
   $("to-layers").addEventListener("click", () => $("figure").scrollIntoView());
   $("mask").addEventListener("click", () => {
     const layer = present();
@@ -154,6 +156,14 @@ function tileOf(count, room, least) {
 }
 
 export function drawDetail() {
+  for (const _ of detailParts());
+}
+
+let newest = 0; // the last drawing that was begun: it ends those before it
+
+/** Draws the layer looked at, part by part. */
+export function* detailParts() {
+  const mine = ++newest;
   const layer = present();
   const flat = isFlat(layer);
   const [first, behind] = share(layer, netPage.tower);
@@ -182,7 +192,9 @@ export function drawDetail() {
   $("mask").hidden = layer.kind !== "dropout";
   $("mask").textContent = t(netPage.masks[layer.name] ? "maskAway" : "maskDraw");
   sayDraw();
-  drawCell();
+  yield;
+  if (mine !== newest) return;
+  yield* cellParts();
   drawSeeks();
 }
 
@@ -208,6 +220,11 @@ function aboutLayer(layer) {
 }
 
 export function drawCell() {
+  for (const _ of cellParts());
+}
+
+function* cellParts() {
+  const mine = ++newest;
   const layer = present();
   const flat = isFlat(layer);
   const values = shownValues(layer, netPage.layer);
@@ -222,8 +239,12 @@ export function drawCell() {
     $("map-title").textContent = t("mapOf", { n: netPage.map, size: `${rows}×${columns}` });
     $("map").setAttribute("aria-label", $("map-title").textContent);
   }
-  drawCut($("sees"), Math.min(250, roomIn($("sees").parentElement)), false);
-  drawCut($("picture"), Math.min(330, roomIn($("picture").parentElement)), true);
+  yield;
+  if (mine !== newest) return;
+  drawCut($("sees"), Math.min(330, roomIn($("sees").parentElement)), false);
+  drawCut($("picture"), Math.min(420, roomIn($("picture").parentElement)), true);
+  yield;
+  if (mine !== newest) return;
   const at = flat ? netPage.map : (netPage.row * layer.output[1] + netPage.column) * layer.output[2] + netPage.map;
   const value = values[at];
   const field = receptiveField(netPage.net, netPage.layer, netPage.row, netPage.column);
@@ -234,6 +255,7 @@ export function drawCell() {
   sayInput(field);
   $("words").textContent = t(isAnswer(layer) ? "answerWords" : flat ? "unitWords" : "cellWords", says);
   $("why").replaceChildren(...WHY[layer.kind](layer, value, at));
+  endTravel();
   drawGallery();
 }
 

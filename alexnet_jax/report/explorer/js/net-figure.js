@@ -1,6 +1,7 @@
 // Figure 2 of the paper: one box a tower, one stage a layer with weights, and what goes between them.
-import { $, make, makeSvg } from "./dom.js";
-import { image, largest, pictureImage, sized } from "./draw.js";
+import { $, make, makeSvg, roomIn } from "./dom.js";
+import { image, largest, largestOfChannel, pictureImage, sized, tilesImage } from "./draw.js";
+import { moves, whenStill } from "./motion.js";
 import { best, isFlat, layerName, nameOf, netPage, share, shownValues } from "./net-page.js";
 import { t } from "./strings.js";
 
@@ -44,6 +45,9 @@ export function buildFigure(look) {
   if (netPage.net.hasClasses) {
     figure.append(connector("one", false), make("div", { class: "stage end" }, make("span", { class: "stage-name" }, t("answer")), make("strong", { id: "figure-answer" })));
   }
+  fitTile();
+  for (const canvas of figure.querySelectorAll("button canvas")) sized(canvas, ...boxSize());
+  sized($("figure-picture"), END, END);
 }
 
 function connector(kind, crosses) {
@@ -67,31 +71,12 @@ function connector(kind, crosses) {
   return gap;
 }
 
-/** The largest size in one channel's map. */
-function largestOf(values, channel, channels) {
-  let most = 1e-12;
-  for (let i = channel; i < values.length; i += channels) most = Math.max(most, Math.abs(values[i]));
-  return most;
-}
-
 /** Maps as tiles of `tile` pixels, each to its own largest value, with a pixel between them. */
-export function mapsImage(layer, values, channels, columns, tile) {
-  const [height, width, all] = layer.output;
-  const most = new Map(channels.map((channel) => [channel, largestOf(values, channel, all)]));
-  const inside = tile - 1;
-  return image(Math.ceil(channels.length / columns) * tile, columns * tile, (y, x) => {
-    const channel = channels[((y / tile) | 0) * columns + ((x / tile) | 0)];
-    const v = y % tile;
-    const w = x % tile;
-    if (channel === undefined || v === inside || w === inside) return 0;
-    const at = (((v * height) / inside) | 0) * width + (((w * width) / inside) | 0);
-    return values[at * all + channel] / most.get(channel);
-  });
-}
+export const mapsImage = (layer, values, channels, columns, tile) => tilesImage(values, layer.output, channels, columns, tile);
 
 export function mapImage(layer, values, channel) {
   const [rows, columns, channels] = layer.output;
-  const most = largestOf(values, channel, channels);
+  const most = largestOfChannel(values, channel, channels);
   return image(rows, columns, (r, c) => values[(r * columns + c) * channels + channel] / most);
 }
 
@@ -103,8 +88,41 @@ export function unitsImage(values, first, count, columns, most) {
   });
 }
 
-const STRIP = 4; // maps of a layer in the figure
-const TILE = 21;
+const ACROSS = 4, DOWN = 2; // maps of a layer in the figure
+const TILES = [18, 36]; // pixels that one may have
+const END = 84, BORDERS = 20; // of the image and the answer; beside the maps of a box
+let tile = TILES[0];
+
+/** The side of a map, as large as the window allows all boxes to be beside each other. */
+function fitTile() {
+  const narrow = innerWidth <= 800;
+  const gaps = [...$("figure").querySelectorAll(".gap")].reduce((sum, gap) => sum + (gap.classList.contains("exchange") ? 62 : 26), 0);
+  const beside = narrow ? netPage.net.towers : stages().length;
+  const room = roomIn($("figure"), 340) - (narrow ? 10 : 2 * END + gaps);
+  tile = Math.max(TILES[0], Math.min(TILES[1], Math.floor((room / beside - BORDERS) / ACROSS)));
+}
+
+const boxSize = () => [ACROSS * tile - 1, DOWN * tile - 1];
+
+const FLOW = 700; // milliseconds between two layers
+
+/** Lets values flow along the lines once, from layer to layer, if one sees them. */
+export function letFlow() {
+  stopFlow();
+  const { top, bottom } = $("figure").getBoundingClientRect();
+  if (!moves() || bottom < 0 || top > innerHeight) return;
+  const dashes = ["24", "0"].map((offset) => ({ strokeDasharray: "7 5", strokeDashoffset: offset, strokeWidth: "4px", stroke: "var(--above)" }));
+  [...$("figure").querySelectorAll(".gap")].forEach((gap, number) => {
+    for (const line of gap.querySelectorAll("line")) flowing.push(line.animate(dashes, { duration: FLOW, delay: (number * FLOW) / 2 }));
+  });
+}
+
+let flowing = [];
+function stopFlow() {
+  for (const animation of flowing) animation.cancel();
+  flowing = [];
+}
+whenStill(stopFlow);
 
 /** Draws the figure, a layer's tower at each step. */
 export function* figureParts() {
@@ -114,22 +132,24 @@ export function* figureParts() {
     const layer = netPage.net.layers[index];
     const [first, behind] = share(layer, tower);
     const values = shownValues(layer, index);
-    const context = sized(button.firstChild, STRIP * TILE - 1, TILE - 1);
+    const count = behind - first;
+    const context = sized(button.firstChild, ...boxSize());
     if (isFlat(layer)) {
-      const count = behind - first;
-      const columns = Math.max(Math.ceil(Math.sqrt(count * STRIP)), Math.min(count, STRIP));
+      const [width, height] = boxSize();
+      const columns = Math.max(Math.ceil(Math.sqrt((count * ACROSS) / DOWN)), Math.min(count, ACROSS));
       const rows = Math.ceil(count / columns);
-      const side = Math.min((STRIP * TILE - 1) / columns, (TILE - 1) / rows);
+      const side = Math.min(width / columns, height / rows);
       context.drawImage(unitsImage(values, first, count, columns, largest(values)), 0, 0, columns * side, rows * side);
     } else {
-      const channels = Array.from({ length: STRIP }, (_, i) => first + Math.floor((i * (behind - first)) / STRIP));
-      context.drawImage(mapsImage(layer, values, channels, STRIP, TILE), 0, 0);
+      const shown = Math.min(count, ACROSS * DOWN);
+      const channels = Array.from({ length: shown }, (_, i) => first + Math.floor((i * count) / shown));
+      context.drawImage(mapsImage(layer, values, channels, ACROSS, tile), 0, 0);
     }
     button.setAttribute("aria-pressed", String(index === netPage.layer && tower === netPage.tower));
     yield;
   }
-  const context = sized($("figure-picture"), 84, 84);
-  context.drawImage(pictureImage(netPage.cut, netPage.net.crop, netPage.net.channels), 0, 0, 84, 84);
+  const context = sized($("figure-picture"), END, END);
+  context.drawImage(pictureImage(netPage.cut, netPage.net.crop, netPage.net.channels), 0, 0, END, END);
   if (netPage.net.hasClasses) {
     const [label] = best(netPage.values.prob, 1);
     $("figure-answer").textContent = nameOf(label);

@@ -10,7 +10,7 @@ export function drawInput() {
   const { net, cut, input } = netPage;
   const { crop, channels } = net;
   const { std } = net.input;
-  const side = Math.min(110, Math.floor((roomIn($("input-sum").parentElement) - 70) / 3));
+  const side = Math.min(190, Math.floor((roomIn($("input-sum").parentElement) - 70) / 3));
   const mean = Uint8Array.from(input, (x, i) => cut[i] - x * std[(i % channels) % std.length]);
   const most = largest(input);
   const average = (r, c) => {

@@ -3,10 +3,12 @@ import { $ } from "./dom.js";
 import { Engine } from "./engine.js";
 import { arraysOf } from "./net.js";
 import { drawGuesses, drawScan, forgetScan, startAnswers } from "./net-answers.js";
-import { buildDetail, drawCell, drawDetail, look, place } from "./net-detail.js";
-import { buildFigure, drawFigure, figureParts } from "./net-figure.js";
+import { buildDetail, detailParts, drawCell, drawDetail, look, place } from "./net-detail.js";
+import { buildFigure, drawFigure, figureParts, letFlow } from "./net-figure.js";
 import { startGallery } from "./net-gallery.js";
 import { centre, openImage, openPixels, startImage } from "./net-image.js";
+import { drawHero } from "./hero.js";
+import { photographAgain } from "./kernel-photograph.js";
 import { drawInput } from "./net-input.js";
 import { drawLighting, startLighting } from "./net-lighting.js";
 import { netPage } from "./net-page.js";
@@ -82,6 +84,7 @@ async function compute() {
       const { pixels, view } = netPage;
       Object.assign(netPage, await netPage.engine.ask({ kind: "run", pixels, view }));
       await drawValues();
+      letFlow();
       netPage.runs += 1;
       netPage.moved();
     } while (again);
@@ -94,11 +97,16 @@ async function compute() {
 function* valueParts() {
   drawGuesses();
   yield;
+  drawHero();
+  yield;
+  photographAgain();
+  yield;
   drawInput();
+  yield;
   drawLighting();
   yield;
   yield* figureParts();
-  drawDetail();
+  yield* detailParts();
 }
 
 const TURN = 8; // milliseconds of drawing, then the page listens
