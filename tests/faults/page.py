@@ -46,8 +46,8 @@ of one that nothing disturbed. A row is a piece.
 SOAK_FIGURE = """
 ![Memory, open files, threads and disk of the runs over the hours of all pieces](reliability/soak.svg)
 
-The figure has the largest value of each minute, but for runs on a small disk; memory falls where a process ended
-and another began.
+The figure has the largest value of each minute, but for runs on a small disk; memory falls where a process
+ended and another began.
 """
 
 
