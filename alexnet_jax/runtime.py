@@ -30,8 +30,11 @@ def user_cache(part: str = "") -> Path:
       UsageError: the folder is another's, others may write there, or it cannot be made.
     """
     base = os.environ.get("XDG_CACHE_HOME", "")
-    # The XDG specification has relative paths ignored.
-    folder = (Path(base) if os.path.isabs(base) else Path.home() / ".cache") / "alexnet_jax"
+    try:
+        # The XDG specification has relative paths ignored.
+        folder = (Path(base) if os.path.isabs(base) else Path.home() / ".cache") / "alexnet_jax"
+    except RuntimeError:
+        raise UsageError("this user has no home folder for the cache: set HOME, or XDG_CACHE_HOME") from None
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         folder.mkdir(mode=0o700, exist_ok=True)

@@ -17,6 +17,10 @@ from alexnet_jax import program, streams
 RESEND_SECONDS = 2.0  # seconds after which a signal that did not end the program comes again
 # After a signal without progress, at which the process ends; and such a time of work alone, as a compilation.
 STALLED_SECONDS, BUSY_SECONDS = 30.0, 600.0
+# In which a signal that comes twice is one: `timeout` and launchers send it to a process and to its group.
+TWICE_SECONDS = 0.5
+# The longest that the watching thread waits for a processor: beyond, the whole process was stopped.
+LATE_SECONDS = 5.0
 
 _outermost: "Listener | None" = None  # that of the program
 _received = 0  # the first signal that a listener heard
@@ -62,11 +66,13 @@ class Listener:
     or wait for ever: for another process, for a disk, for memory. The thread hears signals through a pipe.
     After the first, the process ends at once, with the signal's exit code and a line, when nothing has told
     of `progress` and `measure` has not changed for `STALLED_SECONDS` in which the process did not compute
-    either, however little of a processor it got; computing alone counts for `BUSY_SECONDS`. Use as a context
-    manager. After one that heard a signal the program is to end: the listener of `watch` takes over.
+    either, however little of a processor it got; computing alone counts for `BUSY_SECONDS`. Time in which the
+    whole process was stopped (SIGSTOP, a container that is paused) does not count. Use as a context manager.
+    After one that heard a signal the program is to end: the listener of `watch` takes over.
 
     Args:
-      act: called in the thread with each signal, and whether there was one before.
+      act: called in the thread with each signal, and whether there was one before; with the same one within
+        `TWICE_SECONDS` it is not called again.
       prefix: stands before the last line.
 
     Attributes:
@@ -78,7 +84,7 @@ class Listener:
         self.signal = 0
         self.measure: Callable[[], object] = int
         self._act, self._prefix = act, prefix
-        self._told = self._worked = 0.0
+        self._told = self._worked = self._watched = self._first = 0.0
         self._computed = self._open = False
         self._acted = threading.Event()
 
@@ -124,8 +130,12 @@ class Listener:
     def _heard(self, number: int) -> None:
         global _received
         again = bool(self.signal)
+        now = time.monotonic()
+        if again and number == self.signal and now - self._first < TWICE_SECONDS:
+            return
         if not again:
             self.progress()
+            self._watched = self._first = now
             self.signal = _received = number
             with contextlib.suppress(RuntimeError):  # no thread can be started
                 threading.Thread(target=self._follow_measure, daemon=True).start()
@@ -146,6 +156,8 @@ class Listener:
     def _watch_progress(self) -> None:
         """End the process where its work stands still."""
         now, computed = time.monotonic(), False
+        stopped = max(now - self._watched - LATE_SECONDS, 0)
+        self._told, self._worked, self._watched = self._told + stopped, self._worked + stopped, now
         with contextlib.suppress(OSError):
             computed = _computes()
         if computed and self._computed:  # twice: threads that wait wake up for a moment

@@ -1,6 +1,7 @@
 """What stands before JAX starts: the folder of compiled programs, and memory that stays."""
 
 import os
+import pwd
 import subprocess
 import sys
 import threading
@@ -9,7 +10,10 @@ from pathlib import Path
 import pytest
 
 from alexnet_jax import runtime
+from alexnet_jax.config import resolve
+from alexnet_jax.data import tfds_layout
 from alexnet_jax.errors import RunFailure, UsageError
+from configs import digits
 from tests.helpers import small_digits
 
 ROOT = Path(__file__).parents[1]
@@ -38,6 +42,27 @@ def test_without_xdg_it_lies_at_home(base: Path, tmp_path: Path, monkeypatch: py
     for value in ("", "relative/path"):
         monkeypatch.setenv("XDG_CACHE_HOME", value)
         assert runtime.compilation_cache() == str(tmp_path / ".cache" / "alexnet_jax")
+
+
+def test_without_a_home_it_is_a_line(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a container whose user is a number alone."""
+
+    def nobody(number: int) -> None:
+        raise KeyError(f"getpwuid(): uid not found: {number}")
+
+    monkeypatch.delenv("HOME")
+    monkeypatch.setenv("XDG_CACHE_HOME", "")
+    monkeypatch.setattr(pwd, "getpwuid", nobody)
+    with pytest.raises(UsageError, match="no home folder for the cache: set HOME"):
+        runtime.compilation_cache()
+    data = digits.get_config().data
+    monkeypatch.delenv("TFDS_DATA_DIR", raising=False)
+    with pytest.raises(UsageError, match="this user has no home: set HOME or TFDS_DATA_DIR"):
+        tfds_layout.dataset_folder(data)
+    config = digits.get_config()
+    config.data.dir = "~/data"
+    with pytest.raises(UsageError, match=r"config\.data\.dir=~/data is nowhere"):
+        resolve.absolute_paths(config)
 
 
 def test_jax_own_variable_stands(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -165,6 +190,8 @@ def test_a_failed_program_does_not_wait_for_threads_that_wait_for_ever() -> None
     program = """
 import atexit, sys, threading
 from alexnet_jax import runtime
+from alexnet_jax.config import resolve
+from alexnet_jax.data import tfds_layout
 atexit.register(lambda: 1 / 0)
 atexit.register(print, "cleaned up")
 class Raising(threading.Thread):

@@ -272,7 +272,7 @@ def test_work_is_progress_for_a_while() -> None:
 
 
 LISTENER = """
-signals.STALLED_SECONDS, signals.BUSY_SECONDS = 1.0, 100.0
+signals.STALLED_SECONDS, signals.BUSY_SECONDS, signals.TWICE_SECONDS = 1.0, 100.0, 0.1
 listener = signals.Listener(lambda number, again: print(number, again, flush=True), "process 1: ")
 """
 
@@ -351,6 +351,48 @@ time.sleep(60)
     assert done.returncode == 143
     assert done.stdout == "15 False\n15 True\n"
     assert done.stderr == "\nalexnet_jax: SIGTERM: no progress for 1 s: ended here\n"
+
+
+def test_a_signal_that_comes_twice_at_once_is_one() -> None:
+    """`timeout` sends SIGTERM to its child and then to the group of both: saving must not end there."""
+    done = run(
+        """
+signal.signal(signal.SIGTERM, lambda *_: None)
+signal.signal(signal.SIGINT, lambda *_: None)
+with listener:
+    hit()
+    hit()
+    time.sleep(0.3)
+    os.kill(os.getpid(), signal.SIGINT)  # another
+    time.sleep(0.8)
+    hit()
+    time.sleep(0.2)
+""",
+        after=LISTENER + "signals.TWICE_SECONDS = 1.0",
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "15 False\n2 True\n15 True\n"
+
+
+def test_the_time_in_which_the_whole_process_was_stopped_does_not_count() -> None:
+    """After SIGSTOP and SIGCONT, or a pause of its container, an orderly stop goes on."""
+    done = run(
+        """
+import subprocess
+signal.signal(signal.SIGTERM, lambda *_: None)
+later = ["bash", "-c", "echo ready; sleep 8; kill -CONT $PPID"]
+with listener, subprocess.Popen(later, stdout=subprocess.PIPE) as child:
+    child.stdout.readline()
+    hit()
+    os.kill(os.getpid(), signal.SIGSTOP)
+    time.sleep(1)
+    print("still there", flush=True)
+    time.sleep(60)
+""",
+        after=LISTENER + "signals.STALLED_SECONDS, signals.LATE_SECONDS = 6.0, 1.5",
+    )
+    assert done.returncode == 143
+    assert done.stdout == "15 False\nstill there\n"
 
 
 def test_the_exit_code_of_whoever_else_ends_the_process() -> None:

@@ -84,6 +84,20 @@ for _ in range(2):
     assert done.stderr == b"1 standard output cannot be written: No space left on device\n"
 
 
+def test_a_failure_keeps_its_code_where_what_was_answered_before_cannot_be_written() -> None:
+    """Python would flush it as it ends, and make 120 of the code."""
+    script = """
+from alexnet_jax.commands import failure
+from alexnet_jax.errors import UsageError
+print("an answer")
+sys.exit(failure.report(UsageError("the second file is damaged"), debug=False))
+"""
+    for redirect in (">/dev/full", "| true"):
+        done = shell('"$PYTHON" -c "$SCRIPT" ' + redirect, script)
+        assert done.returncode == 2, redirect
+        assert done.stderr == b"alexnet_jax: the second file is damaged\n"
+
+
 def test_work_goes_on_where_nobody_hears_how() -> None:
     script = """
 for _ in range(2000):

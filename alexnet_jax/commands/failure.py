@@ -1,5 +1,6 @@
 """What the user sees of an error, and the exit code that it becomes."""
 
+import contextlib
 import sys
 import traceback
 
@@ -14,6 +15,8 @@ def report(error: BaseException, debug: bool) -> int:
     Returns:
       The exit code: 1 a failure, 2 a wrong use, 130 an interruption, 141 a reader who has left.
     """
+    with contextlib.suppress(streams.Unwritable):  # else Python raises it as it ends, with code 120
+        sys.stdout.flush()
     code, text = 1, str(error)
     if isinstance(error, UsageError | RunFailure | streams.Unwritable):
         code = error.exit_code

@@ -10,6 +10,7 @@ Examples:
   prepare --config=configs/imagenet.py --source=ILSVRC2012 --part=0/4
 """
 
+from alexnet_jax import signals
 from alexnet_jax.commands.command import CONFIG_FILE, Command, Request
 from alexnet_jax.commands.flags import (
     CLASS_LEVEL,
@@ -26,6 +27,7 @@ from alexnet_jax.commands.flags import (
 
 def run(request: Request) -> int:
     """Make the dataset, a part of it, or the whole of its parts."""
+    signals.watch()
     from alexnet_jax.data import prepare
 
     flags = request.flags

@@ -31,12 +31,14 @@ def absolute_paths(config: ConfigDict) -> ConfigDict:
     """Return a copy of a config with each path in it absolute, `~` expanded: it means the same everywhere.
 
     Raises:
-      UsageError: one is an address such as gs://bucket.
+      UsageError: one is an address such as gs://bucket, or begins with `~` where that is nowhere.
     """
     copy = ConfigDict(config.to_dict())
     paths = {key: value for key, value in compatibility.flatten(config).items() if key in schema.PATHS}
     for key, path in paths.items():
         files.check_local(path, f"config.{key}=")
+        if os.path.expanduser(path).startswith("~/"):  # it would become a folder of this name, here
+            raise UsageError(f"config.{key}={path} is nowhere, since this user has no home: set HOME")
     copy.update_from_flattened_dict(
         {key: os.path.abspath(os.path.expanduser(path)) for key, path in paths.items() if path}
     )

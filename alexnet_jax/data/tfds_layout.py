@@ -38,11 +38,17 @@ def dataset_folder(data: ConfigDict) -> Path:
     <name>_<size>_squash, <name>_<size>_torchvision.
 
     Raises:
-      UsageError: the folder is an address such as gs://bucket, or its name is no UTF-8.
+      UsageError: the folder is an address such as gs://bucket, its name is no UTF-8, or `~` is nowhere.
     """
     root = data.dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
     files.check_local(root)
-    folder = Path(root).expanduser().absolute() / _folder_name(data) / VERSION
+    try:
+        folder = Path(root).expanduser().absolute() / _folder_name(data) / VERSION
+    except RuntimeError:
+        raise UsageError(
+            f"the data folder {root} is nowhere, since this user has no home: set HOME or TFDS_DATA_DIR, or "
+            "give --config.data.dir"
+        ) from None
     files.check_utf8(folder)
     return folder
 

@@ -3,6 +3,7 @@
 import contextlib
 import multiprocessing
 import signal
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from multiprocessing import resource_tracker
@@ -17,6 +18,7 @@ from alexnet_jax.progress import Progress
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 Workers = dict[Connection, SpawnProcess]
+END_SECONDS = 5.0  # after which a process that was told to end is killed: one that is stopped does not hear
 
 
 def run_in_processes(
@@ -82,10 +84,7 @@ def run_in_processes(
                     idle.add(ready)
                     yield value
     finally:
-        for connection, process in workers.items():
-            process.terminate()
-            process.join()
-            connection.close()
+        _end(workers)
 
 
 def _start(workers: Workers, context: SpawnContext, given: tuple[Any, ...], processes: int) -> None:
@@ -105,6 +104,18 @@ def _start(workers: Workers, context: SpawnContext, given: tuple[Any, ...], proc
             workers[here] = process
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _end(workers: Workers) -> None:
+    """End the processes, and close their pipes."""
+    for process in workers.values():
+        process.terminate()
+    until = time.monotonic() + END_SECONDS
+    for connection, process in workers.items():
+        process.join(max(until - time.monotonic(), 0))
+        process.kill()
+        process.join()
+        connection.close()
 
 
 def _serve(

@@ -315,7 +315,8 @@ class Checkpoints:
         try:
             self.wait()
         finally:
-            self._orbax.close()
+            with contextlib.suppress(OSError, ValueError):  # Orbax raises again what `wait` has reported
+                self._orbax.close()
 
 
 def _shapes(folder: Path) -> dict[str, tuple[int, ...]]:
@@ -393,7 +394,7 @@ def _name(path: tuple[Any, ...]) -> str:
 def _shown(error: BaseException) -> str:
     """Return the reason that the system gave, where TensorStore quotes one among much else, or the start."""
     text = str(error)
-    for number in (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.EROFS, errno.EIO):
+    for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EMFILE, errno.EROFS, errno.EIO):
         if os.strerror(number) in text:
             return os.strerror(number)
     return printable(first_line(error))[:300]

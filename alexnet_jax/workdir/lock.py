@@ -17,7 +17,7 @@ def lock(workdir: Path) -> Iterator[None]:
     The lock goes with the process, however it ends.
 
     Raises:
-      UsageError: another run holds it, it cannot be written, or it holds links.
+      UsageError: another run holds it, it cannot be written or locked, or it holds links.
     """
     try:
         files.check_files(workdir, written=True)
@@ -28,10 +28,15 @@ def lock(workdir: Path) -> Iterator[None]:
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             raise UsageError(
                 f"another run is using {workdir}: wait for it, or use another --workdir"
             ) from None
+        except OSError as error:
+            raise UsageError(
+                f"the workdir {workdir} cannot be locked, so that two runs would spoil each other there: "
+                f"{error.strerror}; use one on another file system"
+            ) from error
         files.remove_partial(workdir)
         yield
 

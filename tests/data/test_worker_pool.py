@@ -5,13 +5,14 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from alexnet_jax.data import memory
+from alexnet_jax.data import memory, worker_pool
 from alexnet_jax.data.worker_pool import run_in_processes
 from alexnet_jax.errors import RunFailure, UsageError
 from alexnet_jax.progress import Progress
@@ -139,6 +140,22 @@ def test_closed_early_it_ends_the_processes() -> None:
     next(results)
     assert len(children()) == 2
     results.close()  # type: ignore[attr-defined]
+    assert not children()
+
+
+def test_a_process_that_is_stopped_is_ended_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It hears SIGTERM when it continues, which may be never."""
+    monkeypatch.setattr(worker_pool, "END_SECONDS", 0.5)
+    results = run_in_processes(iter(range(1000)), square, 2, silent())
+    next(results)
+    stopped = children()[0]
+    os.kill(stopped, signal.SIGSTOP)
+    rescue = threading.Timer(60, os.kill, (stopped, signal.SIGCONT))
+    rescue.start()
+    started = time.monotonic()
+    results.close()  # type: ignore[attr-defined]
+    rescue.cancel()
+    assert time.monotonic() - started < 50
     assert not children()
 
 

@@ -1,4 +1,4 @@
-"""All faults in full counts; writes docs/RELIABILITY.md from what the tests recorded.
+"""All faults in full counts; writes docs/RELIABILITY.md with what the tests recorded.
 
   ALEXNET_DATA=DIR python -m tests.faults.full [pytest's arguments]
 
@@ -17,36 +17,19 @@ import tempfile
 import xml.etree.ElementTree as xml
 from pathlib import Path
 
+from tests.faults import page
+
 ROOT = Path(__file__).parents[2]
-PAGE = ROOT / "docs" / "RELIABILITY.md"
-HEAD = """# Reliability
-
-What happens under faults that were put into real processes and real files. Every row was written by the test
-that its last column names; `python -m tests.faults.full` runs them all and writes this page. CI runs the same
-tests with fewer injections.
-
-{when}: {versions}, {machine}; {minutes:.0f} minutes. {outcome}
-
-| fault | injections | promise | what happened | repeat with `ALEXNET_FAULTS=full python -m pytest` |
-|---|---|---|---|---|
-"""
 
 
-def page(rows: list[dict[str, str]], outcome: str, minutes: float) -> str:
-    """Format the rows as the page's Markdown."""
+def about(outcome: str, minutes: float) -> str:
+    """Return what is said about all rows: when, with what, and what came of it."""
     names = ("jax", "orbax-checkpoint", "grain", "array-record", "numpy", "pillow")
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in names)
-    text = HEAD.format(
-        when=datetime.date.today().isoformat(),
-        versions=f"Python {platform.python_version()}, {versions}",
-        machine=f"{os.cpu_count()} cores",
-        minutes=minutes,
-        outcome=outcome,
+    return (
+        f"{datetime.date.today().isoformat()}: Python {platform.python_version()}, {versions}, "
+        f"{os.cpu_count()} cores; {minutes:.0f} minutes. {outcome}"
     )
-    for row in rows:
-        cells = (row["fault"], f"{int(row['injections']):,}", row["promise"], row["happened"], row["test"])
-        text += "| " + " | ".join(cell.replace("|", "/") for cell in cells) + " |\n"
-    return text
 
 
 def main() -> int:
@@ -79,8 +62,10 @@ def main() -> int:
         counts = {name: int(suite.get(name, 0)) for name in ("tests", "failures", "errors", "skipped")}
         outcome = f"{counts['tests']} tests, {counts['failures'] + counts['errors']} failed, "
         outcome += f"{counts['skipped']} skipped; {sum(int(row['injections']) for row in rows):,} injections."
-    PAGE.write_text(page(rows, outcome, minutes), encoding="utf-8")
-    print(f"wrote {PAGE}")
+    lines = [{"about": about(outcome, minutes)}, *rows]
+    written = "".join(json.dumps(line) + "\n" for line in lines)
+    (page.FOLDER / "faults.jsonl").write_text(written, encoding="utf-8")
+    page.main()
     return done.returncode
 
 

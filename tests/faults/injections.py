@@ -34,6 +34,17 @@ def record(fault: str, injections: int, promise: str, happened: str) -> None:
             file.write(json.dumps(row) + "\n")
 
 
+def rows(path: Path) -> list[dict[str, Any]]:
+    """Return the rows of a file of JSON lines; none where it is missing."""
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.exists() else []
+
+
+def commit() -> str:
+    """Return the commit that is checked out, short, '' outside a repository."""
+    git = ["git", "rev-parse", "--short", "HEAD"]
+    return subprocess.run(git, cwd=ROOT, capture_output=True, text=True).stdout.strip()
+
+
 def command(data: str, workdir: Path, *changes: str) -> list[str]:
     """Return the command of a run of 200 steps that evaluates and saves every 20."""
     every = 20 * 32 / 1350
@@ -106,9 +117,11 @@ def wait_until(process: subprocess.Popen[bytes], happens: Callable[[], bool], se
         time.sleep(0.002)
 
 
-def until_reported(process: subprocess.Popen[bytes], errors: Path, words: bytes) -> None:
-    """Wait until `words` stand in `errors`, the process's standard error, or it ends."""
-    wait_until(process, lambda: words in errors.read_bytes())
+def until_reported(
+    process: subprocess.Popen[bytes], errors: Path, words: bytes, seconds: float = 240
+) -> None:
+    """Wait until `words` stand in `errors`, a process's standard error, it ends, or `seconds` are over."""
+    wait_until(process, lambda: words in errors.read_bytes(), seconds)
 
 
 def log(workdir: Path) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from alexnet_jax import signals
 from alexnet_jax.workdir.checkpoints import Checkpoints
 from tests.faults import injections
 from tests.faults.injections import INT, KILL, MOMENTS, STEPS, TERM, command, count, finish, hit, start
@@ -261,6 +262,7 @@ def test_a_second_signal_stops_at_once(digits_folder: str, tmp_path: Path) -> No
         time.sleep(0.1 * number)
         assert hit(process, TERM)
         injections.until_reported(process, errors, b"once more stops at once")
+        time.sleep(signals.TWICE_SECONDS)
         sent = time.monotonic()
         assert hit(process, TERM)
         assert finish(process, 30) == 143

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import resource
 import shutil
 
 import jax
@@ -31,6 +32,21 @@ def saved(workdir, errors, keep=9):
         checkpoints.save(step, tree(step), {"epoch": step / 2, "validation_top1_error": error})
     checkpoints.close()
     return checkpoints
+
+
+def test_a_file_that_may_not_grow_is_named_as_the_reason(tmp_path):
+    """As with ulimit -f; TensorStore says it amid much else."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    checkpoints = Checkpoints(tmp_path)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+    try:
+        checkpoints.save(1, tree(), {"epoch": 1})
+        with pytest.raises(RunFailure, match=r"a checkpoint cannot be written: File too large$"):
+            checkpoints.wait()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    checkpoints.close()
+    assert checkpoints.steps() == []
 
 
 def target(mesh, shape=KERNEL.shape, name="kernel"):

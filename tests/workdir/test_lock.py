@@ -1,5 +1,8 @@
 """One run at a time in a workdir: held by a process, and released by its death."""
 
+import errno
+import fcntl
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -44,6 +47,18 @@ def test_it_is_released_by_an_error(tmp_path):
     with lock(tmp_path), pytest.raises(UsageError, match="another run is using"), lock(tmp_path):
         pass
     with lock(tmp_path):
+        pass
+
+
+def test_a_file_system_without_locks_is_no_other_run(tmp_path, monkeypatch):
+    """As NFS without its lock service: who is told of another run waits for nobody."""
+
+    def refuse(file, how):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    words = f"{tmp_path} cannot be locked.*No locks available"
+    with pytest.raises(UsageError, match=words), lock(tmp_path):
         pass
 
 
