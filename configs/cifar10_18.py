@@ -3,7 +3,8 @@
   python -m alexnet_jax.main prepare --config=configs/cifar10.py --source=cifar10.tar.xz
   python -m alexnet_jax.main --config=configs/cifar10_18.py
 
-Decay and schedule by its layer-params-18pct.cfg. Published: 18 % test error. Not run by this project yet.
+Decay and schedule by its layer-params-18pct.cfg. Published: 18 % test error. Here, from a JPEG copy of the
+images: 19.42 %, one seed (docs/RESULTS.md).
 """
 
 from ml_collections import ConfigDict
