@@ -186,7 +186,7 @@ class Runner:
         steps = [("train", config, workdir, *keys, f"--config.seed={experiment.seed}")]
         for views in experiment.views or (0,):
             with_views = [f"--views={views}"] if views else []
-            steps.append(("evaluate", workdir, "--checkpoint=last", *with_views))
+            steps.append(("evaluate", workdir, *with_views))
             steps.append(("report", "--results", workdir))
         for step in steps:
             code = self.call(*step)

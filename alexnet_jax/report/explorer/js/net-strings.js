@@ -126,8 +126,8 @@ export const STRINGS = {
     "网络 {name}，训练到第 {step} 步。",
   ],
   netConverted: [
-    "The net {name} with weights as they were taken over: this run trained no step.",
-    "网络 {name}，权重原样取来，没有在这里训练过。",
+    "The net {name}. Its weights were trained elsewhere and are used as they are.",
+    "网络 {name}，权重在别处训练，原样使用。",
   ],
   layersTextOne: [
     "One box for each layer with weights. Choose a layer to look inside. Each channel is drawn to its own largest value.",
