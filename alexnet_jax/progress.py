@@ -30,6 +30,7 @@ class Progress:
         self.shown = shown = shown and sys.stderr is not None  # a program without a console has none
         self.started = self.last_line = time.monotonic()
         self.done_in_line = -1  # of the last line
+        self.first: tuple[float, int] | None = None  # when the first items were done, and how many
         self.bar: tqdm.tqdm | None = None
         if shown and sys.stderr.isatty():
             self.bar = tqdm.tqdm(
@@ -50,6 +51,8 @@ class Progress:
     def update(self, items: int, note: str = "") -> None:
         """Count `items` more; `note` is shown after the count."""
         self.done += items
+        if self.first is None:
+            self.first = time.monotonic(), self.done
         if self.bar is not None:
             if note:
                 self.bar.set_postfix_str(note, refresh=False)
@@ -78,8 +81,11 @@ class Progress:
         rate = (self.done - self.initial) / max(self.last_line - self.started, 1e-9)
         of = f"/{self.total}" if self.total is not None else ""
         left = ""
-        if self.total is not None and rate > 0 and self.done < self.total:
-            left = f", {(self.total - self.done) / rate:.0f} s to go"
+        first, done_then = self.first or (self.last_line, self.done)
+        # By the rate after the first items, before which a program is compiled.
+        if self.total is not None and done_then < self.done < self.total:
+            seconds = (self.last_line - first) / (self.done - done_then) * (self.total - self.done)
+            left = f", {seconds:.0f} s to go"
         tail = f", {note}" if note else ""
         speed = f"{rate:.0f}" if rate > 9.95 else f"{rate:.2f}"
         print(f"{self.what}: {self.done}{of} {self.unit}, {speed}/s{left}{tail}", file=sys.stderr, flush=True)

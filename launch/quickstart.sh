@@ -40,7 +40,9 @@ Made:
   $run/checkpoints/                               its parameters (Orbax, with checksums)
   $run/evaluation.json, predictions.png           its answers
   $run/report/explorer.html                       open it in a browser: how this net sees
-Next: your own images, a folder with one folder for each class (docs/own_images.md):
+Next: a photograph of your own, by a net that comes along and knows ten classes, from airplane to truck:
+  .venv/bin/python -m alexnet_jax.main predict --workdir=pretrained:cifar10 PHOTO.jpg
+or your own images, a folder with one folder for each class (docs/own_images.md):
   .venv/bin/python -m alexnet_jax.main convert torchvision --output=runs/torchvision
   .venv/bin/python -m alexnet_jax.main --config=configs/finetune.py --source=FOLDER --workdir=runs/mine
 or the paper's own recipe: configs/imagenet.py (docs/imagenet.md).

@@ -59,14 +59,14 @@ def test_a_line_at_most_every_fifteen_seconds_and_one_at_the_end(
         progress.update(50)
         assert printed() == []  # fifteen seconds, and not more
         clock.wait(5)
-        progress.update(150)  # 300 in 20 s: 15 a second, and 700 to go
-        assert printed() == ["evaluate: 300/1000 images, 15/s, 47 s to go"]
+        progress.update(150)  # 300 in 20 s: 15 a second; 200 in the 10 s after the first, and 700 to go
+        assert printed() == ["evaluate: 300/1000 images, 15/s, 35 s to go"]
         clock.wait(14)
         progress.update(300)
         assert printed() == []
         clock.wait(6)
-        progress.update(200, "loss 1.5")  # 800 in 40 s
-        assert printed() == ["evaluate: 800/1000 images, 20/s, 10 s to go, loss 1.5"]
+        progress.update(200, "loss 1.5")  # 800 in 40 s, 700 in the last 30
+        assert printed() == ["evaluate: 800/1000 images, 20/s, 9 s to go, loss 1.5"]
         clock.wait(10)
         progress.update(200)
         assert printed() == []
@@ -78,10 +78,15 @@ def test_the_rate_is_that_of_this_process_and_the_count_that_of_all_work(
 ) -> None:
     with Progress("train", 500, "steps", initial=400) as progress:
         clock.wait(20)
-        progress.update(50)  # in 20 s; the 400 before took their time elsewhere
-        assert printed() == ["train: 450/500 steps, 2.50/s, 20 s to go"]
-        progress.update(50)
-    assert printed() == ["train: 500/500 steps, 5.00/s"]
+        progress.update(40)  # in 20 s; the 400 before took their time elsewhere
+        assert printed() == [
+            "train: 440/500 steps, 2.00/s"
+        ]  # what the first ones took says nothing of the rest
+        clock.wait(20)
+        progress.update(20)  # 1 a second, and 40 to go
+        assert printed() == ["train: 460/500 steps, 1.50/s, 40 s to go"]
+        progress.update(40)
+    assert printed() == ["train: 500/500 steps, 2.50/s"]
 
 
 @pytest.mark.parametrize(
@@ -107,7 +112,7 @@ def test_without_a_total_there_is_no_time_to_go_until_one_is_known(
         progress.expect(64)
         clock.wait(16)
         progress.update(8)
-        assert printed() == ["index: 40/64 files, 1.25/s, 19 s to go"]
+        assert printed() == ["index: 40/64 files, 1.25/s, 48 s to go"]  # 8 in the last 16 s
 
 
 def test_nothing_done_has_no_time_to_go(clock: Clock, printed: Callable[[], list[str]]) -> None:

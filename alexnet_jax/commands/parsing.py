@@ -6,6 +6,7 @@ so the line is looked through before: for the command, for `--config` and for `-
 
 import itertools
 import os
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -190,9 +191,15 @@ def _parse_flags(argv: list[str], config: ConfigDict | None) -> list[str]:
     except (flags.Error, TypeError, ValueError) as error:
         raise UsageError(_one_line(error)) from error
     except (KeyError, AttributeError) as error:
-        key = str(error.args[0] if error.args else "").split(".")[-1].strip("'\"")
+        inner = error.args[0] if error.args else ""
+        said = str(inner.args[0] if isinstance(inner, KeyError) else inner)
+        key = said.partition("\n")[0].split(".")[-1].strip("'\"")
+        like = re.search(r'Did you mean "(\w+)', said)
         named = [word.split("=")[0].lstrip("-") for word in argv if key in word.split("=")[0].split(".")]
-        raise UsageError(f"{named[0]} is not a key of this config" if named else _one_line(error)) from error
+        hint = f"; did you mean {like[1]}?" if like else ""
+        raise UsageError(
+            f"{named[0]} is not a key of this config{hint}" if named else _one_line(error)
+        ) from error
 
 
 def _request(command: Command, rest: list[str], workdirs: list[Path]) -> Request:

@@ -32,7 +32,11 @@ def run(request: Request) -> int:
     folder = request.workdir / layout.REPORT
     path = Path(request.flags.output) if request.flags.output else folder / layout.EXPLORER_PAGE
     if net.missing:
-        print(f"without the patches that each channel looks for: {net.missing}", file=sys.stderr)
+        print(
+            "the page has all but the patches that each channel looks for, which are cut from the images of "
+            f"its training: {net.missing}",
+            file=sys.stderr,
+        )
     print(explorer.write(path, net.net, net.arrays, net.images, net.digits, net.sought))
     if not request.flags.output:
         beside.link(folder)

@@ -115,8 +115,8 @@ def resolve_probe(config: ConfigDict, run: Path | None) -> ConfigDict:
 def _check_is_net(workdir: Path, given: str) -> None:
     if not (workdir / layout.CONFIG).is_file():
         raise UsageError(
-            f"config.train.init_from={given!r} is not the workdir of a trained net; weights "
-            f"become one by: {program.command()} convert FILE --output=DIR"
+            f"config.train.init_from={given!r} is not the workdir of a trained net; weights become one by: "
+            f"{program.command()} convert torchvision --output=runs/torchvision, or convert FILE --output=DIR"
         )
 
 
