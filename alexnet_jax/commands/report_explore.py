@@ -5,7 +5,6 @@ workdir, or --output.
 
 Examples:
   report --explore --workdir=runs/digits
-  report --explore --workdir=runs/digits --checkpoint=last
   report --explore --workdir=pretrained:cifar10 --output=explorer.html
 """
 
