@@ -103,6 +103,7 @@ function buildPad() {
   pad.addEventListener("pointerdown", (event) => {
     pad.setPointerCapture(event.pointerId);
     drawing = true;
+    if (!digitLesson.strokes.length) $("digit-target").value = ""; // nobody has said what this one is
     digitLesson.strokes.push([point(event)]);
     takeDrawing();
   });
@@ -128,8 +129,10 @@ function buildPad() {
     drawDigits();
   });
   $("digit-target").append(...Array.from({ length: 10 }, (_, n) => make("option", { value: String(n) }, String(n))));
+  $("digit-target").prepend(make("option", { value: "", disabled: "", hidden: "" }, "?"));
+  $("digit-target").value = "0";
   $("digit-target").addEventListener("change", () => {
-    digitLesson.current = { ...digitLesson.current, target: +$("digit-target").value };
+    digitLesson.current = { ...digitLesson.current, target: +$("digit-target").value, said: true };
     digitLesson.last = null;
     drawDigits();
   });
@@ -139,13 +142,18 @@ function buildPad() {
   });
 }
 
-/** Looks at what is drawn, as the net sees it. */
+/** Looks at what is drawn, as the net sees it; until somebody says what it is, it counts as what the net says. */
 function takeDrawing() {
-  digitLesson.current = { x: enlarge(levelsOf(digitLesson.strokes)), target: +$("digit-target").value, drawn: true };
+  const x = enlarge(levelsOf(digitLesson.strokes));
+  const said = $("digit-target").value !== "";
+  const { outputs } = think(digitLesson.net, x);
+  const target = said ? +$("digit-target").value : outputs.indexOf(Math.max(...outputs));
+  digitLesson.current = { x, target, said, drawn: true };
   digitLesson.last = null;
   drawDigits();
 }
 digitLesson.take = (strokes) => {
+  $("digit-target").value = "";
   digitLesson.strokes = strokes;
   takeDrawing();
 };
@@ -192,7 +200,10 @@ export function drawDigits() {
   $("digit-bars").replaceChildren(...Array.from(outputs, (p, n) => bar(`${n}  ${percent(p)}`, p)));
   $("digit-bars").children[guess].classList.add("winner");
   const says = { n: guess, p: percent(outputs[guess]), target: current.target };
-  $("digit-words").textContent = t(guess === current.target ? "digitRight" : "digitWrong", says);
+  const unsaid = current.said === false;
+  $("digit-words").textContent = t(unsaid ? "digitSays" : guess === current.target ? "digitRight" : "digitWrong", says);
+  $("digit-target").value = unsaid ? "" : String(current.target);
+  $("digit-step").disabled = unsaid;
   $("digit-rate-value").textContent = show(rate);
   if (digitLesson.countedAt < 0 || steps - digitLesson.countedAt >= COUNT_EVERY || !training.running()) countRight();
   $("digit-count").textContent = t("digitCount", {

@@ -134,9 +134,10 @@ function drawTables({ x, target }) {
   const table = make("table", { class: "moves" },
     make("thead", {}, make("tr", {}, ...head.map((key) => make("th", { scope: "col" }, t(key))))),
     make("tbody", {}, ...rows));
-  $("learn-weights").replaceChildren(...Array.from({ length: shown.units }, (_, u) =>
-    numberTable(Array.from(shown.hidden.slice(u * shown.pixels, (u + 1) * shown.pixels)), 3, paint, {
-      most: 0.6, caption: t("unitIs", { n: u, value: show(state.hidden[u]) }),
+  const now = think(net, x); // the weights as they are, after the step
+  $("learn-weights").replaceChildren(...Array.from({ length: net.units }, (_, u) =>
+    numberTable(Array.from(net.hidden.slice(u * net.pixels, (u + 1) * net.pixels)), 3, paint, {
+      most: 0.6, caption: t("unitIs", { n: u, value: show(now.hidden[u]) }),
     })));
   $("learn-table").replaceChildren(table);
 }

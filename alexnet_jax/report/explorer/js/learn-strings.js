@@ -19,8 +19,8 @@ export const STRINGS = {
   curveSteps: ["{n} steps", "{n} 步"],
   allWeights: ["All its weights in this step", "这一步里的全部权重"],
   trySmall: [
-    "Start again, set the learning rate to 1 and make six steps. What happens to both units, and why does no further step help? Then start again at 0.2: twenty steps are enough.",
-    "重新开始，把学习率调到 1，走六步。两个单元怎么了？为什么再走也没用？然后用 0.2 重新开始：二十步就够了。",
+    "Start again, set the learning rate to 1 and make six steps. What happens to both units, and what can later steps still move? Then start again at 0.2: twenty steps are enough.",
+    "重新开始，把学习率调到 1，走六步。两个单元怎么了？之后的步子还能移动什么？然后用 0.2 重新开始：二十步就够了。",
   ],
   run: ["Run", "运行"],
   hundredSteps: ["A hundred", "走一百步"],
@@ -34,8 +34,8 @@ export const STRINGS = {
     "刚才看的是 {right}。输出 {digit} 原来是 {before}，应该是 0。单元 1 到它的权重，斜率 {error} × {unit} = {slope}，移动 −{rate} × {slope} = {move}，从 {weight} 到 {now}。所有权重移动之后，对它的输出 {digit} 是 {after}。",
   ],
   deadUnit: [
-    "Unit {n} is dead: its sum is {one} for the 1 and {zero} for the 0, both not above 0. ReLU makes 0 of both and has the slope 0 there, so no step moves its weights any more. Steps that are too large kill units; start again with a smaller learning rate.",
-    "单元 {n} 已经死亡：它的和对 1 是 {one}，对 0 是 {zero}，都不大于 0。ReLU 把两者都变成 0，那里的斜率也是 0，再走多少步它的权重也不动了。步子太大会让单元死亡；请用小一点的学习率重新开始。",
+    "Unit {n} is dead: its sum is {one} for the 1 and {zero} for the 0, both not above 0. ReLU makes 0 of both and has the slope 0 there, so no step moves its weights any more; where both are dead, only the biases of the outputs still move. Steps that are too large kill units; start again with a smaller learning rate.",
+    "单元 {n} 已经死亡：它的和对 1 是 {one}，对 0 是 {zero}，都不大于 0。ReLU 把两者都变成 0，那里的斜率也是 0，再走多少步它的权重也不动了；两个都死了，就只有输出的偏置还会动。步子太大会让单元死亡；请用小一点的学习率重新开始。",
   ],
   digitsTitle: ["Then: handwriting, 784-15-10", "再看：手写数字，784-15-10"],
   digitsText: [
@@ -55,6 +55,7 @@ export const STRINGS = {
   examplesAStep: ["Examples a step", "每步的例子数"],
   digitRight: ["It says {n}, with {p}: right.", "它说是 {n}，概率 {p}：对。"],
   digitWrong: ["It says {n}, with {p}; it should be {target}.", "它说是 {n}，概率 {p}；应该是 {target}。"],
+  digitSays: ["It says {n}, with {p}. Choose what you drew, and it can learn from it.", "它说是 {n}，概率 {p}。选好你画的是几，它就能从中学习。"],
   digitCount: ["Steps: {n}. Error of the last step: {error}. Of {of} digits that it never learns from it knows {right}.", "步数：{n}。最近一步的误差：{error}。{of} 个从不用来学习的数字里，它认得 {right} 个。"],
   fifteen: ["What the fifteen units weigh", "十五个单元的权重"],
   fifteenHint: ["Each image: a unit's 784 weights. Below it: what the unit says of the digit. Choose one.", "每张图是一个单元的 784 个权重，下面是它对这个数字的回答。选一个。"],
@@ -83,7 +84,7 @@ export const STRINGS = {
     "Run for a thousand steps, then draw a 7 with a bar through it. Is it recognised? If not, say what it should be and press One step on this digit until it is. How many does it know of the hundred now? A net that learns one thing alone forgets others.",
     "运行一千步，再画一个带横杠的 7。认出来了吗？没有的话，选好正确答案，点“用这个数字走一步”，直到认出。这时一百个里还认得多少？只学一样东西的网络会忘掉别的。",
   ],
-  itsPicture: ["Its image", "它的图片"],
+  itsPicture: ["The image of the next step", "下一步的图片"],
   pixel: ["pixel {n} is {value}", "像素 {n} 是 {value}"],
   pixelName: ["pixel {n}", "像素 {n}"],
   shouldBe: ["It should say", "它应该说"],

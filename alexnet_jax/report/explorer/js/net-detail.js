@@ -213,7 +213,11 @@ function aboutLayer(layer) {
     return `${t("about_dense")} ${netPage.net.towers > 1 ? t({ both: "readsBoth", own: "readsOwn", sum: "readsSum" }[layer.reads]) : ""}`;
   }
   if (layer.kind === "lrn") return `${t("about_lrn", says)} ${netPage.net.towers > 1 ? t(layer.across ? "lrnAcross" : "lrnInside") : ""}`;
-  if (layer.kind === "pool") return t(layer.how === "max" ? "about_max" : "about_average", says);
+  if (layer.kind === "pool") {
+    const [h] = before(netPage.net, netPage.values, netPage.input, netPage.layer).shape;
+    const size = t(layer.ceil ? "poolSizeUp" : "poolSize", { ...says, h, out: layer.output[0] });
+    return t(layer.how === "max" ? "about_max" : "about_average", { ...says, size });
+  }
   if (layer.kind === "activation") return t(`about_${layer.how}`);
   if (layer.kind === "dropout") return `${t("about_dropout", { p: percent(layer.rate) })} ${t(layer.inverted ? "dropInverted" : "dropScaled", { f: show(1 - layer.rate) })}`;
   return t(`about_${layer.kind}`, says);

@@ -64,6 +64,7 @@ export function drawSeeks() {
 function about(layer, patches) {
   const says = { count: patches.length, images: sought.lookedAt.toLocaleString("en"), layer: layer.name };
   const parts = [t(sought.images ? "seeksAbout" : "seeksAboutPatches", says)];
+  if (layer === netPage.net.layers[0]) parts.push(t("seeksFirst"));
   if (sought.images) parts.push(t("seeksClick"));
   if (layer !== netPage.net.layers[netPage.layer]) parts.push(t("seeksFrom", says));
   if (patches.every(({ value }) => value <= 0)) parts.push(t("seeksSilent"));

@@ -24,8 +24,8 @@ export const STRINGS = {
     "和是 {sum}，不大于 0：停。整流单元（ReLU）向后传 0，Sigmoid 单元传 {sigmoid}。",
   ],
   tryNeuron: [
-    "With green and red both at 1 it stops. Which single number would you change so that it goes, and what else would it then do? Then turn up yellow until the sigmoid says 0.5: what is the sum there?",
-    "绿和红都是 1 时它停下。只改一个数让它走，你改哪个？改了之后它还会怎样？再把黄灯调亮，直到 Sigmoid 回答 0.5：这时和是多少？",
+    "With green and red both at 1 it stops. Which single number would you change so that it goes, and what else would it then do? Then put green back to 0.9, red to 0.2 and the weights to what they were, and turn up yellow until the sigmoid says 0.5: what is the sum there?",
+    "绿和红都是 1 时它停下。只改一个数让它走，你改哪个？改了之后它还会怎样？然后把绿调回 0.9、红调回 0.2、权重复原，再把黄灯调亮，直到 Sigmoid 回答 0.5：这时和是多少？",
   ],
   neuron_yellow: [
     "yellow light",

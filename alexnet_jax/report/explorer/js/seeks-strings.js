@@ -11,6 +11,10 @@ export const STRINGS = {
     "Its {count} strongest values among {images} training images, each of another image. Of each the patch that the value sees, and below it what in the patch makes the value large, projected back to pixels through the net (a deconvnet, after Zeiler and Fergus; grey is nothing). The whole images are too large for this page.",
     "它在 {images} 张训练图片里最强的 {count} 个值，每张图片只取一个。上面是这个值看到的小块，下面是小块里使它变大的部分，经网络投影回像素（Zeiler 与 Fergus 的反卷积网络；灰色为零）。整张图片太大，本页没有收入。",
   ],
+  seeksFirst: [
+    "In the first layer what makes a value large is the kernel itself, so that these are alike.",
+    "在第一层，使值变大的就是卷积核本身，所以它们都一样。",
+  ],
   seeksClick: [
     "Choose one: the net above then runs on that image, and looks at that position.",
     "选一个：上面的网络就换成那张图片，并看着那个位置。",

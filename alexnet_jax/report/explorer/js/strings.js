@@ -3,8 +3,8 @@
 const STRINGS = {
   title: ["How a network sees", "网络怎样看图"],
   lead: [
-    "Follow an image through a neural network, number by number. Everything here is computed in this page, now; nothing is sent anywhere.",
-    "跟着一张图片，一个数一个数地走过神经网络。这里的一切都由本页当场算出，不向任何地方发送数据。",
+    "Follow an image through a neural network of the kind of AlexNet, which won the ImageNet contest of 2012, number by number. Everything here is computed in this page, now; nothing is sent anywhere.",
+    "跟着一张图片，一个数一个数地走过 AlexNet 式的神经网络（AlexNet 赢得了 2012 年的 ImageNet 比赛）。这里的一切都由本页当场算出，不向任何地方发送数据。",
   ],
   heroWords: [
     "This image now, {crop}×{crop} pixels, and what {layer} makes of it: {n} channels, each of one kernel that slid over the image. Look inside.",
@@ -19,8 +19,8 @@ const STRINGS = {
   motionOn: ["Motion: on", "动画：开"],
   motionOff: ["Motion: off", "动画：关"],
   about: [
-    "After Krizhevsky, Sutskever and Hinton, ImageNet Classification with Deep Convolutional Neural Networks (2012). The photographs china and flower, where they stand above, come with scikit-learn: danielbuechele and vultilion on Flickr, CC BY 2.0.",
-    "依据 Krizhevsky、Sutskever 与 Hinton《ImageNet Classification with Deep Convolutional Neural Networks》（2012）。上面若有 china 与 flower 两张照片，它们随 scikit-learn 提供：Flickr 作者 danielbuechele 与 vultilion，CC BY 2.0。",
+    "After Krizhevsky, Sutskever and Hinton, ImageNet Classification with Deep Convolutional Neural Networks (2012). Photographs called china and flower come with scikit-learn: danielbuechele and vultilion on Flickr, CC BY 2.0.",
+    "依据 Krizhevsky、Sutskever 与 Hinton《ImageNet Classification with Deep Convolutional Neural Networks》（2012）。名为 china 与 flower 的照片随 scikit-learn 提供：Flickr 作者 danielbuechele 与 vultilion，CC BY 2.0。",
   ],
   bias: ["Bias", "偏置"],
   hoverHint: ["Point at a cell, tap it, or use the arrow keys.", "指向、轻点一个格子，或用方向键。"],

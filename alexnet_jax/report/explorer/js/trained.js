@@ -127,7 +127,7 @@ export function drawNet() {
   const part = net.parameters < net.allParameters;
   const says = {
     name: net.name, step: net.step, parameters: net.parameters.toLocaleString("en"), all: net.allParameters.toLocaleString("en"),
-    last: net.layers[net.layers.length - 1].name, crop: net.crop,
+    last: net.layers[net.layers.length - 1].name, crop: net.crop, counted: t(net.towers > 1 ? "countedTowers" : "counted"),
   };
   const made = t(net.step ? "netTrained" : "netConverted", says);
   $("net-about").textContent = `${made} ${t(part ? "netPart" : "netWhole", says)}`;
