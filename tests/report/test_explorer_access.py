@@ -208,7 +208,7 @@ def test_one_tower_and_sigmoid_are_called_what_they_are(browser, opened):
     page = opened("fully_connected", step=0)
     assert "tower" not in page.text("layers-text").lower()
     assert "step 0" not in page.text("net-about")
-    assert "taken over" in page.text("net-about")
+    assert "trained elsewhere" in page.text("net-about")
     look(page, 1)
     assert page.text("detail-title") == "sigmoid1"
     assert page.text("detail-name").endswith("relu1.")

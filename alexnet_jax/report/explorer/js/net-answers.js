@@ -107,6 +107,6 @@ export function drawGuesses() {
   const { cover, flip } = netPage.view;
   const view = [cover && t("isCovered"), flip && t("isFlipped")].filter(Boolean).join(" ");
   const macs = netPage.net.layers.reduce((sum, l) => sum + l.macs, 0);
-  $("timing").textContent = `${view} ${t("timing", { ms: Math.round(netPage.milliseconds), macs: (macs / 1e6).toFixed(1), myriads: Math.round(macs / 1e4) })}`;
+  $("timing").textContent = `${view} ${t("timing", { ms: Math.round(netPage.milliseconds), macs: macs.toLocaleString("en") })}`;
 }
 

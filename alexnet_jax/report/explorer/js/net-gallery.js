@@ -124,7 +124,6 @@ export function drawGallery() {
   map.draw(rows, columns, side, (context) => {
     context.drawImage(mapImage(first, netPage.values[first.name], at.channel), 0, 0, columns * side, rows * side);
   });
-  $("gallery-map").setAttribute("aria-label", t("galleryMap"));
   drawSeen(Math.min(220, roomIn($("gallery-sees").parentElement)));
   const value = values[at.channel];
   const rank = 1 + values.reduce((above, each) => above + Number(each > value), 0);
@@ -158,5 +157,4 @@ function drawSeen(room) {
   context.drawImage(pictureImage(cut, net.crop, net.channels), 0, 0, room, room);
   const { top, left, bottom, right } = receptiveField(net, 0, at.row, at.column);
   outline(context, left * unit, top * unit, (right - left + 1) * unit, (bottom - top + 1) * unit);
-  $("gallery-sees").setAttribute("aria-label", t("gallerySees"));
 }

@@ -42,7 +42,7 @@ export const STRINGS = {
   ],
   isCovered: ["A part is covered.", "有一块被遮住。"],
   isFlipped: ["Mirrored.", "已镜像。"],
-  timing: ["{macs} million multiplications and additions in {ms} ms.", "{myriads} 万次乘加，用时 {ms} 毫秒。"],
+  timing: ["{macs} multiplications and additions in {ms} ms.", "{macs} 次乘加，用时 {ms} 毫秒。"],
   tenViews: ["Average of ten views", "十个视角的平均"],
   tenWords: ["Four corners and the centre, and their mirror images: {guesses}", "四角、中心和它们的镜像：{guesses}"],
   working: ["Computing …", "正在计算……"],
