@@ -206,9 +206,9 @@ def test_orderly_stops(
     digits_folder: str, cache: Path, undisturbed: Path, tmp_path: Path, number: int
 ) -> None:
     hits: Counter[str] = Counter()
-    slowest = 0.0
-    rounds = count(1, 4)
-    for each in range(rounds):
+    slowest, met = 0.0, []
+    rounds, each = count(1, 4), 0
+    while rounds:
         workdir, errors, stopped, ends = tmp_path / f"run{each}", tmp_path / "errors", 0, 0
         for moment in MOMENTS:
             own = tmp_path / f"cache{each}" if moment is injections.compiling else cache
@@ -223,6 +223,7 @@ def test_orderly_stops(
             slowest = max(slowest, time.monotonic() - sent)
             text = errors.read_text()
             hits[moment.__name__] += 1
+            met.append(f"{moment.__name__}: {code}, {text.splitlines()[-1:]}")
             assert "Traceback" not in text or moment is injections.starting_up, text
             if done and code in (0, -number):  # after the last step: the run is finished, not stopped
                 stopped = newest_step(workdir)
@@ -235,12 +236,14 @@ def test_orderly_stops(
                 stopped = int(at[1])
                 assert not stopped or newest_step(workdir) == stopped
                 ends += 1
-        assert ends, "no signal met the loop"
         assert finish(start(command(digits_folder, workdir), errors, cache)) == 0
         if stopped:
             words = "is finished at" if stopped == STEPS else "resumes at"
             assert f"{words} step {stopped} of" in errors.read_text()
         assert is_undisturbed(workdir, undisturbed)
+        # A run may reach its end before a signal meets its loop: then another one is made.
+        rounds, each = rounds - bool(ends), each + 1
+        assert ends or each < 8, f"no signal met the loop: {met}"
     spread = ", ".join(f"{name.replace('_', ' ')} {n}" for name, n in hits.items())
     injections.record(
         f"{'SIGTERM' if number == TERM else 'SIGINT'} to a training run ({spread})",
