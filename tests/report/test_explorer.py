@@ -103,13 +103,6 @@ def test_two_lessons_may_use_one_name(tmp_path, monkeypatch):
 # In the browser.
 
 
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as opened:
-        opened.driver.set_script_timeout(120)
-        yield opened
-
-
 def compare(page, run, count=2):
     """Every activation of the page, the probabilities too, against JAX's."""
     layers = list(activations.layer_names(run.architecture))

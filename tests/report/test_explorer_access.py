@@ -12,7 +12,6 @@ from PIL import Image
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
-from tests.browser import chromium
 from tests.report.explorer_page import Page, random_run, write_page
 
 # The controls whose finger's target is smaller than 24 pixels either way: [name, width, height].
@@ -40,13 +39,6 @@ return Math.min(...[...document.querySelectorAll("td[style], #learn-picture butt
   return (high + 0.05) / (low + 0.05);
 }));
 """
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as opened:
-        opened.driver.set_script_timeout(120)
-        yield opened
 
 
 @pytest.fixture(scope="module")

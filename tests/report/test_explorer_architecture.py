@@ -12,7 +12,6 @@ from alexnet_jax.model.shapes import layer_shapes
 from alexnet_jax.model.specs import Conv, Dense, Local, Pool, Weighted, WithinChannelLRN
 from alexnet_jax.workdir import trained
 from configs import imagenet_caffe, imagenet_torchvision
-from tests.browser import chromium
 from tests.inference.helpers import random_net
 from tests.report.explorer_page import Page, random_run, write_page
 
@@ -41,13 +40,6 @@ return [...document.querySelectorAll("#architecture-figure .front")].map((each) 
   return [width, height];
 });
 """
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as opened:
-        opened.driver.set_script_timeout(120)
-        yield opened
 
 
 def page_of(browser, tmp_path, name, width=1440, address="#lang=en", **change):

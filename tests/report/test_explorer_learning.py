@@ -10,15 +10,7 @@ from PIL import Image
 from selenium.webdriver.common.by import By
 
 from alexnet_jax.data.sources.detect import open_source
-from tests.browser import chromium
 from tests.report.explorer_page import LEARNT, Page, close, random_run, write_page
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as opened:
-        opened.driver.set_script_timeout(120)
-        yield opened
 
 
 @pytest.fixture(scope="module")

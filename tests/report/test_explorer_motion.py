@@ -5,7 +5,6 @@ import pytest
 from scipy.signal import correlate2d
 from selenium.webdriver.common.by import By
 
-from tests.browser import chromium
 from tests.report.explorer_page import Page, random_run, write_page
 
 WIDTHS = pytest.mark.parametrize("width", [360, 1440])
@@ -39,13 +38,6 @@ return [...document.querySelectorAll(".stepper")].filter((each) => each.checkVis
   return [boxes.filter(({ width, height }) => width >= 24 && height >= 24).length, covered.length];
 });
 """
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as opened:
-        opened.driver.set_script_timeout(120)
-        yield opened
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,6 @@ from alexnet_jax.inference import deconvnet, explorer_data, patches, report_data
 from alexnet_jax.report.explorer import sheets
 from alexnet_jax.workdir import trained
 from configs import digits
-from tests.browser import chromium
 from tests.inference.helpers import random_net
 from tests.report.explorer_page import NETS, Page, random_run, write_page
 from tests.report.test_explorer_access import SMALL_TARGETS, axe
@@ -181,13 +180,6 @@ def test_without_the_run_s_images_it_says_so():
 
 
 # In the browser.
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as opened:
-        opened.driver.set_script_timeout(120)
-        yield opened
 
 
 @pytest.fixture(scope="module")

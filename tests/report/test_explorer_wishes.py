@@ -46,7 +46,6 @@ from alexnet_jax.inference import report_data, sheet, similar
 from alexnet_jax.report import page as report_page
 from alexnet_jax.report import runs as run_files
 from alexnet_jax.workdir.trained import TrainedNet
-from tests.browser import chromium
 from tests.helpers import small_digits
 from tests.inference import helpers
 from tests.inference.helpers import layers_by_hand, random_net, write_images
@@ -61,13 +60,6 @@ const number = (text) => Number(text.replace("\\u2212", "-"));
 const cells = (table) => [...table.querySelectorAll("td")].map((cell) => number(cell.textContent));
 return [...document.querySelectorAll(arguments[0])].map(cells);
 """
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as opened:
-        opened.driver.set_script_timeout(120)
-        yield opened
 
 
 @pytest.fixture(scope="module")
