@@ -16,12 +16,16 @@ from alexnet_jax import extras, files
 from alexnet_jax.commands import start_up
 from alexnet_jax.commands.command import TRAINED_NET, Command, Request
 from alexnet_jax.commands.flags import CHECKPOINT, CONFIG, OUTPUT, WORKDIR, Flag
+from alexnet_jax.errors import RunFailure
 from alexnet_jax.workdir import layout
 
 
 def run(request: Request) -> int:
     """Write the page and print where it is."""
     extras.require("pages", "report --explore")
+    output = request.flags.output
+    if output:
+        files.check_parent(Path(output))
     start_up.before_jax(request.config)
     from alexnet_jax.inference import explorer_data
     from alexnet_jax.report import beside, explorer
@@ -29,15 +33,18 @@ def run(request: Request) -> int:
     files.check_files(request.workdir, written=True)
     net = explorer_data.explorer_data(start_up.load_net(request))
     folder = request.workdir / layout.REPORT
-    path = Path(request.flags.output) if request.flags.output else folder / layout.EXPLORER_PAGE
+    path = Path(output) if output else folder / layout.EXPLORER_PAGE
     if net.missing:
         print(
             "the page has all but the patches that each channel looks for, which are cut from the images of "
             f"its training: {net.missing}",
             file=sys.stderr,
         )
-    print(explorer.write(path, net.net, net.arrays, net.images, net.digits, net.sought))
-    if not request.flags.output:
+    try:
+        print(explorer.write(path, net.net, net.arrays, net.images, net.digits, net.sought))
+    except OSError as error:
+        raise RunFailure(f"{path} cannot be written: {error.strerror}") from error
+    if not output:
         beside.link(folder)
     return 0
 

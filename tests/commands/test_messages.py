@@ -83,6 +83,8 @@ WRONG: list[tuple[str, int, str]] = [
     ("evaluate --workdir={run} --source=digits --split=val", 2, "digits has no split 'val'; it has test, train"),
     ("evaluate --workdir={run} --class_map={tmp}/none", 2, "--class_map={tmp}/none cannot be read: [Errno 2] No such file or directory: '{tmp}/none'"),
     ("evaluate --workdir={run} --predictions={tmp}", 2, "--predictions={tmp} is a folder: name a file"),
+    ("report --explore --workdir={run} --output={tmp}/none/a.html", 2, "--output={tmp}/none/a.html: the folder {tmp}/none does not exist"),
+    ("report --explore --workdir={run} --output={tmp}/empty", 1, "{tmp}/empty cannot be written: Is a directory"),
     ("evaluate --workdir={run} --predictions={tmp}/none/a.csv", 2, "--predictions={tmp}/none/a.csv: the folder {tmp}/none does not exist"),
     ("predict --workdir={run} --class_map={tmp}/none", 2, "predict does not read --class_map, which is for evaluate, report"),
     ("predict --workdir={run}", 2, "predict needs images: files, folders or patterns such as 'photos/*.jpg'"),
