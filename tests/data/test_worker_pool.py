@@ -150,6 +150,8 @@ def test_a_process_that_is_stopped_is_ended_too(monkeypatch: pytest.MonkeyPatch)
     next(results)
     stopped = children()[0]
     os.kill(stopped, signal.SIGSTOP)
+    while Path(f"/proc/{stopped}/stat").read_text().rpartition(")")[2].split()[0] != "T":
+        time.sleep(0.01)  # SIGTERM may not overtake it
     rescue = threading.Timer(60, os.kill, (stopped, signal.SIGCONT))
     rescue.start()
     started = time.monotonic()

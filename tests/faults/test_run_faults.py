@@ -395,7 +395,7 @@ def test_too_few_files(digits_folder: str, cache: Path, undisturbed: Path, tmp_p
 def test_too_little_address_space(digits_folder: str, cache: Path, undisturbed: Path, tmp_path: Path) -> None:
     """Where threads cannot be started, those that C++ has started are waited for in vain."""
     run, errors = command(digits_folder, tmp_path / "run"), tmp_path / "errors"
-    sizes = (1_000_000, 1_050_000, 1_100_000, 1_150_000, 900_000)[: count(1, 5)]
+    sizes = (1_100_000, 1_050_000, 1_000_000, 1_150_000, 900_000)[: count(1, 5)]
     for size in sizes:
         code = finish(start(["bash", "-c", f'ulimit -v {size}; exec "$@"', "bash", *run], errors, cache))
         assert code == 1, errors.read_text()
