@@ -128,6 +128,14 @@ export const STRINGS = {
     "Channels {from} to {to} at this position",
     "此处的通道 {from} 到 {to}",
   ],
+  restsSum: [
+    "The way of the values, without motion: what the layer reads in the frame of the image makes the patch; each of its numbers, times the kernel's at the same place, makes a product; the products of all channels and the bias are added, and the sum goes into the framed cell of the feature map.",
+    "数值怎么走（动画已关）：这一层在图片框内各通道读到的值成为小块；每个数乘以卷积核里同一位置的数，得到乘积；各通道的乘积与偏置相加，和放进特征图里框住的格子。",
+  ],
+  restsPool: [
+    "The way of the values, without motion: what the layer reads in the frame of the image makes the window; one value is made of it, and goes into the framed cell of the feature map.",
+    "数值怎么走（动画已关）：这一层在图片框内读到的值成为窗口；由它得出一个值，放进特征图里框住的格子。",
+  ],
   squares: ["Sum of squares", "平方和"],
   window: ["The window", "窗口"],
   largest: ["The largest of them", "其中最大的"],
