@@ -202,6 +202,8 @@ def test_one_tower_and_sigmoid_are_called_what_they_are(browser, opened):
     assert "step 0" not in page.text("net-about")
     assert "trained elsewhere" in page.text("net-about")
     look(page, 1)
+    assert "each small square is one unit" in page.text("layers-text")
+    assert page.text("atlas-title") == "15 units, each a square: choose one"
     assert page.text("detail-title") == "sigmoid1"
     assert page.text("detail-name").endswith("relu1.")
     assert "relu" not in page.text("figure")

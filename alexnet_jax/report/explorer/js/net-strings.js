@@ -56,13 +56,17 @@ export const STRINGS = {
     "As in the paper's figure 2: one box for each tower, and in the lines between them where one tower hears of the other. Choose a layer to look inside. Each channel is drawn to its own largest value.",
     "如论文的图 2：每个塔一个框；框间的线显示两个塔在哪里互通。选一层看里面。每个通道按它自己的最大值着色。",
   ],
+  layersUnits: [
+    "In a fully connected layer each small square is one unit: choose the layer, then a square, and its number and its value are said.",
+    "全连接层里每个小方格是一个单元：先选层，再选方格，就显示它的编号和值。",
+  ],
   answer: ["Answer", "答案"],
   tower: ["tower {n}", "塔 {n}"],
   bothTowers: ["both towers", "两个塔"],
   exchange: ["exchange", "互通"],
   sumOfBoth: ["sum", "求和"],
   maps: ["{n} channels: choose one", "{n} 个通道：选一个"],
-  units: ["{n} units: choose one", "{n} 个单元：选一个"],
+  units: ["{n} units, each a square: choose one", "{n} 个单元，每个一格：选一个"],
   mapOf: [
     "Channel {n}, {size}",
     "通道 {n}，{size}",
