@@ -73,6 +73,10 @@ def test_every_text_is_in_both_languages():
         assert english
         assert chinese
         assert set(re.findall(r"\{(\w+)\}", chinese)) <= set(re.findall(r"\{(\w+)\}", english)), key
+        for word, its in (("channel", "通道"), ("feature map", "特征图")):
+            assert (word in english.lower()) == (its in chinese), key
+        others = re.sub("图片|特征图|小图|上图|看图|图 [0-9]", "", chinese)  # images and figures
+        assert "图" not in others, key
     page = "".join(path.read_text() for path in explorer.HERE.glob("*.jinja"))
     asked = set(re.findall(r'data-t(?:-label)?="(\w+)"', page))
     for script in scripts.values():

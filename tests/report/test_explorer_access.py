@@ -154,22 +154,26 @@ def test_on_a_phone(browser, opened):
     page.run("arguments[0].click()", steppers[2])
     assert page.text("words") != words
 
-    page.run("document.getElementById('picture').scrollIntoView({ block: 'center' })")
-    before = page.run("return [scrollY, explorer.net.view.top, explorer.net.view.left]")
-    top, bottom, left, right = box("picture")
     browser.driver.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": True})
 
     def touch(kind, *points):
         browser.driver.execute_cdp_cmd("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
 
-    for step in range(21):
-        point = {"x": (left + right) / 2, "y": (top + bottom) / 2 - 10 * step}
-        touch("touchMove" if step else "touchStart", point)
-    touch("touchEnd")
+    state = """const { view, map, row, column } = explorer.net;
+      return [view, map, row, column, document.getElementById("kernel-shape").value];"""
+    before = page.run(state)
+    for name in ("picture", "kernel-picture", "map", "atlas"):
+        page.run(f"document.getElementById('{name}').scrollIntoView({{ block: 'center' }})")
+        start = page.run("return scrollY")
+        top, bottom, left, right = box(name)
+        for step in range(21):
+            point = {"x": (left + right) / 2, "y": (top + bottom) / 2 - 10 * step}
+            touch("touchMove" if step else "touchStart", point)
+        touch("touchEnd")
+        page.wait(f"return scrollY > {start} + 100")
+        assert page.run(state) == before, name
     browser.driver.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": False})
-    page.wait(f"return scrollY > {before[0]} + 100")
-    after = page.run("return [scrollY, explorer.net.view.top, explorer.net.view.left]")
-    assert after[1:] == before[1:]
+    assert page.run("return getComputedStyle(document.getElementById('flip')).touchAction") == "manipulation"
     page.quiet()
 
 
@@ -202,6 +206,8 @@ def test_one_tower_and_sigmoid_are_called_what_they_are(browser, opened):
     assert "step 0" not in page.text("net-about")
     assert "trained elsewhere" in page.text("net-about")
     look(page, 1)
+    assert "each small square is one unit" in page.text("layers-text")
+    assert page.text("atlas-title") == "15 units, each a square: choose one"
     assert page.text("detail-title") == "sigmoid1"
     assert page.text("detail-name").endswith("relu1.")
     assert "relu" not in page.text("figure")

@@ -104,6 +104,9 @@ def check_table(page, architecture):
 def test_the_table_is_the_net_s(name, browser, tmp_path):
     run, page = page_of(browser, tmp_path, name)
     sums = check_table(page, run.architecture)
+    explained = page.text("table-columns") + page.text("table-counts")
+    for word in page.run(CELLS)[0][2:]:  # every head of a column but the layer and what it does
+        assert word in explained.lower(), word
     if name == "alexnet_2012":
         cells = {row[0]: row for row in page.run(CELLS)}
         for layer, counts in BY_HAND.items():

@@ -142,10 +142,14 @@ def test_it_learns_to_read_and_the_images_form(page):
     assert f"Steps: {steps}." in page.text("digit-count")
     assert f"it knows {right}." in page.text("digit-count")
     assert page.run(drawn) != before
+    example = ["A training example, until you draw", "What it answers to the example"]
+    assert [page.text(name) for name in ("digit-seen-name", "digit-bars-title")] == example
     page.run("explorer.learning.digits.take([[{ x: 0.5, y: 0.1 }, { x: 0.5, y: 0.9 }]])")
     assert page.text("digit-words").startswith("It says 1")
+    assert page.text("digit-seen-name").startswith("As the net sees it")
     page.click("digit-clear")
     assert page.run("return explorer.learning.digits.strokes.length") == 0
+    assert [page.text(name) for name in ("digit-seen-name", "digit-bars-title")] == example
 
 
 @pytest.mark.slow

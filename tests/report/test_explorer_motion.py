@@ -131,6 +131,7 @@ def test_values_travel_into_the_feature_map(width, browser, path):
           if (travellers.length) stages.push(travellers.map(({ textContent }) => textContent));
         }).observe(document.body, { childList: true });"""
     )
+    assert page.text("kernel-rests") == ""  # what stands there where nothing may move
     page.click("kernel-travel")
     page.wait("return document.getElementById('kernel-travel').textContent !== 'Stop'")
     stages = page.run("return stages")
@@ -178,6 +179,12 @@ def test_nothing_moves_where_it_is_not_wished(how, browser, path):
     for name in ("kernel-travel", "net-travel"):
         assert not page.driver.find_element(By.ID, name).is_displayed()
         page.click(name)
+    assert "sum goes into the framed cell" in page.text("kernel-rests")  # the way of the values, in words
+    for layer, words in (("conv1", "products of all channels"), ("pool1", "makes the window"), ("relu1", "")):
+        number = [each["name"] for each in page.run("return explorer.net.net.layers")].index(layer)
+        page.run(f"""document.querySelector('[data-layer="{number}"]').click()""")
+        assert words in page.text("net-rests")
+        assert bool(page.text("net-rests")) == bool(words)
     page.click("kernel-slide")
     page.run("document.querySelectorAll('#samples button')[1].click()")
     page.wait("return explorer.net.image === 1 && explorer.net.runs > 1")

@@ -268,7 +268,7 @@ def test_a_channel_s_patches_and_a_kernel(width, browser, path, net, sought):
     assert found == []
     assert page.run(SMALL_TARGETS) == []
     page.click("language")
-    page.wait("return document.getElementById('seeks-title').textContent === 'conv1 的图 3 在找什么'")
+    page.wait("return document.getElementById('seeks-title').textContent === 'conv1 的通道 3 在找什么'")
     assert page.run("return document.documentElement.scrollWidth") <= width
     page.quiet()
 

@@ -29,9 +29,13 @@ export const STRINGS = {
     "The layers whose names are no buttons belong to the net, but their weights are not in this page.",
     "名字不能点的层也属于这个网络，但它们的权重不在本页里。",
   ],
+  tableColumns: [
+    "The kernel or window is what one value reads at a time: rows × columns, in a convolution also × channels. The stride is by how many rows and columns it moves on from one value to the next. The pad is how many rows and columns of zeros stand around what it reads (0 + 3: none before, three after). The output is what the layer gives: rows × columns × channels, or a number of units.",
+    "核或窗口是一个值每次读的范围：行 × 列，卷积还要 × 通道。步长是从一个值到下一个值移动几行、几列。填充是在所读的值周围补几行、几列零（0 + 3：前面不补，后面补三）。输出是这一层给出的值：行 × 列 × 通道，或单元的个数。",
+  ],
   tableCounts: [
-    "Neurons are the outputs of the layers with weights. Multiply-accumulates are those of one image: weights times the positions where each is used. A convolution's kernel is rows × columns × channels that it reads.",
-    "神经元数是有权重的层的输出个数。乘加次数按一张图片计：权重数乘以每个权重用到的位置数。卷积核写作行 × 列 × 它读的通道。",
+    "Parameters are the numbers that training sets: weights and biases. Neurons are the outputs of the layers with weights. Multiply-accumulates are those of one image: weights times the positions where each is used.",
+    "参数是训练定下的数：权重和偏置。神经元数是有权重的层的输出个数。乘加次数按一张图片计：权重数乘以每个权重用到的位置数。",
   ],
   columnLayer: ["layer", "层"],
   columnDoes: ["what it does", "做什么"],

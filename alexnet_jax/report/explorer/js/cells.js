@@ -16,8 +16,12 @@ export class Cells {
       const column = Math.floor(((event.clientX - box.left) / box.width) * this.columns);
       return [row, column];
     };
-    if (hover) canvas.addEventListener("pointermove", (event) => this.go(...under(event)));
-    canvas.addEventListener("pointerdown", (event) => {
+    if (hover) {
+      canvas.addEventListener("pointermove", (event) => {
+        if (event.pointerType !== "touch") this.go(...under(event)); // a finger that moves scrolls the page
+      });
+    }
+    canvas.addEventListener("click", (event) => {
       this.go(...under(event));
       pressed(...this.cell);
     });

@@ -49,6 +49,10 @@ export const STRINGS = {
   oneValue: ["How one value is made", "一个值怎样得来"],
   sumWord: ["sum", "和"],
   sumAndBias: ["sum + bias", "和 + 偏置"],
+  kernelRests: [
+    "The way of the values, without motion: the nine framed pixels of the image make the patch; each, times the kernel's number at the same place, makes a product; the products are added, and the sum goes into the framed cell of the feature map.",
+    "数值怎么走（动画已关）：图片框内的九个像素成为小块；每个乘以卷积核里同一位置的数，得到乘积；乘积相加，和放进特征图里框住的格子。",
+  ],
   samePhotograph: ["The same kernel over the image of lesson 4", "同一个核，走过第 4 课的图片"],
   greyImage: ["in grey, {n}×{n}", "灰度，{n}×{n}"],
   greyFound: ["its feature map, {n}×{n}", "它的特征图，{n}×{n}"],

@@ -181,7 +181,8 @@ function drawPad() {
   $("digit-pad").setAttribute("aria-label", t("padLabel"));
   const grey = Uint8Array.from(digitLesson.current.x, (value) => 255 * value);
   sized($("digit-seen"), SEEN, SEEN).drawImage(pictureImage(grey, IMAGE, 1), 0, 0, SEEN, SEEN);
-  $("digit-seen").setAttribute("aria-label", t("asItSees"));
+  $("digit-seen-name").textContent = t(digitLesson.current.drawn ? "asItSees" : "exampleSeen");
+  $("digit-seen").setAttribute("aria-label", $("digit-seen-name").textContent);
 }
 
 function unitImage(unit, most) {
@@ -197,6 +198,7 @@ export function drawDigits() {
   drawPad();
   const { outputs, hidden } = think(net, current.x);
   const guess = outputs.indexOf(Math.max(...outputs));
+  $("digit-bars-title").textContent = t(current.drawn ? "itsAnswers" : "itsAnswersToExample");
   $("digit-bars").replaceChildren(...Array.from(outputs, (p, n) => bar(`${n}  ${percent(p)}`, p)));
   $("digit-bars").children[guess].classList.add("winner");
   const says = { n: guess, p: percent(outputs[guess]), target: current.target };

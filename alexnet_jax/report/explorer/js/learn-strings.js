@@ -15,6 +15,7 @@ export const STRINGS = {
   theOne: ["the 1", "数字 1"],
   theZero: ["the 0", "数字 0"],
   itsAnswers: ["What it answers", "它的回答"],
+  itsAnswersToExample: ["What it answers to the example", "它对这个例子的回答"],
   errorCurve: ["Its error, step by step", "误差逐步变化"],
   curveSteps: ["{n} steps", "{n} 步"],
   allWeights: ["All its weights in this step", "这一步里的全部权重"],
@@ -40,7 +41,7 @@ export const STRINGS = {
   digitsTitle: ["Then: handwriting, 784-15-10", "再看：手写数字，784-15-10"],
   digitsText: [
     "784 pixels, 15 sigmoid units, 10 outputs: 11,935 weights, drawn by chance, and plain gradient descent as in configs/mnist.py. Press Run and watch the fifteen images form. Then draw a digit.",
-    "784 个像素、15 个 Sigmoid 单元、10 个输出：11,935 个权重，起初是随机的，用最朴素的梯度下降，同 configs/mnist.py。点“运行”，看那十五张图成形。然后画一个数字。",
+    "784 个像素、15 个 Sigmoid 单元、10 个输出：11,935 个权重，起初是随机的，用最朴素的梯度下降，同 configs/mnist.py。点“运行”，看那十五张小图成形。然后画一个数字。",
   ],
   digitsMissing: [
     "Its examples are scikit-learn's handwritten digits, and scikit-learn was not installed where this page was written. Install it and write the page again to have this part.",
@@ -49,6 +50,7 @@ export const STRINGS = {
   drawHere: ["Draw a digit here", "在这里画一个数字"],
   padLabel: ["A field to draw a digit in with mouse or finger; the button below puts in one that it has not seen", "用鼠标或手指画数字的区域；下面的按钮可放入一个没见过的数字"],
   asItSees: ["As the net sees it: 28×28", "网络看到的：28×28"],
+  exampleSeen: ["A training example, until you draw", "训练用的一个例子；你一画，就换成你的"],
   clear: ["Clear", "清空"],
   unseenDigit: ["One it has not seen", "换一个没见过的"],
   stepOnDrawn: ["One step on this digit", "用这个数字走一步"],
@@ -58,7 +60,7 @@ export const STRINGS = {
   digitSays: ["It says {n}, with {p}. Choose what you drew, and it can learn from it.", "它说是 {n}，概率 {p}。选好你画的是几，它就能从中学习。"],
   digitCount: ["Steps: {n}. Error of the last step: {error}. Of {of} digits that it never learns from it knows {right}.", "步数：{n}。最近一步的误差：{error}。{of} 个从不用来学习的数字里，它认得 {right} 个。"],
   fifteen: ["What the fifteen units weigh", "十五个单元的权重"],
-  fifteenHint: ["Each image: a unit's 784 weights. Below it: what the unit says of the digit. Choose one.", "每张图是一个单元的 784 个权重，下面是它对这个数字的回答。选一个。"],
+  fifteenHint: ["Each image: a unit's 784 weights. Below it: what the unit says of the digit. Choose one.", "每张小图是一个单元的 784 个权重，下面是它对这个数字的回答。选一个。"],
   unitValue: ["unit {n}, says {value}", "单元 {n}，回答 {value}"],
   unitWeights: ["Unit {n}", "单元 {n}"],
   pixelHint: ["Choose one of its weights: point, tap, or use the arrow keys.", "选它的一个权重：指向、轻点，或用方向键。"],

@@ -35,10 +35,10 @@ export const STRINGS = {
   guesses: ["Its five best guesses", "它最有把握的五个答案"],
   guessWords: ["It says {name}, with {p}.", "它说是 {name}，概率 {p}。"],
   class: ["class {n}", "类别 {n}"],
-  strongest: ["The five strongest channels at the end", "最后最强的五张特征图"],
+  strongest: ["The five strongest channels at the end", "最后最强的五个通道"],
   strongestWords: [
     "These weights end at {layer} and name no classes; its channel {map} answers most strongly, on average.",
-    "这些权重到 {layer} 为止，说不出类别；平均最强的是它的图 {map}。",
+    "这些权重到 {layer} 为止，说不出类别；平均最强的是它的通道 {map}。",
   ],
   isCovered: ["A part is covered.", "有一块被遮住。"],
   isFlipped: ["Mirrored.", "已镜像。"],
@@ -54,20 +54,24 @@ export const STRINGS = {
   layers: ["The layers", "各层"],
   layersText: [
     "As in the paper's figure 2: one box for each tower, and in the lines between them where one tower hears of the other. Choose a layer to look inside. Each channel is drawn to its own largest value.",
-    "如论文的图 2：每个塔一个框；框间的线显示两个塔在哪里互通。选一层看里面。每张图按它自己的最大值着色。",
+    "如论文的图 2：每个塔一个框；框间的线显示两个塔在哪里互通。选一层看里面。每个通道按它自己的最大值着色。",
+  ],
+  layersUnits: [
+    "In a fully connected layer each small square is one unit: choose the layer, then a square, and its number and its value are said.",
+    "全连接层里每个小方格是一个单元：先选层，再选方格，就显示它的编号和值。",
   ],
   answer: ["Answer", "答案"],
   tower: ["tower {n}", "塔 {n}"],
   bothTowers: ["both towers", "两个塔"],
   exchange: ["exchange", "互通"],
   sumOfBoth: ["sum", "求和"],
-  maps: ["{n} channels: choose one", "{n} 张特征图：选一张"],
-  units: ["{n} units: choose one", "{n} 个单元：选一个"],
+  maps: ["{n} channels: choose one", "{n} 个通道：选一个"],
+  units: ["{n} units, each a square: choose one", "{n} 个单元，每个一格：选一个"],
   mapOf: [
     "Channel {n}, {size}",
-    "图 {n}，{size}",
+    "通道 {n}，{size}",
   ],
-  mapName: ["channel {n}", "图 {n}"],
+  mapName: ["channel {n}", "通道 {n}"],
   greyMap: ["grey", "灰度"],
   redMap: ["red", "红"],
   greenMap: ["green", "绿"],
@@ -75,7 +79,7 @@ export const STRINGS = {
   sees: ["What it sees", "它看到的部分"],
   cellWords: [
     "{layer}, channel {n}, row {row}, column {column}: {value}. It depends on rows {top} to {bottom} and columns {left} to {right} of the image.",
-    "{layer}，图 {n}，行 {row}，列 {column}：{value}。它取决于图片的第 {top} 到 {bottom} 行、第 {left} 到 {right} 列。",
+    "{layer}，通道 {n}，行 {row}，列 {column}：{value}。它取决于图片的第 {top} 到 {bottom} 行、第 {left} 到 {right} 列。",
   ],
   unitWords: [
     "{layer}, unit {n}: {value}. It depends on the whole image.",
@@ -95,12 +99,12 @@ export const STRINGS = {
   about_sigmoid: ["Sigmoid: every value is pressed between 0 and 1.", "Sigmoid：每个值压到 0 与 1 之间。"],
   about_lrn: [
     "Response normalisation: each value is divided by ({k} + {a} × the sum of the squares at its position in {n} neighbouring channels) to the power {b}. Strong neighbours quieten it.",
-    "响应归一化：每个值除以（{k} + {a} × 相邻 {n} 张图同一处的平方和）的 {b} 次方。邻居强，它就弱。",
+    "响应归一化：每个值除以（{k} + {a} × 相邻 {n} 个通道同一处的平方和）的 {b} 次方。邻居强，它就弱。",
   ],
   lrnInside: ["The neighbours end at the tower's edge.", "邻居不越过塔的边界。"],
   lrnAcross: ["The neighbours reach over the towers' edge: this too is an exchange.", "邻居越过塔的边界：这也是一种互通。"],
-  about_sameMapLrn: ["Normalisation within one channel: divided by ({k} + {a} × the sum of the squares of {n}×{n} positions) to the power {b}.", "同一张图内的归一化：除以（{k} + {a} × {n}×{n} 处的平方和）的 {b} 次方。"],
-  about_rmsNorm: ["Each value is divided by the root of the mean square of all values of the image: their direction is left, not their size.", "每个值除以该图像全部值的均方根：只留下方向，不留大小。"],
+  about_sameMapLrn: ["Normalisation within one channel: divided by ({k} + {a} × the sum of the squares of {n}×{n} positions) to the power {b}.", "同一个通道内的归一化：除以（{k} + {a} × {n}×{n} 处的平方和）的 {b} 次方。"],
+  about_rmsNorm: ["Each value is divided by the root of the mean square of all values of the image: their direction is left, not their size.", "每个值除以该图片全部值的均方根：只留下方向，不留大小。"],
   about_max: ["Max-pooling: the largest of {n}×{n} values, stride {s}. What was found stays, where exactly matters less, and the layers above have less to read. {size}", "最大池化：{n}×{n} 个值中的最大者，步长 {s}。找到了什么还在，确切的位置不那么要紧，后面各层要读的也少了。{size}"],
   about_average: ["Average pooling: the mean of {n}×{n} values, stride {s}; at the edge, of those that are there. {size}", "平均池化：{n}×{n} 个值的平均，步长 {s}；在边缘，只平均存在的值。{size}"],
   poolSize: ["Size: ({h} − {n}) / {s} + 1 = {out}, rounded down.", "大小：({h} − {n}) / {s} + 1 = {out}，向下取整。"],
@@ -117,7 +121,7 @@ export const STRINGS = {
   isKept: ["kept", "留下"],
   isZeroed: ["set to 0", "置 0"],
   whyConv: ["The sum behind it: {k}×{k}×{maps} = {n} products", "它背后的和：{k}×{k}×{maps} = {n} 个乘积"],
-  theRest: ["(all other channels)", "（其余各图之和）"],
+  theRest: ["(all other channels)", "（其余各通道之和）"],
   biasWord: ["(bias)", "（偏置）"],
   localOwn: ["This kernel is used at this position alone.", "这个核只用在这一处。"],
   whyDense: ["The sum behind it: {n} products", "它背后的和：{n} 个乘积"],
@@ -126,7 +130,15 @@ export const STRINGS = {
   inputName: ["input {n}", "输入 {n}"],
   lrnMaps: [
     "Channels {from} to {to} at this position",
-    "此处的图 {from} 到图 {to}",
+    "此处的通道 {from} 到 {to}",
+  ],
+  restsSum: [
+    "The way of the values, without motion: what the layer reads in the frame of the image makes the patch; each of its numbers, times the kernel's at the same place, makes a product; the products of all channels and the bias are added, and the sum goes into the framed cell of the feature map.",
+    "数值怎么走（动画已关）：这一层在图片框内各通道读到的值成为小块；每个数乘以卷积核里同一位置的数，得到乘积；各通道的乘积与偏置相加，和放进特征图里框住的格子。",
+  ],
+  restsPool: [
+    "The way of the values, without motion: what the layer reads in the frame of the image makes the window; one value is made of it, and goes into the framed cell of the feature map.",
+    "数值怎么走（动画已关）：这一层在图片框内读到的值成为窗口；由它得出一个值，放进特征图里框住的格子。",
   ],
   squares: ["Sum of squares", "平方和"],
   window: ["The window", "窗口"],
@@ -141,7 +153,7 @@ export const STRINGS = {
   ],
   layersTextOne: [
     "One box for each layer with weights. Choose a layer to look inside. Each channel is drawn to its own largest value.",
-    "每个带权重的层一个框。选一层看里面。每张图按它自己的最大值着色。",
+    "每个带权重的层一个框。选一层看里面。每个通道按它自己的最大值着色。",
   ],
   answerWords: [
     "{layer}, unit {n}, {name}: {value}. It depends on the whole image.",
@@ -209,7 +221,7 @@ export const STRINGS = {
   ],
   inputText: [
     "Before the first layer the mean of the training images is taken off: what is left is what makes this image different.",
-    "进入第一层之前，先减去训练图片的平均：剩下的才是这张图与众不同之处。",
+    "进入第一层之前，先减去训练图片的平均：剩下的才是这张图片与众不同之处。",
   ],
   inputMean: [
     "the mean",
@@ -253,11 +265,11 @@ export const STRINGS = {
   ],
   lightingTitle: [
     "Lighting: other colours for the same image",
-    "光照：同一张图，换种颜色",
+    "光照：同一张图片，换种颜色",
   ],
   lightingText: [
     "In training the paper adds to every pixel of an image a random amount along the three axes in which the colours of the training images vary most (their principal components): a net is to know a thing in any light. One unit of a slider is one standard deviation of the draw.",
-    "训练时，论文给一张图的每个像素加上一个随机量，方向是训练图片颜色变化最大的三个轴（主成分）：换了光线，网络也应认得。滑块的一格是抽签的一个标准差。",
+    "训练时，论文给一张图片的每个像素加上一个随机量，方向是训练图片颜色变化最大的三个轴（主成分）：换了光线，网络也应认得。滑块的一格是抽签的一个标准差。",
   ],
   axis_0: [
     "widest axis",

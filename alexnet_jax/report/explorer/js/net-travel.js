@@ -19,7 +19,10 @@ export function startTravel(map) {
 export function endTravel() {
   journey.stop();
   say(false);
-  $("net-travels").hidden = isFlat(present()) || !["conv", "local", "pool"].includes(present().kind);
+  const { kind } = present();
+  const away = isFlat(present()) || !["conv", "local", "pool"].includes(kind);
+  $("net-travels").hidden = $("net-rests").hidden = away;
+  $("net-rests").textContent = t(kind === "pool" ? "restsPool" : "restsSum");
 }
 
 function say(on) {

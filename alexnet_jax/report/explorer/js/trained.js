@@ -11,7 +11,7 @@ import { drawHero } from "./hero.js";
 import { photographAgain } from "./kernel-photograph.js";
 import { drawInput } from "./net-input.js";
 import { drawLighting, startLighting } from "./net-lighting.js";
-import { netPage } from "./net-page.js";
+import { isFlat, netPage } from "./net-page.js";
 import { startSeeks } from "./net-seeks.js";
 import { STRINGS } from "./net-strings.js";
 import { addStrings, t } from "./strings.js";
@@ -131,7 +131,8 @@ export function drawNet() {
   };
   const made = t(net.step ? "netTrained" : "netConverted", says);
   $("net-about").textContent = `${made} ${t(part ? "netPart" : "netWhole", says)}`;
-  $("layers-text").textContent = t(net.towers > 1 ? "layersText" : "layersTextOne");
+  const units = net.layers.some(isFlat) ? t("layersUnits") : "";
+  $("layers-text").textContent = `${t(net.towers > 1 ? "layersText" : "layersTextOne")} ${units}`;
   $("tools").setAttribute("aria-label", t("toolGroup"));
   $("guesses-title").textContent = t(net.hasClasses ? "guesses" : "strongest");
   $("with-classes").hidden = !net.hasClasses;
