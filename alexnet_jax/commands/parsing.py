@@ -190,12 +190,27 @@ def _workdir(command: Command, value: str) -> Path:
         return Path(value)
     if command.needs == CONFIG_FILE and CONFIG_OF_RUN not in command.reads:
         raise UsageError(
-            f"--workdir={value}: {command.name} uses no trained net; config.train.init_from is the folder of "
-            "one with which a run begins"
+            f"--workdir={value}: {command.name} uses no trained net; --config.train.init_from={value} begins "
+            "a run with one"
         )
+    return _net_that_comes_along(value)
+
+
+def _net_that_comes_along(value: str) -> Path:
     from alexnet_jax.interop import pretrained
 
     return pretrained.workdir(value.removeprefix(PRETRAINED))
+
+
+def _with_initial_net(config: ConfigDict) -> ConfigDict:
+    """Return a config, not yet checked, whose `train.init_from` is a folder where it was pretrained:NAME."""
+    train = config.get("train")
+    value = train.get("init_from") if isinstance(train, ConfigDict) else None
+    if not isinstance(value, str) or not value.startswith(PRETRAINED):
+        return config
+    copy = ConfigDict(config.to_dict())
+    copy.update_from_flattened_dict({"train.init_from": str(_net_that_comes_along(value))})
+    return copy
 
 
 def _parse_flags(argv: list[str], config: ConfigDict | None) -> list[str]:
@@ -227,7 +242,7 @@ def _request(command: Command, rest: list[str], workdirs: list[Path]) -> Request
     arguments = [os.path.expanduser(argument) for argument in rest[count:]]
     if arguments and not command.arguments:
         raise UsageError(f"{command.name} takes no argument {arguments[0]!r}; flags are written --name=value")
-    config = FLAGS.config if "config" in FLAGS else ConfigDict()
+    config = _with_initial_net(FLAGS.config) if "config" in FLAGS else ConfigDict()
     if command.needs:
         config = resolve.freeze(config)
         if not config.data.name:
