@@ -185,11 +185,16 @@ def test_a_cache_of_another_user(cache):
         pretrained.workdir("digits")
 
 
-def test_a_workdir_that_cannot_be_made(cache, monkeypatch):
+def test_a_workdir_that_cannot_be_made(cache, monkeypatch, capsys):
     monkeypatch.setattr(pretrained, "FOLDER", cache / "nowhere")
     monkeypatch.setattr(pretrained, "cards", lambda: {"gone": {"sha256": "0" * 64}})
     with pytest.raises(RunFailure, match="the net gone cannot be written to"):
         pretrained.workdir("gone")
+    for line in (["predict", "--workdir=pretrained:gone"], ["train", "--config=digits", INITIAL + "gone"]):
+        assert call(line) == 1
+        errors = capsys.readouterr().err
+        assert errors.startswith("alexnet_jax: the net gone cannot be written to ")
+        assert errors.count("\n") == 1
 
 
 @pytest.fixture
