@@ -18,14 +18,14 @@ from absl import app, logging
 from alexnet_jax import distributed, runtime
 from alexnet_jax.commands import failure, parsing
 from alexnet_jax.commands.command import Request
-from alexnet_jax.errors import UsageError
+from alexnet_jax.errors import RunFailure, UsageError
 
 
 def parse(argv: list[str]) -> Request:
-    """Return what a command line asks for; exit with 2 where it is wrong, with 0 after help."""
+    """Return what a command line asks for; exit with 2 where it is wrong, 1 on a failure, 0 after help."""
     try:
         return parsing.parse(argv)
-    except (UsageError, streams.Unwritable) as error:
+    except (UsageError, RunFailure, streams.Unwritable) as error:
         raise SystemExit(failure.report(error, debug="--debug" in argv)) from None
 
 

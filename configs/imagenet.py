@@ -99,7 +99,7 @@ def get_config() -> ConfigDict:
     config.schedule.base_batch_size = 128
 
     config.train = ConfigDict()
-    config.train.init_from = ""  # workdir of a net whose layers, but the last, this run starts from
+    config.train.init_from = ""  # workdir or pretrained:NAME whose layers but the last this run starts from
     config.train.epochs = 100.0  # the only length; the plateau rule may end the run before
     config.train.min_steps = 0  # updates that the run makes at least: few images are seen in more epochs
     # Views of each image of which the values of frozen layers are computed once; 0: one where images are

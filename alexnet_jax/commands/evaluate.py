@@ -44,7 +44,7 @@ def run(request: Request) -> int:
     if flags.json:
         print_json(answer)
     else:
-        print(evaluate.as_text(answer))
+        print(evaluate.as_text(answer, len(nets[0].output_names)))
     if line:
         print(line, file=sys.stderr if flags.json else sys.stdout)
     elif not flags.json and len(nets) == 1:

@@ -4,6 +4,7 @@ absl reads the flags. Which of them there are depends on the config, and which m
 so the line is looked through before: for the command, for `--config` and for `--workdir`.
 """
 
+import difflib
 import itertools
 import os
 import re
@@ -19,7 +20,7 @@ from alexnet_jax import program
 from alexnet_jax.commands import manual, table
 from alexnet_jax.commands.command import CONFIG_FILE, Command, Request
 from alexnet_jax.commands.flags import CONFIG_OF_RUN, PRETRAINED
-from alexnet_jax.config import find, io, resolve
+from alexnet_jax.config import compatibility, find, io, resolve, schema
 from alexnet_jax.errors import UsageError
 from alexnet_jax.files import check_local
 from alexnet_jax.workdir import layout
@@ -131,6 +132,8 @@ def _check_flags(command: Command, words: Sequence[Word]) -> None:
     names = [word.name for word in words]
     reads = {flag.name: flag for flag in command.flags}
     for name in names:
+        if not (name in FLAGS or name in ("", "--") or name.partition(".")[0] == "config"):
+            raise UsageError(_unknown(command, name))
         readers = table.readers(name.partition(".")[0])
         if readers and command not in readers:
             raise UsageError(
@@ -142,6 +145,20 @@ def _check_flags(command: Command, words: Sequence[Word]) -> None:
             raise UsageError(f"{command.name} takes one --{name}, not {names.count(name)}")
         if flag.excludes and name in names and flag.excludes in names:
             raise UsageError(f"{command.name} takes --{flag.excludes} or --{name}, not both")
+
+
+def _unknown(command: Command, name: str) -> str:
+    """Return what is said of a flag that no command has: the nearest of this one, and what lists all."""
+    own = [flag.name for flag in command.flags]
+    own += [switch for kind in table.of_verb(command.words[0]) for switch in kind.switches]
+    first, dot, rest = name.partition(".")
+    near = [f"{flag}{dot}{rest}" for flag in difflib.get_close_matches(first, own, n=1, cutoff=0.7)]
+    if "config" in own and name not in ("data", "model"):  # a key without its section; these are sections too
+        keys = compatibility.flatten(schema.SCHEMA)
+        near += [f"config.{key}" for key in keys if key.rpartition(".")[2] == name]
+    hint = f"did you mean --{near[0]}? " if near else ""
+    listed = f"{program.command()} {command.name} --help lists its flags"
+    return f"{command.name} has no flag --{name}; {hint}{listed}"
 
 
 def _find_config(command: Command, words: Sequence[Word]) -> tuple[ConfigDict | None, list[Path]]:
@@ -173,12 +190,27 @@ def _workdir(command: Command, value: str) -> Path:
         return Path(value)
     if command.needs == CONFIG_FILE and CONFIG_OF_RUN not in command.reads:
         raise UsageError(
-            f"--workdir={value}: {command.name} uses no trained net; config.train.init_from is the folder of "
-            "one with which a run begins"
+            f"--workdir={value}: {command.name} uses no trained net; --config.train.init_from={value} begins "
+            "a run with one"
         )
+    return _net_that_comes_along(value)
+
+
+def _net_that_comes_along(value: str) -> Path:
     from alexnet_jax.interop import pretrained
 
     return pretrained.workdir(value.removeprefix(PRETRAINED))
+
+
+def _with_initial_net(config: ConfigDict) -> ConfigDict:
+    """Return a config, not yet checked, whose `train.init_from` is a folder where it was pretrained:NAME."""
+    train = config.get("train")
+    value = train.get("init_from") if isinstance(train, ConfigDict) else None
+    if not isinstance(value, str) or not value.startswith(PRETRAINED):
+        return config
+    copy = ConfigDict(config.to_dict())
+    copy.update_from_flattened_dict({"train.init_from": str(_net_that_comes_along(value))})
+    return copy
 
 
 def _parse_flags(argv: list[str], config: ConfigDict | None) -> list[str]:
@@ -210,7 +242,7 @@ def _request(command: Command, rest: list[str], workdirs: list[Path]) -> Request
     arguments = [os.path.expanduser(argument) for argument in rest[count:]]
     if arguments and not command.arguments:
         raise UsageError(f"{command.name} takes no argument {arguments[0]!r}; flags are written --name=value")
-    config = FLAGS.config if "config" in FLAGS else ConfigDict()
+    config = _with_initial_net(FLAGS.config) if "config" in FLAGS else ConfigDict()
     if command.needs:
         config = resolve.freeze(config)
         if not config.data.name:

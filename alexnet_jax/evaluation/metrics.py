@@ -51,6 +51,12 @@ class Averages:
         return {f"{split}/{name}": getattr(self, name) for name in ("loss", "top1_error", "top5_error")}
 
 
+def in_words(top1_error: float, top5_error: float, classes: int) -> str:
+    """Return the errors for the user; of a net with at most five classes not the top-5 error, always 0."""
+    five = f", top-5 error {top5_error:.2%}" if classes > 5 else ""
+    return f"top-1 error {top1_error:.2%}{five}"
+
+
 def log_softmax(logits: jax.Array) -> jax.Array:
     """Return log probabilities (B, classes) of logits, in at least 32 bits."""
     return jax.nn.log_softmax(logits.astype(jnp.promote_types(logits.dtype, jnp.float32)))

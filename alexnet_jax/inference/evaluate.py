@@ -242,12 +242,17 @@ def _errors(averages: metrics.Averages) -> dict[str, float]:
     return {"loss": averages.loss, "top1_error": averages.top1_error, "top5_error": averages.top5_error}
 
 
-def as_text(answer: dict[str, Any]) -> str:
-    """Return lines for the user: members of an ensemble, the classes with most errors, and a line for all."""
+def as_text(answer: dict[str, Any], outputs: int) -> str:
+    """Return lines for the user: members of an ensemble, the classes with most errors, and a line for all.
+
+    Args:
+      answer: what `evaluate` gave.
+      outputs: how many classes the net has.
+    """
     views = "ten views" if answer["views"] == 10 else "the centre view"
     members = answer.get("members", [])
     nets = f" of {len(members)} nets" if members else ""
-    lines = [f"{_line(member)}  {member['checkpoint']}" for member in members]
+    lines = [f"{_line(member, outputs)}  {member['checkpoint']}" for member in members]
     classes = sorted(answer["classes"].items(), key=lambda item: (-item[1]["top1_error"], item[0]))
     for name, row in classes[:MAX_CLASSES_SHOWN]:
         lines.append(
@@ -259,7 +264,7 @@ def as_text(answer: dict[str, Any]) -> str:
     lines += _mistake_lines(answer)
     lines.append(
         f"{answer['dataset']} {answer['split']}, {answer['examples']:,} images, {views}{nets}: "
-        f"{_line(answer)}, mean over classes {answer['mean_class_error']:.2%}"
+        f"{_line(answer, outputs)}, mean over classes {answer['mean_class_error']:.2%}"
     )
     if answer.get("selected"):
         lines.append("these images also selected the checkpoint: the errors on others may be higher")
@@ -284,8 +289,6 @@ def _mistake_lines(answer: dict[str, Any]) -> list[str]:
     return [printable(line) for line in lines]
 
 
-def _line(errors: dict[str, Any]) -> str:
-    return (
-        f"top-1 error {errors['top1_error']:.2%}, top-5 error {errors['top5_error']:.2%}, "
-        f"loss {errors['loss']:.4f}"
-    )
+def _line(errors: dict[str, Any], outputs: int) -> str:
+    words = metrics.in_words(errors["top1_error"], errors["top5_error"], outputs)
+    return f"{words}, loss {errors['loss']:.4f}"

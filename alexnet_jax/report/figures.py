@@ -45,16 +45,16 @@ def curves(all_runs: Sequence[runs.RunFiles], names: Sequence[str]) -> Figure:
     """Draw loss, errors and learning rate against epochs, a colour for each run.
 
     Training is a line, validation a line with points; drops of the learning rate are dotted lines. Where the
-    training error first reaches 25 % is marked, as the paper's figure 1 reads it off.
+    training error first reaches 25 % is marked, as the paper's figure 1 reads it off. The top-5 error is left
+    out where no net has more than five classes.
     """
-    figure = Figure(figsize=(11, 7.2), layout="constrained")
-    panels = figure.subplots(2, 2)
-    loss, top1, top5, learning_rate = panels.flat
-    for panel, tag, title in (
-        (loss, "loss", both("loss", "损失")),
-        (top1, "top1_error", both("top-1 error", "top-1 错误率")),
-        (top5, "top5_error", both("top-5 error", "top-5 错误率")),
-    ):
+    has_top5 = any(run.has_top5 for run in all_runs)
+    figure = Figure(figsize=(11, 7.2 if has_top5 else 4.2), layout="constrained")
+    panels = figure.subplots(2, 2) if has_top5 else figure.subplots(1, 3)
+    loss, top1, *top5, learning_rate = panels.flat
+    drawn = [(loss, "loss", both("loss", "损失")), (top1, "top1_error", both("top-1 error", "top-1 错误率"))]
+    drawn += [(panel, "top5_error", both("top-5 error", "top-5 错误率")) for panel in top5]
+    for panel, tag, title in drawn:
         for run, colour in _coloured(all_runs):
             panel.plot(*runs.curve(run.metrics, f"train/{tag}"), color=colour, linewidth=1.1, alpha=0.75)
             panel.plot(
@@ -90,7 +90,7 @@ def curves(all_runs: Sequence[runs.RunFiles], names: Sequence[str]) -> Figure:
         panel.tick_params(labelsize=8)
         panel.grid(color=GRID, linewidth=0.6)
         panel.spines[["top", "right"]].set_visible(False)
-    for panel in (top1, top5):
+    for panel in (top1, *top5):
         panel.yaxis.set_major_formatter(matplotlib.ticker.PercentFormatter(1, decimals=None))
     _legend(figure, all_runs, names)
     return figure

@@ -152,7 +152,7 @@ def _error_words(run: runs.RunFiles, data: ReportData, views: int) -> Words:
     """Return the error of the page's net with 1 or 10 views, and over what; '' where there is none."""
     evaluation, confusions = {} if data.changed else run.evaluation, data.confusions
     if runs.finite_number(evaluation.get("views")) == views:
-        ours = _errors(evaluation.get("top1_error"), evaluation.get("top5_error"))
+        ours = _errors(evaluation.get("top1_error"), evaluation.get("top5_error") if run.has_top5 else None)
         count = runs.finite_number(evaluation.get("examples"))
         over = both("of evaluate", "来自 evaluate")
         if count is not None:
@@ -162,7 +162,7 @@ def _error_words(run: runs.RunFiles, data: ReportData, views: int) -> Words:
             over = both("{over}, which selected the checkpoint", "{over}，检查点由它选出", over=over)
         return both("{ours} ({over})", "{ours}（{over}）", ours=ours, over=over) if ours else NOTHING
     if views == 1 and confusions is not None:
-        ours = _errors(top1_error(confusions), confusions.top5_error)
+        ours = _errors(top1_error(confusions), confusions.top5_error if run.has_top5 else None)
         return both("{ours} ({over})", "{ours}（{over}）", ours=ours, over=over_images(confusions))
     return NOTHING
 

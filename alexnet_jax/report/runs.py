@@ -45,6 +45,12 @@ class RunFiles:
         """Return the workdir's own name."""
         return self.workdir.resolve().name
 
+    @property
+    def has_top5(self) -> bool:
+        """Return whether the net has more than five classes; else its top-5 error is always 0."""
+        classes = finite_number(self.config.model.get("classes"))
+        return classes is None or not 0 < classes <= 5
+
 
 def read(workdir: Path) -> RunFiles:
     """Read the files of a run that there are.

@@ -313,7 +313,7 @@ class Run:
             self.log.write(self.step, epoch, averages.tags("val"))
         self.progress.say(
             f"epoch {epoch:.2f}, step {self.step}: validation loss {averages.loss:.4f}, "
-            f"top-1 error {averages.top1_error:.2%}, top-5 error {averages.top5_error:.2%}"
+            f"{metrics.in_words(averages.top1_error, averages.top5_error, self.config.model.classes)}"
         )
         if self.plateau.num_decays > previous.num_decays:
             rate = optimizer.learning_rate(self.config, self.plateau, epoch)

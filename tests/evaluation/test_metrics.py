@@ -86,6 +86,13 @@ def test_probabilities_that_underflowed_have_a_finite_loss():
     assert np.asarray(sums.by_class).tolist() == [[1, 1], [1, 1]]
 
 
+@pytest.mark.parametrize(
+    ("classes", "five"), [(1000, ", top-5 error 12.50%"), (6, ", top-5 error 12.50%"), (5, ""), (2, "")]
+)
+def test_the_top_5_error_is_not_said_where_it_is_always_0(classes, five):
+    assert metrics.in_words(0.25, 0.125, classes) == f"top-1 error 25.00%{five}"
+
+
 @pytest.mark.parametrize("parts", [1, 3, 50])
 def test_averages_do_not_depend_on_the_batches(parts):
     """A last batch that is smaller weighs as much as its images."""

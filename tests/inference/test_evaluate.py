@@ -94,7 +94,7 @@ def test_an_ensemble_averages_the_probabilities(workdirs, count):
     assert sum(row["examples"] for row in answer["classes"].values()) == 297
     assert answer["mean_class_error"] == pytest.approx(np.mean(list(wrong.values())))
     shown = sum(row["examples"] > 1 for row in answer["confusions"][:5])
-    assert len(evaluate.as_text(answer).splitlines()) == count + 10 + (1 + shown) + (1 + 5) + 1
+    assert len(evaluate.as_text(answer, 10).splitlines()) == count + 10 + (1 + shown) + (1 + 5) + 1
 
 
 @pytest.fixture(scope="module")
@@ -182,11 +182,11 @@ def test_another_dataset_of_the_same_name_is_said(evaluated, tmp_path):
 def test_images_that_selected_the_checkpoint_are_said_to_have(evaluated):
     workdir, own = evaluated
     words = "these images also selected the checkpoint"
-    assert words not in evaluate.as_text(own)
+    assert words not in evaluate.as_text(own, 10)
     validation = trained.read_config(workdir).data.validation_split
     answer, _ = ask(workdir, split=validation)
     assert answer["selected"] is True
-    assert words in evaluate.as_text(answer).splitlines()[-1]
+    assert words in evaluate.as_text(answer, 10).splitlines()[-1]
 
 
 def test_how_it_is_computed_changes_nothing(evaluated, tmp_path):
@@ -220,19 +220,22 @@ def test_classes_without_an_image_are_left_out(evaluated):
     assert answer["mean_class_error"] == answer["top1_error"]
 
 
-def test_the_classes_with_most_errors_are_shown_first():
+@pytest.mark.parametrize(("outputs", "five"), [(6, "top-5 error 12.50%, "), (5, ""), (2, "")])
+def test_the_classes_with_most_errors_are_shown_first(outputs, five):
     classes = {f"c{n:02}": {"examples": 4, "top1_error": n / 12} for n in range(12)}
     answer = {"views": 1, "dataset": "d", "split": "test", "examples": 48, "loss": 1.5, "top1_error": 0.25}
     answer |= {"top5_error": 0.125, "mean_class_error": 0.5, "classes": classes, "changed": {}}
     answer |= {"confusions": [], "mistakes": []}
-    lines = evaluate.as_text(answer).splitlines()
+    member = {"checkpoint": "a", "loss": 2.5, "top1_error": 0.5, "top5_error": 0.125}
+    (first, *_) = evaluate.as_text(answer | {"members": [member]}, outputs).splitlines()
+    assert first == f"top-1 error 50.00%, {five}loss 2.5000  a"
+    lines = evaluate.as_text(answer, outputs).splitlines()
     assert [line.split()[-1] for line in lines[:10]] == [f"c{n:02}" for n in range(11, 1, -1)]
     assert lines[0] == "  8.3% right of 4  c11"
     assert lines[10] == "  (and 2 classes with fewer errors; --json has all)"
     assert len(lines) == 12
     assert lines[11] == (
-        "d test, 48 images, the centre view: top-1 error 25.00%, top-5 error 12.50%, loss 1.5000, "
-        "mean over classes 50.00%"
+        f"d test, 48 images, the centre view: top-1 error 25.00%, {five}loss 1.5000, mean over classes 50.00%"
     )
 
 

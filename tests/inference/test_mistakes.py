@@ -41,7 +41,7 @@ def test_confusions_and_mistakes_are_those_of_the_predictions(net, tmp_path, mon
 
 def test_what_a_person_reads(net):
     answer = evaluate.evaluate([net], "test", 1)
-    text = evaluate.as_text(answer).splitlines()
+    text = evaluate.as_text(answer, 10).splitlines()
     first = answer["confusions"][0]
     of = answer["classes"][first["class"]]["examples"]
     assert f"  {first['class']} for {first['guess']}: {first['examples']} of {of}" in text

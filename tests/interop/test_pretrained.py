@@ -15,10 +15,11 @@ import alexnet_jax
 from alexnet_jax.errors import RunFailure, UsageError
 from alexnet_jax.interop import pretrained
 from alexnet_jax.interop.fetch import Published
-from tests.commands.helpers import alexnet, call
+from tests.commands.helpers import alexnet, call, parse
 from tests.interop import makers
 
 ROOT = Path(__file__).parents[2]
+INITIAL = "--config.train.init_from=pretrained:"
 SOURCES = {
     "cifar10": ("cifar10", "cifar10.tar.xz"),
     "cifar10_alexnet": ("cifar10_alexnet", "cifar10.tar.xz"),
@@ -128,13 +129,46 @@ def check_card(name, config, source, folder):
             ("predict", "--workdir=pretrained:torchvision", "x.jpg"),
             "convert torchvision --output=DIR fetches",
         ),
-        (("train", "--config=configs/digits.py", "--workdir=pretrained:digits"), "train uses no trained net"),
+        (
+            ("train", "--config=configs/digits.py", "--workdir=pretrained:digits"),
+            "train uses no trained net; --config.train.init_from=pretrained:digits begins a run with one",
+        ),
+        (
+            ("train", "--config=configs/digits.py", "--config.train.init_from=pretrained:nothing"),
+            "no net nothing comes along: there are cifar10, ",
+        ),
+        (
+            ("train", "--config=configs/finetune.py", "--config.train.init_from=pretrained:torchvision"),
+            "convert torchvision --output=DIR fetches",
+        ),
     ],
 )
 def test_wrong_uses(arguments, words, cache):
     code, out, errors = alexnet(*arguments)
     assert (code, out) == (2, "")
     assert words in errors
+
+
+def test_a_run_may_begin_with_one(cache, tmp_path):
+    """Named on the command line or in a config file; `doctor` understands it as `train` does."""
+    flag = f"{INITIAL}digits"
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "from alexnet_jax.config import find\n\n\ndef get_config():\n"
+        "    config = find.base(__file__, 'digits')\n"
+        "    config.train.init_from = 'pretrained:digits'\n    return config\n"
+    )
+    digest = hashlib.sha256((pretrained.FOLDER / "digits.safetensors").read_bytes()).hexdigest()
+    along = cache / "nets" / f"digits-{digest[:12]}"
+    for words in (
+        ["train", "--config=digits", flag],
+        ["doctor", "--config=digits", flag],
+        ["train", f"--config={file}"],
+    ):
+        assert Path(parse(words).config.train.init_from) == along
+        assert (along / "config.json").is_file()
+    folder = parse(["train", "--config=digits", "--config.train.init_from=./pretrained:digits"])
+    assert Path(folder.config.train.init_from) == Path("pretrained:digits").absolute()
 
 
 def test_prepare_takes_the_config_of_one(cache, tmp_path):
@@ -151,11 +185,16 @@ def test_a_cache_of_another_user(cache):
         pretrained.workdir("digits")
 
 
-def test_a_workdir_that_cannot_be_made(cache, monkeypatch):
+def test_a_workdir_that_cannot_be_made(cache, monkeypatch, capsys):
     monkeypatch.setattr(pretrained, "FOLDER", cache / "nowhere")
     monkeypatch.setattr(pretrained, "cards", lambda: {"gone": {"sha256": "0" * 64}})
     with pytest.raises(RunFailure, match="the net gone cannot be written to"):
         pretrained.workdir("gone")
+    for line in (["predict", "--workdir=pretrained:gone"], ["train", "--config=digits", INITIAL + "gone"]):
+        assert call(line) == 1
+        errors = capsys.readouterr().err
+        assert errors.startswith("alexnet_jax: the net gone cannot be written to ")
+        assert errors.count("\n") == 1
 
 
 @pytest.fixture

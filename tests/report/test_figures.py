@@ -30,6 +30,17 @@ def test_curves_draw_the_lines_of_the_files(tmp_path):
     assert len({line.get_color() for line in loss.lines}) == 2
 
 
+@pytest.mark.parametrize("classes", [5, 6])
+def test_the_top_5_error_has_a_panel_where_it_is_not_always_0(classes, tmp_path):
+    few, many = ({"model.classes": number} for number in (3, classes))
+    all_runs = [
+        runs.read(made_up.write_finished_run(tmp_path / name, 1, 0.5, change))
+        for name, change in (("a", few), ("b", many))
+    ]
+    titles = [panel.get_title() for panel in figures.curves(all_runs, ["a", "b"]).axes]
+    assert titles == ["loss", "top-1 error", *(["top-5 error"] if classes == 6 else []), "learning rate"]
+
+
 def test_kernels_are_drawn_where_and_as_they_are():
     """Tile (1, 2) of tower 1 of 20 channels is channel 32: 0 at middle grey, its largest number at an end."""
     kernels = np.random.default_rng(1).normal(size=(2, 5, 5, 3, 20)).astype(np.float32)

@@ -1,5 +1,7 @@
 """The first table and the commands; tests/report/test_page.py has them on the page."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -24,6 +26,17 @@ def test_the_share_off_the_diagonal():
     confusions = Confusions(("a", "b"), np.array([[3, 1], [2, 4]]), 0.0, (), "test", 12)
     assert glance.top1_error(confusions) == pytest.approx(0.3)
     assert glance.over_images(confusions) == "10 of 12 images of 'test'"
+
+
+@pytest.mark.parametrize(("classes", "five"), [(6, True), (5, False)])
+def test_the_top_5_error_is_not_said_where_it_is_always_0(classes, five, tmp_path):
+    run = runs.read(made_up.write_finished_run(tmp_path / "run", 1, 0.5, {"model.classes": classes}))
+    confusions = Confusions(("a", "b"), np.array([[3, 1], [2, 4]]), 0.25, (), "test", 10)
+    data = replace(made_up.report_data(tuple("abc")), confusions=confusions, changed={})
+    for one, ours in ((run, ", top-5 2.00%"), (replace(run, evaluation={}), ", top-5 25.00%")):
+        table = {what: here for what, here, _ in glance.at_a_glance(one, data)}
+        assert (ours in table["error, centre view"]) == five
+        assert "top-1 " in table["error, centre view"]
 
 
 def test_weights_by_where_they_come_from(tmp_path):
