@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).parents[1]
 START = """
@@ -25,7 +26,7 @@ def shell(
     given = {"PYTHON": sys.executable, "SCRIPT": START + script, **(environment or {})}
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "LC_"))}
     return subprocess.run(
-        ["bash", "-o", "pipefail", "-c", line], cwd=ROOT, env=kept | given, capture_output=True, timeout=60
+        ["bash", "-o", "pipefail", "-c", line], cwd=ROOT, env=kept | given, capture_output=True, timeout=300
     )
 
 
@@ -226,3 +227,27 @@ def test_an_answer_that_cannot_be_written_is_one_line_and_code_1(arguments: str)
 def test_the_code_is_right_where_nobody_hears_why(redirect: str) -> None:
     done = shell(f"{PROGRAM} predict {redirect}")
     assert (done.returncode, done.stdout, done.stderr) == (2, b"", b"")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("redirect", ["2>&-", ">&- 2>&-"])
+def test_a_run_trains_where_nobody_hears_it(redirect: str, tmp_path: Path) -> None:
+    run = f"--workdir={tmp_path}/run --config.data.dir={tmp_path} --config.model.width=0.0625"
+    done = shell(
+        f"{PROGRAM} train --config=digits --source=digits --config.train.epochs=0.1 {run} {redirect}"
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[-1])["step"] > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("environment", [{"PYTHONIOENCODING": "utf-8:strict"}, NARROW], ids=["utf8", "c"])
+def test_predictions_of_files_with_any_name_are_json(environment: dict[str, str], tmp_path: Path) -> None:
+    names = [b"K\xe4fer.png", "Käfer.png".encode()]
+    for name in names:
+        Image.new("L", (8, 8)).save(os.fsencode(tmp_path) + b"/" + name, "PNG")
+    predict = f"{PROGRAM} predict --workdir=pretrained:digits --json {tmp_path}"
+    done = shell(predict, "", environment | {"XDG_CACHE_HOME": str(tmp_path / "cache")})
+    assert done.returncode == 0, done.stderr
+    found = {os.fsencode(Path(answer["file"]).name) for answer in json.loads(done.stdout)}
+    assert found == set(names)
