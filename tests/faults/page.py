@@ -104,7 +104,7 @@ def soak(pieces: list[dict[str, Any]]) -> str:
     total = {key: sum(piece[key] for piece in pieces) for key in ("rounds", "restarts", "checks")}
     failed = sum(len(piece["failed"]) for piece in pieces)
     about = (
-        f"{len(pieces)} pieces of {hours:.2f} hours together: {total['rounds']} runs to their end, "
+        f"{hours:.2f} hours in all: {total['rounds']} runs to their end, "
         f"{total['restarts']} starts, {sum(sum(piece['faults'].values()) for piece in pieces)} faults, "
         f"{total['checks']} checks, {failed} failed.\n\n"
     )

@@ -11,6 +11,7 @@ check that fails: then its exit code is 1, and the run that failed stays.
 """
 
 import argparse
+import contextlib
 import datetime
 import json
 import os
@@ -267,11 +268,10 @@ def measure(process: int, folder: Path) -> tuple[float, int, int, float] | None:
 def tree_size(folder: Path) -> int:
     """Return the bytes of the files below a folder, some of which may be going."""
     size = 0
-    for path in folder.rglob("*"):
-        try:
-            size += path.lstat().st_size
-        except OSError:
-            continue
+    for parent, _, names in os.walk(folder):  # a folder that has gone is none to it
+        for name in names:
+            with contextlib.suppress(OSError):
+                size += os.lstat(os.path.join(parent, name)).st_size
     return size
 
 
