@@ -34,9 +34,8 @@ def test_an_unknown_group_is_named() -> None:
     command = [sys.executable, ROOT / "launch" / "experiments.py", "folder", "--only=nets,nothing"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert done.stderr.splitlines()[-1].endswith(
-        "--only=nothing: there are nets, ablations, figure_1, repeats, photographs"
-    )
+    groups = ", ".join(SCRIPT["GROUPS"])
+    assert done.stderr.splitlines()[-1].endswith(f"--only=nothing: there are {groups}")
 
 
 def test_folders_differ() -> None:

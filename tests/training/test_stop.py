@@ -68,16 +68,16 @@ def test_a_stop_without_progress_ends_the_process(again: str) -> None:
     script = PROGRAM.replace(
         "    time.sleep({seconds})",
         f"""
-    for _ in range(30):
+    for _ in range(25):
         {again}
-        time.sleep(0.1)
+        time.sleep(0.2)
     stop.count_as_progress(int)
     print("goes on", flush=True)
     time.sleep(600)
 """,
     )
     process = subprocess.Popen(
-        [sys.executable, "-c", "from alexnet_jax import signals\nsignals.STALLED_SECONDS = 1.0\n" + script],
+        [sys.executable, "-c", "from alexnet_jax import signals\nsignals.STALLED_SECONDS = 3.0\n" + script],
         cwd=ROOT,
         text=True,
         stdout=subprocess.PIPE,
@@ -89,7 +89,7 @@ def test_a_stop_without_progress_ends_the_process(again: str) -> None:
     out, errors = process.communicate(timeout=60)
     assert process.returncode == 143
     assert out == f"stops {int(signal.SIGTERM)}\ngoes on\n"
-    assert errors.endswith("alexnet_jax: SIGTERM: no progress for 1 s: ended here\n")
+    assert errors.endswith("alexnet_jax: SIGTERM: no progress for 3 s: ended here\n")
 
 
 class Others:
