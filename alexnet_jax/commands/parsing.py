@@ -104,7 +104,7 @@ def _scan_flag(typed: str, rest: Iterator[str]) -> Word:
     name, equals, value = typed.lstrip("-").partition("=")
     if equals:
         return Word(name, value, (typed,))
-    if name not in FLAGS and name.startswith("no") and name[2:] in FLAGS:
+    if name not in FLAGS and name.startswith("no") and (name[2:] in FLAGS or name[2:].startswith("config.")):
         return Word(name[2:], "false", (typed,))
     # A key of the config without a value behind = may be a switch, but nobody knows yet.
     if name.partition(".")[0] == "config" or (name in FLAGS and not FLAGS[name].boolean):

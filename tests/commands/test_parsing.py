@@ -110,6 +110,11 @@ def test_an_argument_too_many_is_an_error(command: Command, capsys: pytest.Captu
         assert capsys.readouterr().err == f"alexnet_jax: {words}\n"
 
 
+def test_a_switch_of_the_config_may_be_switched_off_by_its_name() -> None:
+    assert parse(["train", "--config=cifar10_alexnet"]).config.data.flip is True
+    assert parse(["train", "--config=cifar10_alexnet", "--noconfig.data.flip"]).config.data.flip is False
+
+
 @pytest.mark.parametrize(
     "line",
     [
