@@ -69,12 +69,16 @@ def words(experiment: str) -> list[str]:
 
 
 def learning_rates(claim: claims.Claim, rows: Rows) -> list[tuple[str, ...]]:
-    """Return of each side the learning rates that were tried, at any length; '' is the config's own."""
+    """Return of each side the learning rates that were tried; '' is the config's own.
+
+    A search may be of any length, and is judged on held-out training images.
+    """
+    free = (*claims.RATE, *claims.LENGTH, "data.test_split")
     tried = []
     for experiment in filter(None, (claim.arm, claim.base)):
         rates = set()
         for row in rows:
-            rest = _rest(experiment, row, (*claims.RATE, *claims.LENGTH))
+            rest = _rest(experiment, row, free)
             if rest is not None:
                 rates |= {word for word in rest if word.startswith("schedule.learning_rate=")} or {""}
         tried.append(tuple(sorted(rate.partition("=")[2] for rate in rates)))

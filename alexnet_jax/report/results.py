@@ -71,6 +71,11 @@ def views(row: Mapping[str, Any]) -> Any:
     return row.get("evaluation", {}).get("views")
 
 
+def held_out(row: Mapping[str, Any]) -> bool:
+    """Return whether a row's errors are of training images that were held out, as in a search for a rate."""
+    return str(row.get("evaluation", {}).get("split")).startswith("train")
+
+
 def hardware_kind(row: Mapping[str, Any]) -> str:
     """Return a row's hardware without the number of cores, which changes a run's time and not its result."""
     return re.sub(r", \d+ cores?$", "", str(row["hardware"]))

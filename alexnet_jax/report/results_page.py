@@ -199,8 +199,9 @@ def _single_lines(found: Sequence[Finding], rows: Rows) -> list[str]:
         links = ", ".join(f"[{number}](#claim-{number})" for number in single)
         lines += [f"Claims with one run on a side: {links}. They say nothing of the spread over seeds.", ""]
     lines.append(f"Experiments with one run: {len(alone)} of {len(experiments)}.")
-    for words, evaluated in (("With a test error", True), ("Without one, as searches for a rate are", False)):
-        names = [_code(row["experiment"]) for row in alone if ("top1_error" in row["values"]) == evaluated]
+    searches = "Without one, or with one of held-out training images, as searches for a rate are"
+    for words, tested in (("With a test error", True), (searches, False)):
+        names = [_code(row["experiment"]) for row in alone if _tested(row) == tested]
         lines += ["", f"{words}:", "", *(f"- {name}" for name in names)] if names else []
     return lines
 
@@ -219,6 +220,7 @@ def _run_lines(rows: Rows, folder: Path) -> list[str]:
     lines.append("|---" * 9 + "|")
     for group in _experiments(rows):
         views = {1: ", one view", 10: ", ten views"}.get(results.views(group[0]), "")
+        views += ", held-out training images" if results.held_out(group[0]) else ""
         error = _range(group, "top1_error")
         cells = [
             _code(group[0]["experiment"]),
@@ -299,6 +301,10 @@ def _epochs(group: Rows, name: str) -> str:
     if bounds:
         parts.append(str(runs.Crossing(max(bounds), before=True)))
     return ", ".join(parts)
+
+
+def _tested(row: Row) -> bool:
+    return "top1_error" in row["values"] and not results.held_out(row)
 
 
 def _trained(group: Rows) -> bool:

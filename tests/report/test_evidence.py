@@ -108,6 +108,10 @@ def test_each_side_at_its_own_best_learning_rate():
     assert found.mean == pytest.approx(5)
     assert [side[0]["experiment"] for side in found.sides] == ["net model.dropout=0.0", f"net {rate}=0.1"]
     assert evidence.learning_rates(DROPOUT, recorded) == [("", "0.1"), ("", "0.1", "0.2", "0.3")]
+    search = f'net data.test_split="train[90%:]" data.train_split="train[:90%]" {rate}=0.4 train.epochs=90.0'
+    searched = [*recorded, *rows(search, [0.1, 0.1], epochs=90.0)]
+    assert evidence.learning_rates(DROPOUT, searched)[1] == ("", "0.1", "0.2", "0.3", "0.4")
+    assert evidence.find(DROPOUT, searched) == found  # what chose a rate is no evidence
 
 
 def test_a_factor_of_epochs():

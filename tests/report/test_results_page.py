@@ -120,22 +120,32 @@ def test_what_one_run_showed_is_named(tmp_path, page):
     narrow = write_finished_run(tmp_path / "b", 1, 0.5, {"model.width": 0.5})
     search = write_finished_run(tmp_path / "c", 1, 0.5, {"schedule.learning_rate": 0.1})
     (search / "evaluation.json").unlink()
-    text = page([first, narrow, search])
+    held_out = write_finished_run(
+        tmp_path / "h", 1, 0.4, {"schedule.learning_rate": 0.2, "data.test_split": "train[90%:]"}
+    )
+    evaluation = held_out / "evaluation.json"
+    evaluation.write_text(evaluation.read_text().replace('"test"', '"train[90%:]"'))
+    text = page([first, narrow, search, held_out])
     number = number_of(line_of(text, 'Test error of cuda-convnet\'s "26 %" net'))
     alone = section(text, "## Seen in one run only")
     assert f"Claims with one run on a side: [{number}](#claim-{number})." in alone
-    assert "Experiments with one run: 3 of 3." in alone
+    assert "Experiments with one run: 4 of 4." in alone
     with_error, _, without = alone.partition("Without one")
     assert with_error.count("- `") == 2
     assert "- `cifar10 schedule.learning_rate=0.1`" in without
+    name = '`cifar10 data.test_split="train[90%:]" schedule.learning_rate=0.2`'
+    assert f"- {name}" in without
+    assert line_of(text, name)[3] == "40.00 %, one view, held-out training images"
     text = page([write_finished_run(tmp_path / "d", 2, 0.27)])
     alone = section(text, "## Seen in one run only")
     assert "Claims with" not in alone
-    assert "Experiments with one run: 2 of 3." in alone
+    assert "Experiments with one run: 3 of 4." in alone
     assert "- `cifar10`" not in alone
     again = write_finished_run(tmp_path / "e", 2, 0.5, {"schedule.learning_rate": 0.1})
     (again / "evaluation.json").unlink()
-    text = page([again, write_finished_run(tmp_path / "f", 2, 0.5, {"model.width": 0.5})])
+    (tmp_path / "docs" / "results" / "cifar10.jsonl").unlink()
+    both = [write_finished_run(tmp_path / f"f{seed}", seed, 0.5, {"model.width": 0.5}) for seed in (1, 2)]
+    text = page([search, again, *both])
     assert "Seen in one run only" not in text
 
 
