@@ -53,20 +53,29 @@ def test_a_recorded_run_is_found() -> None:
     assert not experiment(row["config"], keys, 10**6).done
 
 
+@pytest.mark.parametrize(
+    ("errors", "searched", "best"),
+    [
+        ({"": 0.1}, ["0.005", "", "0.02"], ""),
+        ({"0.02": 0.1}, ["0.005", "", "0.02", "0.04"], "0.02"),
+        ({"0.02": 0.15, "0.04": 0.14, "0.08": 0.13}, ["0.005", "", "0.02", "0.04", "0.08", "0.16"], "0.08"),
+        ({"0.005": 0.15, "0.0025": 0.14}, ["0.005", "", "0.02", "0.0025", "0.00125"], "0.0025"),
+    ],
+)
 def test_an_arm_runs_at_the_rate_that_its_search_found(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, errors: dict[str, float], searched: list[str], best: str
 ) -> None:
-    errors = {"0.005": 0.3, "0.02": 0.1}
+    def rate(experiment: Any) -> str:
+        """The rate that is given; '' is the config's own, 0.01."""
+        return str(experiment.keys.get("schedule.learning_rate", ""))
 
     def rows(experiment: Any) -> list[dict[str, Any]]:
-        if "data.test_split" not in experiment.keys:
-            return []
-        error = errors.get(experiment.keys.get("schedule.learning_rate", ""), 0.2)
-        return [{"values": {"top1_error": error}}]
+        search = "data.test_split" in experiment.keys
+        return [{"values": {"top1_error": errors.get(rate(experiment), 0.2)}}] if search else []
 
     monkeypatch.setattr(SCRIPT["Experiment"], "rows", rows)
-    arms = list(SCRIPT["ablations"]())
-    assert len(arms) == len(SCRIPT["ARMS"]) * (len(SCRIPT["RATES"]) + len(SCRIPT["SEEDS"]))
-    chosen = [experiment for experiment in arms if "data.test_split" not in experiment.keys]
-    assert {experiment.keys["schedule.learning_rate"] for experiment in chosen} == {"0.02"}
-    assert [experiment.seed for experiment in chosen[:3]] == [1, 2, 3]
+    ran = list(SCRIPT["ablations"]())
+    assert len(ran) == len(SCRIPT["ARMS"]) * (len(searched) + len(SCRIPT["SEEDS"]))
+    first, chosen = ran[: len(searched)], ran[len(searched) : len(searched) + 3]
+    assert [rate(experiment) for experiment in first] == searched
+    assert [(rate(experiment), experiment.seed) for experiment in chosen] == [(best, n) for n in (1, 2, 3)]
