@@ -185,7 +185,7 @@ def _can_write(
 def _state(workdir: Path, lines: list[str], problems: list[str]) -> None:
     """Add what a workdir holds: how far the run is, and its checkpoints with their health."""
     log = workdir / layout.METRICS
-    logged = lines_until(log, 2**62) if log.exists() else []
+    logged = lines_until(log, 2**62, 2**62) if log.exists() else []
     if logged:
         last = json.loads(logged[-1])
         epoch = f", epoch {last['epoch']:g}" if isinstance(last.get("epoch"), int | float) else ""

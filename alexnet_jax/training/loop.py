@@ -157,7 +157,7 @@ class Run:
     def opened(self, profile: int = 0) -> Iterator[None]:
         """Open what the steps need, the log and the batches, and close it at the end of the block."""
         total, primary = self.setup.total_steps, self.group.is_primary
-        self.log = MetricsLog(self.workdir, self.step) if primary else None
+        self.log = MetricsLog(self.workdir, self.step, self.evaluated_step) if primary else None
         self.profiler = Profiler(self.workdir / layout.PROFILE, profile, self.step)
         net = self.program, self.state.params, self.mean
         self.feed = open_feed(

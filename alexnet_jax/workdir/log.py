@@ -16,19 +16,22 @@ FLUSH_SECONDS = 30.0  # after which TensorBoard sees an event
 
 
 class MetricsLog:
-    """Write a run's metrics, without the lines of steps after the one at which it resumes.
+    """Write a run's metrics, without the lines of what a run that resumes will do again.
 
     Without tensorboardX there are no events, and a line says so: all of it is in `metrics.jsonl`, too.
 
     Args:
       workdir: the run's folder.
       step: at which the run starts or resumes.
+      evaluated_step: of the last validation that the checkpoint knows of: a process that was killed between
+        writing the line of one and noting it there left a line that comes again.
     """
 
-    def __init__(self, workdir: Path, step: int):
+    def __init__(self, workdir: Path, step: int, evaluated_step: int):
         self.path = workdir / layout.METRICS
         if self.path.exists():
-            files.write_text(self.path, "".join(f"{line}\n" for line in lines_until(self.path, step)))
+            kept = lines_until(self.path, step, evaluated_step)
+            files.write_text(self.path, "".join(f"{line}\n" for line in kept))
         self.events: Any = None
         if extras.missing("tensorboard"):
             words = f"no events for TensorBoard, which need tensorboardX: {extras.install('tensorboard')}"
@@ -97,12 +100,19 @@ def read_lines(path: Path) -> list[str]:
         raise UsageError(f"the metrics cannot be read: {error}") from None
 
 
-def lines_until(path: Path, step: int) -> list[str]:
-    """Return the lines of a `metrics.jsonl` as far as `step`; half lines and damaged ones are left out."""
+def lines_until(path: Path, step: int, evaluated_step: int) -> list[str]:
+    """Return the lines of a `metrics.jsonl` as far as `step`; half lines and damaged ones are left out.
+
+    Args:
+      path: of the file.
+      step: the last whose lines are kept.
+      evaluated_step: the last whose validation is kept.
+    """
     kept = []
     for line in read_lines(path):
         try:
-            if json.loads(line)["step"] <= step:
+            values = json.loads(line)
+            if values["step"] <= (evaluated_step if "val/loss" in values else step):
                 kept.append(line)
         except (ValueError, KeyError, TypeError, RecursionError):
             continue

@@ -269,7 +269,7 @@ def _read_names(path: Path) -> object:
 def _read_log(path: Path) -> list[str]:
     from alexnet_jax.workdir import log
 
-    return log.lines_until(path, 10**9)
+    return log.lines_until(path, 10**9, 10**9)
 
 
 def _write_log(folder: Path) -> None:

@@ -206,6 +206,23 @@ def rewrite_metadata(workdir: Path, number: int, **changes: Any) -> None:
     checkpoints.close()
 
 
+def test_a_validation_that_was_not_noted_in_its_checkpoint_is_logged_once(
+    digits_config: ConfigDict, workdir: Path
+) -> None:
+    """As of a process that was killed after it had written the line, and before it noted that."""
+
+    def validations() -> list[dict[str, float]]:
+        lines = map(json.loads, (workdir / "metrics.jsonl").read_text().splitlines())
+        return [line for line in lines if "val/loss" in line]
+
+    before = validations()
+    assert [line["step"] for line in before] == [STEPS]
+    rewrite_metadata(workdir, STEPS, evaluated_step=0, validation_top1_error=None)
+    assert loop.train(digits_config, workdir) == 0
+    assert validations() == before
+    assert Checkpoints(workdir).metadata(STEPS)["evaluated_step"] == STEPS
+
+
 def test_a_new_run_starts_with_what_is_drawn(
     digits_config: ConfigDict, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
