@@ -213,7 +213,7 @@ def _run_lines(rows: Rows, folder: Path) -> list[str]:
         "a line of the file, with all its values, its training curve, hardware, versions and command. Errors "
         "are means, in brackets the smallest and the largest. Learns: epochs until the training loss is 2 % "
         "below ln(classes); 'before epoch 0.3': the first line of the log is there already. Time: of one "
-        "run's training steps, the mean."
+        "run's training steps, the mean, whatever the machine was."
     )
     head = "experiment", "n", "trained on", "test error", "training error at the end", "epochs to 25 %"
     lines = ["", "## All runs", "", words, "", f"| {' | '.join([*head, 'learns', 'time', 'file'])} |"]
@@ -222,6 +222,8 @@ def _run_lines(rows: Rows, folder: Path) -> list[str]:
         views = {1: ", one view", 10: ", ten views"}.get(results.views(group[0]), "")
         views += ", held-out training images" if results.held_out(group[0]) else ""
         error = _range(group, "top1_error")
+        by_class = _range(group, "mean_class_error")
+        views += f"; mean over classes {by_class}" if by_class not in ("", error) else ""
         cells = [
             _code(group[0]["experiment"]),
             str(len(group)),
@@ -273,11 +275,10 @@ def _conditions(group: Rows) -> str:
 
 
 def _experiments(rows: Rows) -> list[Rows]:
-    """Return the rows of one experiment on one kind of hardware together, with the same number of views."""
+    """Return the rows of one experiment with the same number of views together, on whatever hardware."""
     groups: dict[Any, list[Row]] = {}
     for row in rows:
-        key = row["experiment"], results.hardware_kind(row), results.views(row)
-        groups.setdefault(key, []).append(row)
+        groups.setdefault((row["experiment"], results.views(row)), []).append(row)
     return list(groups.values())
 
 

@@ -163,6 +163,10 @@ def test_all_runs_stand_below(tmp_path, page):
         "3.2 min",
         "[rows](results/cifar10.jsonl)",
     ]
+    evaluation = workdirs[2] / "evaluation.json"
+    evaluation.write_text(json.dumps(json.loads(evaluation.read_text()) | {"mean_class_error": 0.29}))
+    row = next(cells for cells in tables(page(workdirs)) if cells[0] == "`cifar10`")
+    assert row[3] == "27.00 % (26.00 to 28.00), one view; mean over classes 29.00 %"
     metrics = workdirs[2] / "metrics.jsonl"
     metrics.write_text("".join(metrics.read_text().splitlines(keepends=True)[:2]))  # up to 40 %
     below = json.dumps({"step": 100, "epoch": 1.0, "train/top1_error": 0.2, "train/loss": 0.5})
@@ -175,6 +179,10 @@ def test_all_runs_stand_below(tmp_path, page):
         )
     row = next(cells for cells in tables(page(workdirs)) if cells[0] == "`cifar10`")
     assert row[5:7] == ["", "never"]
+    config = workdirs[1] / "config.json"
+    config.write_text(config.read_text().replace("a processor", "another processor"))
+    [row] = [cells for cells in tables(page(workdirs)) if cells[0] == "`cifar10`"]
+    assert row[1] == "4"  # seed 2 on both machines
 
 
 def test_figure_1_is_of_the_best_learning_rates(tmp_path):
