@@ -34,6 +34,7 @@ from alexnet_jax.workdir.trained import TrainedNet, read_config
 
 MAX_CLASSES_SHOWN = 10
 MAX_MISTAKES_SHOWN = 5  # confusions, and files
+MAX_UNSEEN_SHOWN = 5
 
 
 def evaluate(
@@ -61,7 +62,8 @@ def evaluate(
     Returns:
       `dataset`, `split`, `views`, `examples`, `loss`, `top1_error`, `top5_error` (fractions),
       `mean_class_error` (the mean of the classes' own top-1 errors), `classes` {name: {`examples`,
-      `top1_error`}} of those that have images, `confusions` and `mistakes` as of `Mistakes.as_dict`,
+      `top1_error`}} of those that have images, `unseen`, the names of those that have none,
+      `confusions` and `mistakes` as of `Mistakes.as_dict`,
       `checkpoints`, `changed` {what was changed for this answer: the value used}, `seconds`; of several nets
       also `members`, their own losses and errors; `incomplete`, the checkpoints without a manifest that were
       passed over, where there are any; of a dataset with other classes `class_map` {its name of
@@ -228,14 +230,15 @@ def _changed(net: TrainedNet, split: str, views: int) -> dict[str, Any]:
 
 
 def by_class(averages: metrics.Averages, class_names: Sequence[str]) -> dict[str, Any]:
-    """Return `mean_class_error` and `classes`, as `evaluate` returns them."""
+    """Return `mean_class_error`, `classes` and `unseen`, as `evaluate` returns them."""
     classes = {
         name: {"examples": examples, "top1_error": wrong / examples}
         for name, (examples, wrong) in zip(class_names, averages.by_class, strict=False)
         if examples
     }
     errors = [row["top1_error"] for row in classes.values()]
-    return {"mean_class_error": sum(errors) / len(errors), "classes": classes}
+    unseen = [name for name in class_names if name not in classes]
+    return {"mean_class_error": sum(errors) / len(errors), "classes": classes, "unseen": unseen}
 
 
 def _errors(averages: metrics.Averages) -> dict[str, float]:
@@ -266,6 +269,13 @@ def as_text(answer: dict[str, Any], outputs: int) -> str:
         f"{answer['dataset']} {answer['split']}, {answer['examples']:,} images, {views}{nets}: "
         f"{_line(answer, outputs)}, mean over classes {answer['mean_class_error']:.2%}"
     )
+    if unseen := answer["unseen"]:
+        names = ", ".join(printable(readable(name)) for name in unseen[:MAX_UNSEEN_SHOWN])
+        rest = f" and {len(unseen) - MAX_UNSEEN_SHOWN:,} more" if len(unseen) > MAX_UNSEEN_SHOWN else ""
+        lines.append(
+            f"no image of {names}{rest}: the mean is over {len(classes):,} of "
+            f"{len(classes) + len(unseen):,} classes"
+        )
     if answer.get("selected"):
         lines.append("these images also selected the checkpoint: the errors on others may be higher")
     return "\n".join(lines)

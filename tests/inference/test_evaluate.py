@@ -122,8 +122,9 @@ def test_the_run_s_own_result(evaluated):
     assert json.loads((workdir / "evaluation.json").read_text()) == answer
     assert list(answer) == [
         *("dataset", "split", "views", "examples", "loss", "top1_error", "top5_error", "mean_class_error"),
-        *("classes", "confusions", "mistakes", "checkpoints", "changed", "seconds", "sha256"),
+        *("classes", "unseen", "confusions", "mistakes", "checkpoints", "changed", "seconds", "sha256"),
     ]
+    assert answer["unseen"] == []
     assert (answer["dataset"], answer["split"], answer["views"]) == ("digits_72", "test", 10)
     assert (answer["checkpoints"], answer["changed"]) == ([f"{workdir}/checkpoints/12"], {})
 
@@ -218,6 +219,12 @@ def test_classes_without_an_image_are_left_out(evaluated):
     answer, _ = ask(workdir, split="test[:1]", views=1)
     assert {name: row["examples"] for name, row in answer["classes"].items()} == {str(first): 1}
     assert answer["mean_class_error"] == answer["top1_error"]
+    assert answer["unseen"] == [str(digit) for digit in range(10) if digit != first]
+    names = ", ".join(answer["unseen"][:5])
+    line = f"no image of {names} and 4 more: the mean is over 1 of 10 classes"
+    assert evaluate.as_text(answer, 10).splitlines()[-1] == line
+    few = evaluate.as_text(answer | {"unseen": ["panda"]}, 10).splitlines()[-1]
+    assert few == "no image of panda: the mean is over 1 of 2 classes"
 
 
 @pytest.mark.parametrize(("outputs", "five"), [(6, "top-5 error 12.50%, "), (5, ""), (2, "")])
@@ -225,7 +232,7 @@ def test_the_classes_with_most_errors_are_shown_first(outputs, five):
     classes = {f"c{n:02}": {"examples": 4, "top1_error": n / 12} for n in range(12)}
     answer = {"views": 1, "dataset": "d", "split": "test", "examples": 48, "loss": 1.5, "top1_error": 0.25}
     answer |= {"top5_error": 0.125, "mean_class_error": 0.5, "classes": classes, "changed": {}}
-    answer |= {"confusions": [], "mistakes": []}
+    answer |= {"unseen": [], "confusions": [], "mistakes": []}
     member = {"checkpoint": "a", "loss": 2.5, "top1_error": 0.5, "top5_error": 0.125}
     (first, *_) = evaluate.as_text(answer | {"members": [member]}, outputs).splitlines()
     assert first == f"top-1 error 50.00%, {five}loss 2.5000  a"

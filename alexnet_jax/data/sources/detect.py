@@ -91,7 +91,7 @@ def _open_folder(path: Path, class_level: int) -> Source:
     sieve = Sieve()
     walk = Walk(path, sieve)
     found = class_folders.index("a folder of class folders", path, walk, sieve, class_level=class_level)
-    return replace(found, remarks=(*walk.links, *found.remarks))
+    return replace(found, remarks=(*walk.remarks, *found.remarks))
 
 
 def _open_compressed(path: Path, class_level: int) -> Source:

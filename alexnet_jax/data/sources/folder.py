@@ -23,14 +23,14 @@ class Walk:
       tars: whether tars of classes are looked into.
 
     Attributes:
-      links: what the user should know of links that were followed, or were not.
+      remarks: what the user should know of folders that were read twice, by a link, or that hold nothing.
     """
 
     def __init__(self, folder: Path, sieve: Sieve, tars: bool = True):
         self._folder, self._sieve, self._tars = folder, sieve, tars
         self._seen: set[tuple[int, int, str]] = set()  # device, inode and split of each folder
         self._first: dict[tuple[int, int], str] = {}  # where a folder was met first
-        self.links: list[str] = []
+        self.remarks: list[str] = []
 
     def __iter__(self) -> Iterator[Entry]:
         return self._below(str(self._folder.absolute()), "", "", ())
@@ -45,15 +45,15 @@ class Walk:
             return
         first = self._first.get(real)
         if first is not None and (os.path.islink(path) or os.path.islink(self._folder / first)):
-            self.links.append(f"{relative} and {first} are one folder, by a link: the same images in both")
+            self.remarks.append(f"{relative} and {first} are one folder, by a link: the same images in both")
         self._seen.add((*real, split))
         self._first.setdefault(real, relative)
         with os.scandir(path) as found:
-            items = sorted(found, key=lambda item: item.name)
+            items = sorted((item for item in found if not is_hidden(item.name)), key=lambda item: item.name)
+        if not items and relative:
+            self.remarks.append(f"{relative} is an empty folder: no class is made of it")
         for item in items:
             name = relative + item.name
-            if is_hidden(item.name):
-                continue
             if item.is_dir():
                 inner = split or (item.name if exact_split(item.name) else "")
                 yield from self._below(item.path, f"{name}/", inner, (*above, real))

@@ -88,7 +88,7 @@ def _index(table: Path, folder: Path) -> Source:
     if columns.split >= 0:
         remark += f", splits in {printable(header[columns.split])!r}"
     kind = "a folder of images with their labels in a table"
-    return Source(kind, entries, remarks=(*walk.links, remark), left_out=+left_out)
+    return Source(kind, entries, remarks=(*walk.remarks, remark), left_out=+left_out)
 
 
 class _Images:

@@ -22,7 +22,7 @@ def test_a_link_to_a_folder_outside_is_read(tmp_path: Path) -> None:
     (tmp_path / "source" / "dog").symlink_to(tmp_path / "elsewhere")
     names, walk, sieve = walked(tmp_path / "source")
     assert names == ["cat/3.jpg", "dog/1.jpg", "dog/deep/2.jpg"]
-    assert not walk.links
+    assert not walk.remarks
     assert not sieve.left_out
 
 
@@ -43,7 +43,7 @@ def test_one_split_may_be_another(tmp_path: Path) -> None:
         (folder / link).symlink_to(real)
         names, walk, _ = walked(folder)
         assert sorted(names) == sorted([f"{real}/cat/1.jpg", f"{link}/cat/1.jpg"])
-        (words,) = walk.links
+        (words,) = walk.remarks
         assert "are one folder, by a link" in words
         assert f"{real}/" in words
         assert f"{link}/" in words
@@ -54,6 +54,18 @@ def test_a_circle_through_splits_ends(tmp_path: Path) -> None:
     (tmp_path / "train" / "cat" / "up").symlink_to(tmp_path)
     (tmp_path / "val" / "cat" / "down").symlink_to(tmp_path / "val")
     assert walked(tmp_path)[0] == ["train/cat/1.jpg", "val/cat/2.jpg"]
+
+
+def test_an_empty_folder_is_named(tmp_path: Path) -> None:
+    made_up.write_folder(tmp_path, {"cat/1.jpg": IMAGE, "dog/.DS_Store": b"x", "notes/a.txt": b"x"})
+    (tmp_path / "train" / "cow").mkdir(parents=True)
+    names, walk, sieve = walked(tmp_path)
+    assert names == ["cat/1.jpg"]
+    assert walk.remarks == [
+        "dog/ is an empty folder: no class is made of it",
+        "train/cow/ is an empty folder: no class is made of it",
+    ]
+    assert sieve.left_out == {(".txt", "no image"): 1}
 
 
 def test_what_is_no_plain_file_is_counted(tmp_path: Path) -> None:
