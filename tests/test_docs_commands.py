@@ -15,10 +15,13 @@ from typing import Any
 import pytest
 from PIL import Image
 
+import alexnet_jax
 from alexnet_jax.commands import parsing, table
 from alexnet_jax.config import find, io
 from alexnet_jax.errors import UsageError
 from alexnet_jax.interop import pretrained
+from alexnet_jax.model.shapes import layer_shapes
+from alexnet_jax.model.specs import Conv, Pool, Weighted
 from tests.commands.helpers import ROOT, call, reset_flags
 from tests.commands.test_messages import WRONG
 
@@ -248,6 +251,31 @@ def rows(page: str, heading: str) -> list[list[str]]:
         [cell.strip() for cell in line.strip("|").split(" | ")]
         for line in re.findall(r"^\| .*", below, re.M)[1:]
     ]
+
+
+def test_each_layer_of_the_papers_net() -> None:
+    table = text_of("docs/nets.md").partition("## Each layer of the paper's net")[2].partition("\n## ")[0]
+    lines = [line for line in table.splitlines() if line.startswith("| ")][1:]
+    said = [[cell.strip() for cell in line[1:-1].split("|")] for line in lines]
+    architecture = alexnet_jax.create("alexnet_2012").architecture
+    shapes = layer_shapes(architecture)
+    true = []
+    for layer in architecture.layers:
+        *sides, channels = shapes[layer.name].output
+        output = " x ".join(map(str, sides))
+        if isinstance(layer, Pool):
+            window = f"{layer.size} x {layer.size}, {layer.kind}imum"
+            true.append([layer.name, f"{channels:,}", window, str(layer.stride), "none", "own", output])
+        elif isinstance(layer, Weighted):
+            row = [layer.name, f"{channels:,}", "", "", "", "own" if layer.reads == "own" else "both", output]
+            if isinstance(layer, Conv):
+                row[2:5] = (
+                    f"{layer.kernel} x {layer.kernel}",
+                    str(layer.stride),
+                    "{} and {}".format(*layer.pad),
+                )
+            true.append(row)
+    assert said == true
 
 
 def test_the_readme_s_results_are_those_of_the_pages() -> None:
