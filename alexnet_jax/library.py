@@ -6,6 +6,7 @@
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import fields, replace
 from itertools import islice
 from pathlib import Path
@@ -21,15 +22,17 @@ from PIL import Image
 from alexnet_jax import runtime
 from alexnet_jax.config import find, resolve
 from alexnet_jax.data import images as pixels
-from alexnet_jax.data import pipeline, records
+from alexnet_jax.data import pipeline
 from alexnet_jax.data.augment import center_offset
 from alexnet_jax.errors import UsageError, WrongTypeError
 from alexnet_jax.evaluation import activations
+from alexnet_jax.inference.features import ahead
 from alexnet_jax.interop import convert, pretrained
 from alexnet_jax.model import architectures, inputs, sharding
 from alexnet_jax.model.network import AlexNet
 from alexnet_jax.model.shapes import layer_shapes
 from alexnet_jax.model.specs import Architecture, Table
+from alexnet_jax.training import setup, warm_start
 from alexnet_jax.workdir import trained
 
 __all__ = ["AlexNet", "Net", "batches", "create", "load"]
@@ -127,36 +130,43 @@ def batches(
 ) -> Iterator[tuple[jax.Array, jax.Array]]:
     """Yield the training batches of a prepared dataset, for a training loop of one's own.
 
-    They are what `train` sees: shuffled by epochs, cropped, flipped, with lighting, minus the mean, as the
-    config says; the same for the same seed.
+    They are what `train` sees, decided by the same functions: of its training split, without what it holds
+    out to validate, shuffled by epochs, cropped, flipped, with lighting, minus the mean, as the config says;
+    the same for the same seed. With `config.train.init_from` it is the mean of the net that is named there,
+    and with `config.train.min_steps` a batch that is more than the images is halved.
 
     Args:
       config: the name of a config that comes along, such as 'digits', or a config file, which is run.
       data_dir: where the dataset lies; empty: where the config says.
-      batch_size: images a batch; 0: the config's.
-      epochs: how often each image comes, a fraction allowed.
-      seed: of the order and of the augmentation.
+      batch_size: in the place of `config.data.batch_size`, images a batch; 0: the config's.
+      epochs: how often each image comes, a fraction allowed; the last batch may reach into the epoch after.
+      seed: of the order and of the augmentation, from 0; `train` has `config.seed`.
 
     Yields:
       float32 (B, crop, crop, C) and labels int32 (B,).
 
     Raises:
-      UsageError: no such config, a dataset that is not prepared, or not one batch.
+      UsageError: no such config, one that `train` refuses for its keys, its data or the net that it starts
+        from, or a value that an argument cannot have, which is named as the config's key.
       RunFailure: a damaged record.
     """
-    data = find.load_file(config).data
-    data.dir, data.batch_size = str(data_dir) or data.dir, batch_size or data.batch_size
-    dataset = records.open_dataset(data)
-    images = len(dataset.records(data.train_split))
-    count = round(epochs * images / data.batch_size)
-    if count < 1:
-        raise UsageError(f"epochs={epochs:g} of {images:,} images are not one batch of {data.batch_size:,}")
-    normalization = inputs.Normalization(data.mean, tuple(data.input_std))
-    statistics = dataset.statistics
+    tree = resolve.freeze(find.load_file(config)).to_dict()
+    tree["seed"], tree["train"]["epochs"] = seed, epochs
+    tree["data"]["dir"] = str(data_dir) or tree["data"]["dir"]
+    tree["data"]["batch_size"] = batch_size or tree["data"]["batch_size"]
+    given = warm_start.resolve_probe(ConfigDict(tree), None)
+    resolved, dataset, images = setup.open_data(given)
+    data, statistics = resolved.data, dataset.statistics
+    if resolved.train.init_from:
+        net = architectures.build(resolved.model, data.crop, data.channels)
+        statistics = warm_start.open_initial(resolved, net).statistics
+    normalization = inputs.Normalization(data.mean, data.input_std)
     mean = inputs.mean_array(normalization, statistics.mean, statistics.rgb_mean, data.crop)
-    rows = (0, data.batch_size)
-    for batch in pipeline.training_batches(dataset, data, seed, first_batch=0, last_batch=count, rows=rows):
-        yield _normalise(batch, mean, normalization), jnp.asarray(batch["label"])
+    count, rows = resolve.batches(resolved, images, epochs), (0, data.batch_size)
+    read = pipeline.training_batches(dataset, data, seed, first_batch=0, last_batch=count, rows=rows)
+    with closing(read):
+        for batch in read:
+            yield _normalise(batch, mean, normalization), jnp.asarray(batch["label"])
 
 
 _normalise = jax.jit(inputs.normalise, static_argnames="normalization")
@@ -266,7 +276,7 @@ class Net(trained.TrainedNet):
             yield np.stack(batch)
 
     def _squares(self, images: Any) -> Iterator[np.ndarray]:
-        """Yield each image as uint8 (S, S, C), decoded on threads."""
+        """Yield each image as uint8 (S, S, C), decoded on threads, a batch before they are asked for."""
         items = _as_list(images)
         how = pixels.Preprocessing.of(self.config.data)
 
@@ -278,8 +288,13 @@ class Net(trained.TrainedNet):
                     raise pixels.BadImage(f"{image}: {error}") from None
             return pixels.resize_center_crop_decoded(image, how)
 
-        with ThreadPoolExecutor(runtime.cores()) as pool:
-            yield from pool.map(square, items)
+        pool = ThreadPoolExecutor(runtime.cores())
+        try:
+            decoded = (pool.submit(square, item) for item in items)
+            for future in ahead(decoded, self.config.evaluate.batch_size):
+                yield future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what is pickled: arrays of the host instead of the devices'."""
@@ -314,7 +329,7 @@ def _as_list(images: Any) -> list[AnyImage]:
         array = np.asarray(images)
         if array.ndim not in (2, 3, 4):
             raise UsageError(f"images are uint8 (N, H, W, C), or one (H, W, C) or (H, W), not {array.shape}")
-        return list(array) if array.ndim == 4 else [array]
+        images = array if array.ndim == 4 else [array]
     try:
         items = list(images)
     except TypeError:

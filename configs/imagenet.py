@@ -78,7 +78,7 @@ def get_config() -> ConfigDict:
     config.optimizer.bias_weight_decay = 0.0005  # the paper's formula has w for all; the 2012 source: 0
     config.optimizer.bias_rate_factor = 1.0  # the 2012 source: 2
     # {layer: {any of kernel_rate_factor, bias_rate_factor, kernel_weight_decay, bias_weight_decay;
-    #   kernel_steps: pairs (epoch, the kernel's own learning rate from there on); frozen_from: an epoch;
+    #   kernel_steps: as schedule.bias_steps, of this kernel; frozen_from: an epoch;
     #   trust_ratio: whether LARS scales the kernel's steps by its norm}}
     config.optimizer.per_layer = ConfigDict()
 
@@ -86,7 +86,9 @@ def get_config() -> ConfigDict:
     config.schedule.kind = "plateau"  # section 5; or 'steps', 'constant', 'polynomial'
     config.schedule.learning_rate = 0.01
     config.schedule.steps = ()  # kind 'steps': pairs (epoch, learning rate from there on)
-    config.schedule.bias_steps = ()  # pairs (epoch, learning rate) of the biases, instead of the weights' own
+    # Pairs (epoch, learning rate of the biases from there on), instead of what `kind` gives, which cannot be
+    # 'plateau'; warm-up, batch_scaling and the factors of per_layer multiply it, and bias_rate_factor is 1.0.
+    config.schedule.bias_steps = ()
     config.schedule.factor = 0.1  # kind 'plateau', and the five below
     config.schedule.patience = 5  # epochs
     config.schedule.patience_steps = 1000  # and as many steps: 5 epochs of ImageNet are 50,000

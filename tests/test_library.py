@@ -2,9 +2,12 @@
 
 import doctest
 import pickle
+import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -16,11 +19,18 @@ from PIL import Image
 
 import alexnet_jax
 from alexnet_jax import library
+from alexnet_jax.config import find
 from alexnet_jax.data.images import BadImage, Preprocessing, resize_center_crop
+from alexnet_jax.distributed import Group
+from alexnet_jax.errors import UsageError
 from alexnet_jax.evaluation import activations, views
 from alexnet_jax.inference import predict
 from alexnet_jax.model import network, sharding
+from alexnet_jax.model.inputs import normalise
 from alexnet_jax.model.specs import Activation, Conv, Dense, Dropout, Table
+from alexnet_jax.training import loop, resume
+from alexnet_jax.training.setup import prepare_run
+from alexnet_jax.training.stop import Stop
 from tests.data import made_up
 from tests.model.helpers import assert_close
 
@@ -288,6 +298,13 @@ WRONG = [
     (lambda net: net.predict(np.zeros((2, 72, 72, 2), np.uint8)), ValueError, "an image is uint8"),
     (lambda net: net.predict(np.zeros(7, np.uint8)), ValueError, "images are uint8"),
     (lambda net: net.predict([]), ValueError, "no image was given"),
+    (lambda net: net.predict(np.zeros((0, 72, 72, 1), np.uint8)), ValueError, "no image was given"),
+    (
+        lambda net: net.features(np.zeros((0, 9, 9, 3), np.uint8), ["relu1"]),
+        ValueError,
+        "no image was given",
+    ),
+    (lambda net: net.preprocess(np.zeros((0, 72, 72, 1), np.uint8)), ValueError, "no image was given"),
     (lambda net: net.predict(7), TypeError, "images are paths, arrays or images of Pillow, not int"),
     (lambda net: net.predict([7]), TypeError, "an image is a path, an array or an image of Pillow, not int"),
     (
@@ -373,9 +390,93 @@ def test_batches_hold_every_training_image_once_an_epoch(digits_folder):
     np.testing.assert_array_equal(np.sort(np.concatenate(y)), np.sort(labels))
 
 
+@pytest.fixture(scope="module")
+def moved_digits(digits_folder, tmp_path_factory):
+    """The digits with a mean image that is 50 grey levels off: no net was trained with it."""
+    folder = tmp_path_factory.mktemp("moved")
+    shutil.copytree(digits_folder, folder, dirs_exist_ok=True)
+    (file,) = folder.glob("*/*/statistics.npz")
+    statistics = dict(np.load(file))
+    np.savez(file, **(statistics | {"mean": statistics["mean"] + 50}))
+    return folder
+
+
+FROM_A_NET = f"""
+    config = io.load(Path({str(RUN / "workdir" / "config.json")!r}))[0]
+    config.train.init_from = {str(RUN / "workdir")!r}
+"""
+
+
 @pytest.mark.parametrize(
-    "arguments", [{"epochs": 0.01}, {"epochs": -1}, {"batch_size": -1}, {"batch_size": 5000}]
+    ("lines", "batch_size", "count"),
+    [
+        # Of 1,500 images a tenth is held out: 1,350 / 64 = 21.1.
+        ("config.data.train_split, config.data.validation_split = 'train', 'validation'", 64, 22),
+        # 2,048 are halved until they are no more than the images.
+        ("config.train.min_steps = 2\n    config.data.batch_size = 2048", 1024, 2),
+        (FROM_A_NET, 64, 22),
+    ],
+    ids=["held out", "few images", "from a net"],
 )
-def test_batches_that_would_be_none_are_refused(digits_folder, arguments):
-    with pytest.raises(ValueError, match="of 1,350 images are not one batch of"):
+def test_batches_are_those_of_the_training_loop(
+    moved_digits, tmp_path, monkeypatch, lines, batch_size, count
+):
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "from pathlib import Path\n\nfrom alexnet_jax.config import find, io\n\n\ndef get_config():\n"
+        f"    config = find.base(__file__, 'digits')\n    {lines}\n"
+        "    config.data.validation_split = config.data.validation_split or 'train[90%:]'\n"
+        f"    config.train.epochs, config.data.dir = 1.0, {str(moved_digits)!r}\n    return config\n"
+    )
+    config = find.load_file(file)
+    ours = list(alexnet_jax.batches(file, batch_size=config.data.batch_size, seed=config.seed))
+    assert [len(y) for _, y in ours] == [batch_size] * count
+    # Parameters, which take long to draw, decide nothing of it.
+    monkeypatch.setattr(resume, "start", lambda *_: resume.Start(0, SimpleNamespace(params=None)))
+    group = Group()
+    run = loop.open_run(prepare_run(config), tmp_path, Stop(group), group, shown=False)
+    with run.opened():
+        for number, (x, y) in enumerate(ours):
+            batch = next(run.feed.batches)
+            np.testing.assert_array_equal(y, batch["label"])
+            if number < 2:
+                seen = normalise(batch, run.mean, run.program.normalization)
+                np.testing.assert_allclose(x, seen, rtol=1e-6, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"epochs": 0}, "config.train.epochs=0: it must be a number above 0"),
+        ({"epochs": -1}, "config.train.epochs=-1: it must be"),
+        ({"epochs": float("nan")}, "config.train.epochs=nan: it must be"),
+        ({"seed": -1}, "config.seed=-1: it must be a whole number from 0"),
+        ({"seed": 2**32}, "config.seed=4294967296: it must be"),
+        ({"batch_size": -1}, "config.data.batch_size=-1: it must be"),
+        ({"batch_size": 2.5}, "config.data.batch_size=2.5: it must be"),
+        ({"batch_size": 5000}, "config.data.batch_size=5000 is more than the 1350 images of 'train"),
+    ],
+    ids=str,
+)
+def test_batches_that_train_would_not_make_are_refused(digits_folder, arguments, words):
+    with pytest.raises(UsageError, match=words) as caught:
         next(alexnet_jax.batches("digits", data_dir=digits_folder, **arguments))
+    assert "\n" not in str(caught.value)
+
+
+def test_images_are_decoded_a_batch_ahead_and_no_further(net, monkeypatch):
+    submitted = []
+
+    class Counted(ThreadPoolExecutor):
+        def submit(self, *arguments, **named):
+            submitted.append(arguments)
+            return super().submit(*arguments, **named)
+
+    monkeypatch.setattr(library, "ThreadPoolExecutor", Counted)
+    ahead = net.config.evaluate.batch_size
+    squares = net._squares([np.full((72, 72, 1), number % 256, np.uint8) for number in range(3 * ahead)])
+    assert next(squares).max() == 0
+    assert len(submitted) == ahead + 1
+    rest = [int(square.max()) for square in squares]
+    assert rest == [number % 256 for number in range(1, 3 * ahead)]  # in their order, each once
+    squares.close()

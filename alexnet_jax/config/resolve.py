@@ -86,15 +86,24 @@ def total_steps(config: ConfigDict, train_images: int) -> int:
     """Return how many updates a run of `train.epochs` makes on `train_images` images.
 
     Raises:
+      UsageError: as `batches`.
+    """
+    updates = batches(config, train_images, config.train.epochs)
+    return 1 if config.optimizer.name == "lbfgs" else updates  # the whole fit
+
+
+def batches(config: ConfigDict, train_images: int, epochs: float) -> int:
+    """Return how many batches hold each of `train_images` images `epochs` times.
+
+    The last may reach into the epoch after.
+
+    Raises:
       UsageError: the batch is larger than the training split.
     """
-    batch_size = config.data.batch_size
+    batch_size: int = config.data.batch_size
     if train_images < batch_size:
         raise UsageError(
             f"config.data.batch_size={batch_size} is more than the {train_images} images of "
             f"{config.data.train_split!r}; make it smaller, and config.schedule.learning_rate with it"
         )
-    if config.optimizer.name == "lbfgs":
-        return 1  # the whole fit
-    steps: int = math.ceil(config.train.epochs * train_images / batch_size - 1e-9)
-    return steps
+    return math.ceil(epochs * train_images / batch_size - 1e-9)

@@ -282,6 +282,27 @@ def _check_schedule(config: ConfigDict) -> None:
         raise UsageError(
             "config.schedule.kind='plateau' needs config.data.validation_split, such as 'train[90%:]'"
         )
+    _check_own_steps(config)
+
+
+def _check_own_steps(config: ConfigDict) -> None:
+    """Refuse learning rates of kernels or biases by epochs beside what they would override in silence."""
+    bias_steps, factor = config.schedule.bias_steps, config.optimizer.bias_rate_factor
+    own = {"config.schedule.bias_steps": bias_steps}
+    for layer, row in config.optimizer.per_layer.items():
+        name = f"config.optimizer.per_layer.{printable(str(layer))[:100]}.kernel_steps"
+        own[name] = row.get("kernel_steps", ())
+    named = [name for name, steps in own.items() if steps]
+    if config.schedule.kind == "plateau" and named:
+        raise UsageError(
+            f"config.schedule.kind='plateau' divides learning rates when the error stops improving, and "
+            f"{named[0]} gives some by epochs: use kind 'steps', or a rate factor instead of {named[0]}"
+        )
+    if bias_steps and factor != 1:
+        raise UsageError(
+            f"config.optimizer.bias_rate_factor={factor} beside config.schedule.bias_steps="
+            f"{shown(bias_steps)}, which are the biases' learning rates: set one to 1.0 or the other to ()"
+        )
 
 
 def _check_section(section: ConfigDict, schema: Mapping[str, Any], path: str, partly: bool = False) -> None:

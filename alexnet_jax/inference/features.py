@@ -47,7 +47,7 @@ def stream(
     computed = ((batch, compute(activations.on_mesh(net, batch.images))) for batch in decoded)
     # Two forward passes at once on a CPU gain nothing and take their temporary memory twice.
     count = 0 if net.mesh.devices.flat[0].platform == "cpu" else IN_FLIGHT
-    for batch, on_device in _ahead(computed, count):
+    for batch, on_device in ahead(computed, count):
         good = [row for row, error in enumerate(batch.errors) if error is None]
         left_out: list[dict[str, str]] = []
         for file, error in zip(batch.files, batch.errors, strict=True):
@@ -61,7 +61,7 @@ def stream(
         progress.update(len(batch.files))
 
 
-def _ahead(items: Iterator[T], count: int) -> Iterator[T]:
+def ahead(items: Iterator[T], count: int) -> Iterator[T]:
     """Yield items, of which `count` are made before they are asked for."""
     waiting = deque(itertools.islice(items, count))
     for item in items:

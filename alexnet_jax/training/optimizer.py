@@ -24,6 +24,7 @@ from alexnet_jax.model.shapes import layer_shapes
 from alexnet_jax.model.specs import Architecture
 
 Tree = Any
+Steps = tuple[tuple[float, float], ...]  # pairs (epoch, learning rate), ascending
 # Over about how many steps the training loss is averaged to see whether it has left ln(classes): the loss of
 # one batch of two classes is off by more than the 2 % that count.
 FLAT_LOSS_AVERAGE = 100
@@ -36,12 +37,12 @@ class LeafRule:
     Attributes:
       rate_factor: the factor of its learning rate.
       weight_decay: the coefficient of its weight decay.
-      steps: pairs (epoch, learning rate): a learning rate of its own from that epoch on.
+      steps: pairs (epoch, learning rate): from that epoch on this instead of the schedule's learning rate.
     """
 
     rate_factor: float
     weight_decay: float
-    steps: tuple[tuple[float, float], ...] = ()
+    steps: Steps = ()
 
 
 @dataclass(frozen=True)
@@ -117,18 +118,17 @@ def momentum(
 
     With a `trust_coefficient` it is LARS (You, Gitman, Ginsburg 2017, arXiv:1708.03888) in optax's form
     (`optax.scale_by_trust_ratio`): what goes into a kernel's velocity is scaled to that share of the kernel's
-    norm, times the learning rate. A layer's towers count as one kernel. For biases, which may start at 0, and
-    kernels whose rule has no `trust_ratio`, the ratio of the norms is taken as 1: their learning rate is
-    multiplied by the coefficient.
+    norm, times the learning rate. A layer's towers count as one kernel. For biases, which may start at 0,
+    kernels whose rule has no `trust_ratio`, and kernels of zeros, as a probe's at its start, the ratio of the
+    norms is taken as 1: their learning rate is multiplied by the coefficient. By the paper's formula a kernel
+    of zeros would never move; optax and other programs let it take a step without the coefficient, a thousand
+    times that of the biases beside it.
 
     Its `update` takes `learning_rates` {layer: {'kernel', 'bias'}}, and gradients, parameters and learning
     rates of the trained layers alone: a frozen layer keeps its value and its velocity, where a learning rate
     of 0 would let it coast. Without momentum there are no velocities.
     """
-    velocity = optax.trace(decay)
-    trust = (
-        None if trust_coefficient is None else optax.scale_by_trust_ratio(trust_coefficient=trust_coefficient)
-    )
+    velocity, trust = optax.trace(decay), optax.scale_by_trust_ratio()
 
     def update(
         gradients: Tree, state: optax.TraceState, params: Tree = None, *, learning_rates: Tree, **unused: Any
@@ -137,10 +137,10 @@ def momentum(
             g, w = gradients[layer][leaf], params[layer][leaf]
             weight_decay = getattr(rules[layer], leaf).weight_decay
             decayed: jax.Array = g + weight_decay * w if weight_decay else g
-            if trust is not None and leaf == "kernel" and rules[layer].trust_ratio:
-                decayed, _ = trust.update(decayed, trust.init(w), w)
-            elif trust_coefficient is not None:
-                decayed = trust_coefficient * decayed
+            if trust_coefficient is not None:
+                if leaf == "kernel" and rules[layer].trust_ratio:
+                    decayed, _ = trust.update(decayed, trust.init(w), w)
+                decayed = trust_coefficient * decayed  # here, for optax's own does not reach a ratio of 1
             return -jnp.asarray(learning_rates[layer][leaf], g.dtype) * decayed
 
         inside = {
@@ -206,21 +206,20 @@ def batch_factor(config: ConfigDict) -> float:
     return {"none": 1.0, "linear": ratio, "square_root": math.sqrt(ratio)}[config.schedule.batch_scaling]
 
 
-def learning_rate(config: ConfigDict, plateau: PlateauState, epoch: float) -> float:
+def learning_rate(config: ConfigDict, plateau: PlateauState, epoch: float, own: Steps = ()) -> float:
     """Return the learning rate of a step that starts at `epoch` (a fraction counts).
 
     'constant'; 'steps': that of the last pair whose epoch is reached; 'plateau': divided as often as
-    `plateau` says; 'polynomial': falls to 0 at the run's end. All times `batch_factor`, and rising from 0
-    over the first `warmup_epochs`.
+    `plateau` says; 'polynomial': falls to 0 at the run's end. Where a pair of `own` (`LeafRule.steps`) is
+    reached, that pair's instead. All times `batch_factor`, and rising from 0 over the first `warmup_epochs`.
     """
-    schedule = config.schedule
-    rate = schedule.learning_rate * batch_factor(config)
-    if schedule.kind == "steps":
-        rate = _stepped(schedule.learning_rate, schedule.steps, epoch) * batch_factor(config)
-    elif schedule.kind == "plateau":
+    schedule, factor = config.schedule, batch_factor(config)
+    rate = _stepped(schedule.learning_rate, schedule.steps, epoch) * factor  # 'steps' alone has some
+    if schedule.kind == "plateau":
         rate *= schedule.factor**plateau.num_decays
     elif schedule.kind == "polynomial":
         rate *= max(1 - epoch / config.train.epochs, 0.0) ** schedule.power
+    rate = _stepped(rate, ((start, later * factor) for start, later in own), epoch)
     if epoch < schedule.warmup_epochs:
         rate *= epoch / schedule.warmup_epochs
     return float(rate)
@@ -229,13 +228,17 @@ def learning_rate(config: ConfigDict, plateau: PlateauState, epoch: float) -> fl
 def learning_rates(
     rules: Mapping[str, LayerRule], config: ConfigDict, plateau: PlateauState, epoch: float
 ) -> dict[str, dict[str, float]]:
-    """Return the learning rate of each kernel and bias in a step that starts at `epoch`."""
-    base = learning_rate(config, plateau, epoch)
+    """Return the learning rate of each kernel and bias in a step that starts at `epoch`.
 
-    def rate(rule: LeafRule) -> float:
-        return _stepped(base * rule.rate_factor, rule.steps, epoch)
-
-    return {name: {"kernel": rate(rule.kernel), "bias": rate(rule.bias)} for name, rule in rules.items()}
+    It is `learning_rate` with the leaf's own steps, times its `rate_factor`: one of 0 leaves it as it is.
+    """
+    leaves = {name: {"kernel": rule.kernel, "bias": rule.bias} for name, rule in rules.items()}
+    steps = {rule.steps for row in leaves.values() for rule in row.values()}  # nearly always one or two
+    rates = {own: learning_rate(config, plateau, epoch, own) for own in steps}
+    return {
+        name: {leaf: rates[rule.steps] * rule.rate_factor for leaf, rule in row.items()}
+        for name, row in leaves.items()
+    }
 
 
 def jumps(rules: Mapping[str, LayerRule], schedule: ConfigDict) -> list[float]:

@@ -74,16 +74,19 @@ def check_run(config: ConfigDict) -> tuple[FrozenConfigDict, Architecture, Mesh]
     return config, architecture, mesh
 
 
-def prepare_run(config: ConfigDict) -> RunSetup:
-    """Check all that can be checked before anything is compiled, and resolve the config.
+def open_data(config: ConfigDict) -> tuple[FrozenConfigDict, Dataset, int]:
+    """Open the dataset of a config, and resolve what depends on it.
 
     The resolved config names splits that the dataset has (`data.splits.choose_splits`), and in
-    `model.classes`, where that is 0, how many classes it has.
+    `model.classes`, where that is 0, how many classes it has; its batch and its epochs fit the number of
+    training images (`resolve.sized`).
+
+    Returns:
+      The resolved config, the dataset, and how many images an epoch has.
 
     Raises:
-      UsageError: as `check_run` does, or the data does not fit.
+      UsageError: the data is not prepared, or does not fit.
     """
-    config, _, _ = check_run(config)
     dataset = open_dataset(config.data)
     splits = choose_splits(config.data, dataset.splits)
     config = resolve.replace(
@@ -105,7 +108,18 @@ def prepare_run(config: ConfigDict) -> RunSetup:
         if split:
             dataset.records(split)  # refuses one that is not there or is empty
     train_images = dataset.size(config.data.train_split)
-    config, architecture, mesh = check_run(resolve.sized(config, train_images))
+    return resolve.sized(config, train_images), dataset, train_images
+
+
+def prepare_run(config: ConfigDict) -> RunSetup:
+    """Check all that can be checked before anything is compiled, and resolve the config (`open_data`).
+
+    Raises:
+      UsageError: as `check_run` and `open_data` do, or a batch does not fit.
+    """
+    config, _, _ = check_run(config)
+    config, dataset, train_images = open_data(config)
+    config, architecture, mesh = check_run(config)
     first, last = sharding.rows_here(mesh, config.data.batch_size)
     worker_count(config.data, last - first)  # refuses more than shared memory has room for
     total_steps = resolve.total_steps(config, train_images)

@@ -159,6 +159,7 @@ def test_the_table_has_every_key():
 def test_what_a_key_may_hold(key):
     for value in KEYS[key][1]:
         other = {"train.accumulate_steps": 1, "data.crop_sharing": 1, "data.lighting": 0.1} | LARGE
+        other |= {"schedule.kind": "constant"}  # for 'plateau' takes no pairs
         schema.check(changed(other | {key: value}))
 
 
@@ -222,7 +223,8 @@ def test_rules_of_a_layer(rule):
     """Each layer may have any of them."""
     words, good, bad = RULES[rule]
     for value in good:
-        schema.check(changed({"optimizer.per_layer": ConfigDict({"conv1": {rule: value}})}))
+        per_layer = ConfigDict({"conv1": {rule: value}})
+        schema.check(changed({"optimizer.per_layer": per_layer, "schedule.kind": "constant"}))
     for value in bad:
         text = complaint(changed({"optimizer.per_layer": ConfigDict({"conv1": {rule: value}})}))
         assert text.startswith(f"config.optimizer.per_layer.conv1.{rule}={value!r}"[:200])
@@ -278,6 +280,22 @@ def test_rules_that_are_none():
         ),
         ({"schedule.steps": ((2, 0.1), (1, 0.1))}, "config.schedule.steps=((2, 0.1), (1, 0.1)): it must be"),
         ({"data.validation_split": ""}, "config.schedule.kind='plateau' needs config.data.validation_split"),
+        (
+            {"schedule.bias_steps": ((0, 0.02),)},
+            "improving, and config.schedule.bias_steps gives some by epochs: use kind 'steps', or a rate",
+        ),
+        (
+            {"optimizer.per_layer": ConfigDict({"conv1": {"kernel_steps": ((0, 0.01),)}})},
+            "and config.optimizer.per_layer.conv1.kernel_steps gives some by epochs",
+        ),
+        (
+            {
+                "schedule.kind": "constant",
+                "schedule.bias_steps": ((0, 0.02),),
+                "optimizer.bias_rate_factor": 2.0,
+            },
+            "config.optimizer.bias_rate_factor=2.0 beside config.schedule.bias_steps=((0, 0.02),), which are",
+        ),
     ],
     ids=str,
 )

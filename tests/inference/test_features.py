@@ -61,7 +61,7 @@ def test_what_is_computed_ahead_comes_in_order():
 
     for count, ahead in ((0, [1, 2, 3, 4]), (1, [2, 3, 4, 4]), (9, [4, 4, 4, 4])):
         made.clear()
-        assert [(number, len(made)) for number in features._ahead(items(), count)] == list(enumerate(ahead))
+        assert [(number, len(made)) for number in features.ahead(items(), count)] == list(enumerate(ahead))
 
 
 @pytest.mark.parametrize("rows", [[], [0], [3, 0, 2], [1] * 50])

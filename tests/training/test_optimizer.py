@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from alexnet_jax.config import schema
+from alexnet_jax.config import find, schema
 from alexnet_jax.errors import UsageError
 from alexnet_jax.model import architectures
 from alexnet_jax.model.shapes import layer_shapes
@@ -132,6 +132,85 @@ def test_the_2012_source_trains_by_its_log():
     assert {rule.bias.weight_decay for rule in rules.values()} == {0.0}
 
 
+# By hand, from what each config says: {layer: (rate of its kernel, of its bias)} after some divisions.
+SHIPPED = [
+    ("imagenet", 3.0, 0, {"conv1": (0.01, 0.01), "fc8": (0.01, 0.01)}),
+    ("imagenet", 60.0, 2, {"conv1": (0.0001, 0.0001), "fc8": (0.0001, 0.0001)}),
+    ("imagenet_2012_source", 0.0, 0, {"conv1": (0.01, 0.02), "fc8": (0.01, 0.02)}),
+    ("imagenet_2012_source", 68.0, 0, {"conv1": (0.00001, 0.02), "fc8": (0.0001, 0.02)}),
+    ("imagenet_2012_source", 100.0, 0, {"conv2": (0.001, 0.02), "fc8": (0.001, 0.02)}),
+    ("imagenet_caffe", 30.0, 0, {"conv1": (0.001, 0.002), "fc8": (0.001, 0.002)}),
+    ("imagenet_torchvision", 60.0, 0, {"conv1": (0.0001, 0.0001), "fc8": (0.0001, 0.0001)}),
+    ("imagenet_large_batch", 2.5, 0, {"conv1": (4.753125, 4.753125), "fc8": (4.753125, 4.753125)}),
+    ("cifar10", 8.9, 0, {"conv1": (0.001, 0.002), "fc4": (0.001, 0.002)}),
+    ("cifar10", 9.0, 0, {"conv1": (0.0001, 0.0002), "fc4": (0.0001, 0.0002)}),
+    ("cifar10_large_batch", 0.5, 0, {"conv1": (5.9, 7.8666666667), "local3": (1.18, 7.8666666667)}),
+    ("cifar10_large_batch", 15.0, 0, {"conv1": (6.0, 8.0), "local4": (1.2, 8.0), "fc5": (4.0, 8.0)}),
+    ("mnist", 9.0, 0, {"fc1": (0.5, 0.5), "fc2": (0.5, 0.5)}),
+    ("digits", 24.0, 0, {"conv1": (0.001, 0.001), "fc8": (0.001, 0.001)}),
+]
+
+
+def rates(config, epoch, divisions=0):
+    schema.check(config)
+    architecture = architectures.build(config.model, config.data.crop, config.data.channels)
+    rules = optimizer.layer_rules(architecture, config.optimizer, config.schedule)
+    found = optimizer.learning_rates(rules, config, PlateauState(divisions), epoch)
+    return {layer: (row["kernel"], row["bias"]) for layer, row in found.items()}
+
+
+@pytest.mark.parametrize(("name", "epoch", "divisions", "expected"), SHIPPED)
+def test_the_rates_of_the_configs_that_come_along(name, epoch, divisions, expected):
+    found = rates(find.load_file(name), epoch, divisions)
+    for layer, of_layer in expected.items():
+        assert found[layer] == pytest.approx(of_layer, rel=1e-9), layer
+
+
+@pytest.mark.parametrize(
+    ("changes", "epoch", "expected"),
+    [
+        # 1,024 images a step for 128: all rates are 8 times those of the source.
+        (
+            {"data.batch_size": 1024, "schedule.batch_scaling": "linear"},
+            68.0,
+            {"conv1": (0.00008, 0.16), "conv2": (0.0008, 0.16)},
+        ),
+        ({"schedule.warmup_epochs": 5.0}, 0.0, {"conv1": (0.0, 0.0)}),
+        ({"schedule.warmup_epochs": 5.0}, 2.0, {"conv1": (0.004, 0.008)}),
+        ({"schedule.warmup_epochs": 80.0}, 68.0, {"conv1": (0.0000085, 0.017), "fc8": (0.000085, 0.017)}),
+        (
+            {"optimizer.per_layer.fc6": {"kernel_rate_factor": 0.0, "bias_rate_factor": 0.0}},
+            68.0,
+            {"fc6": (0.0, 0.0), "fc7": (0.0001, 0.02)},
+        ),
+        (
+            {"optimizer.per_layer.conv1": {"kernel_steps": ((67, 1e-5),), "kernel_rate_factor": 0.5}},
+            68.0,
+            {"conv1": (0.000005, 0.02)},
+        ),
+        # Beside a rate that falls to 0 at epoch 135, the pairs are what they say.
+        (
+            {"schedule.kind": "polynomial", "schedule.steps": ()},
+            67.5,
+            {"conv1": (1e-5, 0.02), "fc8": (0.0025, 0.02)},
+        ),
+    ],
+    ids=str,
+)
+def test_rates_by_epochs_are_scaled_as_the_schedule_s_are(changes, epoch, expected):
+    """The 2012 source's, whose biases have pairs of their own, and from epoch 67 on conv1's kernel."""
+    config = imagenet_2012_source.get_config()
+    for key, value in changes.items():
+        *sections, leaf = key.split(".")
+        part = config
+        for section in sections:
+            part = part[section]
+        part[leaf] = ConfigDict(value) if isinstance(value, dict) else value
+    found = rates(config, epoch)
+    for layer, of_layer in expected.items():
+        assert found[layer] == pytest.approx(of_layer, rel=1e-9), layer
+
+
 def test_steps():
     config = imagenet.get_config()
     schedule = config.schedule
@@ -242,15 +321,17 @@ def test_a_state_of_before_counts_as_it_did():
 
 def test_lars_against_an_independent_calculation():
     """Each layer's update in numpy: v <- 0.9 v - e c |w| / |g + d w| (g + d w) for a kernel of two towers;
-    conv1 and the biases with c alone.
+    conv1, the biases and a kernel of zeros with c alone.
     """
     draw = np.random.default_rng(0)
     shape = {
         "conv1": ((2, 11, 11, 3, 4), (2, 4)),
         "conv2": ((2, 5, 5, 3, 4), (2, 4)),
         "fc8": ((2, 6, 10), (10,)),
+        "linear": ((1, 6, 10), (10,)),
     }
     rules = {
+        "linear": LayerRule(LeafRule(1.0, 0.0005), LeafRule(1.0, 0.0)),
         "conv1": LayerRule(LeafRule(2.0, 0.004), LeafRule(1.0, 0.0), trust_ratio=False),
         "conv2": LayerRule(LeafRule(1.0, 0.0005), LeafRule(2.0, 0.0)),
         "fc8": LayerRule(LeafRule(0.5, 0.03), LeafRule(1.0, 0.0)),
@@ -268,6 +349,7 @@ def test_lars_against_an_independent_calculation():
         }
 
     weights = drawn()
+    weights["linear"]["kernel"][:] = 0
     velocity = {name: {"kernel": 0.0, "bias": 0.0} for name in shape}
     ours = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), weights)
     state = tx.init(ours)
@@ -281,10 +363,12 @@ def test_lars_against_an_independent_calculation():
             ("conv1", 0.004, 12.0, 6.0),
             ("conv2", 0.0005, 6.0, 12.0),
             ("fc8", 0.03, 3.0, 6.0),
+            ("linear", 0.0005, 6.0, 6.0),
         ):
             w, g = weights[name]["kernel"], gradients[name]["kernel"]
             inside = g + decay * w
-            ratio = 1 if name == "conv1" else np.sqrt((w**2).sum()) / np.sqrt((inside**2).sum())
+            apart = name == "conv1" or not w.any()
+            ratio = 1 if apart else np.sqrt((w**2).sum()) / np.sqrt((inside**2).sum())
             local = 0.001 * ratio
             velocity[name]["kernel"] = 0.9 * velocity[name]["kernel"] - kernel_rate * local * inside
             velocity[name]["bias"] = (
