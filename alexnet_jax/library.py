@@ -4,7 +4,7 @@
 """
 
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import fields, replace
@@ -202,8 +202,10 @@ class Net(trained.TrainedNet):
           **options: of Flax Linen's `apply`, such as train, rngs and capture_intermediates.
 
         Raises:
-          WrongTypeError: not floats. UsageError: another shape.
+          WrongTypeError: not floats. UsageError: another shape, or no variables.
         """
+        if not isinstance(variables, Mapping) or "params" not in variables:
+            raise UsageError("the first argument of apply is net.variables, a tree {'params': {...}}")
         return self.model.apply(variables, x, **options)
 
     def preprocess(self, images: AnyImage | Iterable[AnyImage]) -> jax.Array:
@@ -213,7 +215,7 @@ class Net(trained.TrainedNet):
           images: as for `predict`.
 
         Raises:
-          WrongTypeError, UsageError: as `predict`. BadImage: a file that cannot be decoded.
+          WrongTypeError, UsageError: as `predict`. BadImage: a file that cannot be read or decoded.
         """
         whole = jnp.asarray(np.stack(list(self._squares(images))))
         edge = center_offset(self.size, self.architecture.crop)
@@ -230,7 +232,7 @@ class Net(trained.TrainedNet):
 
         Raises:
           WrongTypeError: something else, such as floats. UsageError: an array of another shape, no image,
-            other views, partial weights. BadImage: a file that cannot be decoded.
+            other views, partial weights. BadImage: a file that cannot be read or decoded.
         """
         if views not in (1, 10):
             raise UsageError(f"views={views!r}: there are 1 and 10")
@@ -258,7 +260,7 @@ class Net(trained.TrainedNet):
 
         Raises:
           WrongTypeError, UsageError: as `predict`, or an unknown layer.
-          BadImage: a file that cannot be decoded.
+          BadImage: a file that cannot be read or decoded.
         """
         names = [layers] if isinstance(layers, str) else list(layers)
         activations.shapes_of(self.architecture, names)
@@ -283,9 +285,12 @@ class Net(trained.TrainedNet):
         def square(image: AnyImage) -> np.ndarray:
             if isinstance(image, str | Path):
                 try:
-                    return pixels.resize_center_crop(pixels.read_file(Path(image)), how)
-                except pixels.BadImage as error:
-                    raise pixels.BadImage(f"{image}: {error}") from None
+                    return pixels.resize_center_crop(pixels.read_file(Path(image).expanduser()), how)
+                except IsADirectoryError:
+                    files = "sorted(pathlib.Path(folder).glob('*.jpg'))"
+                    raise pixels.BadImage(f"{image}: a folder; give its files, such as {files}") from None
+                except (pixels.BadImage, OSError) as error:
+                    raise pixels.BadImage(f"{image}: {getattr(error, 'strerror', error)}") from None
             return pixels.resize_center_crop_decoded(image, how)
 
         pool = ThreadPoolExecutor(runtime.cores())

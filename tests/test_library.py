@@ -261,6 +261,8 @@ def test_a_loaded_net_is_a_pure_function_too(net, photographs):
     logits = net.apply(net.variables, net.preprocess(photographs))
     assert_close(jax.nn.softmax(logits), net.predict(photographs), 1e-5)
     assert net.variables == {"params": net.params}
+    with pytest.raises(ValueError, match=r"the first argument of apply is net\.variables"):
+        net.apply(net.params, net.preprocess(photographs))
 
 
 def test_every_door_gives_the_same(net, photographs):
@@ -348,6 +350,16 @@ def test_a_file_that_is_no_image_is_named(net, photographs, tmp_path):
     (tmp_path / "notes.png").write_text("no image")
     with pytest.raises(BadImage, match=r"notes\.png: not an image in one of the formats"):
         net.predict([photographs[0], tmp_path / "notes.png"])
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("none.png", "No such file or directory"), ("", r"a folder; give its files, such as sorted\(")],
+)
+def test_a_path_that_is_no_file_is_a_value_error_that_names_it(net, tmp_path, name, words):
+    with pytest.raises(ValueError, match=f"{tmp_path / name}: {words}") as caught:
+        net.predict(tmp_path / name)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_second_call_compiles_nothing(net, photographs, caplog):

@@ -48,7 +48,7 @@ _TURNS = {
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
-class BadImage(OneLine):
+class BadImage(OneLine, ValueError):
     """The bytes are not an image that can be used; the message says why."""
 
 
