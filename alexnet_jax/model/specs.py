@@ -201,7 +201,7 @@ class RMSNorm(Layer):
 
 @dataclass(frozen=True)
 class Pool(Layer):
-    """'max' or 'average' pooling; with `ceil` the last window may run over the edge.
+    """'max' or 'average' pooling; with `ceil` the last window may run over the edge, and begins before it.
 
     An average divides by the elements present.
     """
@@ -219,8 +219,7 @@ class Pool(Layer):
 
     def shapes(self, read: tuple[int, ...], towers: int) -> Shapes:
         """Return the shapes of the layer that reads (H, W, C)."""
-        room = read[0] - self.size
-        side = (-(-room // self.stride) if self.ceil else room // self.stride) + 1
+        side = pooling.windows(read[0], self.size, self.stride, self.ceil)
         return Shapes((side, side, read[2]))
 
     def apply(self, x: jax.Array, weights: Any, here: Here) -> jax.Array:

@@ -71,7 +71,8 @@ def test_a_fully_connected_layer_over_another():
 @pytest.mark.parametrize(
     ("crop", "size", "stride", "ceil", "side"),
     [(55, 3, 2, False, 27), (55, 3, 2, True, 27), (32, 3, 2, False, 15), (32, 3, 2, True, 16),
-     (27, 2, 2, False, 13), (27, 2, 2, True, 14), (4, 5, 2, True, 1)],
+     (27, 2, 2, False, 13), (27, 2, 2, True, 14), (4, 5, 2, True, 1),
+     (8, 1, 2, True, 4), (9, 2, 3, True, 3)],  # a window that would begin beyond the edge is none
 )  # fmt: skip
 def test_a_pool_rounds_down_or_up(crop, size, stride, ceil, side):
     assert of(Pool("pool1", "max", size, stride, ceil), crop=crop) == Shapes((side, side, 3))
