@@ -91,8 +91,8 @@ class Weighted(Layer):
       std: initial standard deviation of the kernel; None draws kernel and bias as PyTorch does by default,
         uniformly within 1 / sqrt(inputs of a unit).
       bias: initial bias, where `std` is given.
-      reads: 'both' towers, its 'own' one, or 'sum', where each tower gives its part of a sum. The first
-        layer reads the image and says 'both'.
+      reads: 'both' towers, its 'own' one, or 'sum', where each tower gives its part of a sum. Of two towers
+        the first layer reads the image and says 'both', and only the last one may say 'sum'.
     """
 
     features: int

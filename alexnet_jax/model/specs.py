@@ -273,7 +273,8 @@ class Table:
     """The layers of a net and how many towers it has.
 
     Raises:
-      UsageError: a name twice, or another number of towers than 1 or 2.
+      UsageError: a name twice, another number of towers than 1 or 2, features that do not divide over them;
+        of two towers a first layer that does not read 'both', or 'sum' before the last.
     """
 
     layers: tuple[Layer, ...]
@@ -326,7 +327,7 @@ class Architecture:
 
 
 def check_table(rows: tuple[Layer, ...], towers: int) -> None:
-    """Raise UsageError where two rows have one name, or features do not divide over the towers."""
+    """Raise UsageError where two rows have one name, or the towers do not fit together."""
     if towers not in (1, 2):
         raise UsageError(f"towers={towers!r}: a net has 1 or 2")
     names: set[str] = set()
@@ -338,3 +339,15 @@ def check_table(rows: tuple[Layer, ...], towers: int) -> None:
         names.add(row.name)
         if isinstance(row, Weighted) and row.reads != "sum" and row.features % towers:
             raise UsageError(f"{row.name}: {row.features} features do not divide over {towers} towers")
+    if towers == 1:
+        return
+    for row in rows[:1]:  # the image's channels are no tower's own
+        if not isinstance(row, Weighted) or row.reads != "both":
+            raise UsageError(
+                f"{row.name}: two towers begin with a layer of weights that reads the image: reads='both'"
+            )
+    for row in rows[:-1]:  # a sum lies whole with each tower, and what follows would take it for its part
+        if isinstance(row, Weighted) and row.reads == "sum":
+            raise UsageError(
+                f"{row.name}: of two towers the last layer alone has reads='sum': write 'both' or 'own'"
+            )

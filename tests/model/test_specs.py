@@ -82,6 +82,28 @@ def test_a_wrong_table_is_refused_when_it_is_made(make, words):
         make()
 
 
+LAST = Dense("fc9", 10, 0.01, 0.0, "sum")
+BEGINS = ": two towers begin with a layer of weights that reads the image: reads='both'"
+SUMS = ": of two towers the last layer alone has reads='sum': write 'both' or 'own'"
+# A tower would read a part of the image's channels, or of a sum that each tower holds whole.
+TORN = [
+    ((Conv("conv1", 4, 3, 0.01, 0.0), LAST), "conv1" + BEGINS),
+    ((LAST,), "fc9" + BEGINS),
+    ((Pool("pool1", "max", 3, 2), Dense("fc2", 4, 0.01, 0.0), LAST), "pool1" + BEGINS),
+    ((ROWS[0], Dense("fc2", 4, 0.01, 0.0, "sum"), LAST), "fc2" + SUMS),
+    ((ROWS[0], LAST, Activation("tanh9", "tanh")), "fc9" + SUMS),
+]
+
+
+@pytest.mark.parametrize(("rows", "words"), TORN, ids=[words for _, words in TORN])
+def test_two_towers_that_read_no_part_of_a_whole(rows, words):
+    with pytest.raises(ValueError, match=re.escape(words)):
+        specs.Table(rows, 2)
+    with pytest.raises(ValueError, match=re.escape(words)):
+        dataclasses.replace(net(rows), towers=2)
+    assert specs.Table(rows).layers == rows  # one tower reads everything
+
+
 @pytest.mark.parametrize("name", TABLES)
 def test_a_name_stands_once_in_a_table(name):
     names = [row.name for row in table(name).layers]
