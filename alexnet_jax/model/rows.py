@@ -4,9 +4,10 @@ A row is all there is to know of a layer: what it reads, its shapes, and what it
 is a frozen dataclass derived from `Layer`, or from `Weighted` where it has a kernel and a bias.
 """
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from math import prod
+from math import inf, prod
+from numbers import Real
 from typing import Any, ClassVar
 
 import jax
@@ -106,6 +107,9 @@ class Weighted(Layer):
         super().__post_init__()
         check_one_of(self, "reads", self.READS)
         check_at_least_one(self, "features")
+        if self.std is not None:
+            check_number(self, "std", lambda v: 0 <= v < inf, "at least 0")
+            check_number(self, "bias", lambda v: -inf < v < inf, "finite")
 
     def per_tower(self, channels: int, towers: int) -> tuple[int, int]:
         """Return how many of `channels` a tower reads, and how many features it makes."""
@@ -141,3 +145,12 @@ def check_at_least_one(row: Layer, *fields: str) -> None:
             raise WrongTypeError(f"{row.name}: {field}={value!r} is not a whole number")
         if value < 1:
             raise UsageError(f"{row.name}: {field}={value!r}: it is at least 1")
+
+
+def check_number(row: Layer, field: str, allowed: Callable[[float], bool], words: str) -> None:
+    """Raise UsageError unless the field of the row is an allowed number; `words` say which ones are."""
+    value = getattr(row, field)
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise WrongTypeError(f"{row.name}: {field}={value!r} is not a number")
+    if not allowed(float(value)):
+        raise UsageError(f"{row.name}: {field}={value!r}: it is {words}")

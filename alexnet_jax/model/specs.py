@@ -5,7 +5,7 @@ are Caffe's.
 """
 
 from dataclasses import dataclass
-from math import prod
+from math import inf, prod
 from typing import Any, ClassVar
 
 import jax
@@ -20,6 +20,7 @@ from alexnet_jax.model.rows import (
     Shapes,
     Weighted,
     check_at_least_one,
+    check_number,
     check_one_of,
     exchange,
 )
@@ -50,6 +51,9 @@ class Conv(Weighted):
         """Check the row."""
         super().__post_init__()
         check_at_least_one(self, "kernel", "stride")
+        pair = isinstance(self.pad, tuple) and len(self.pad) == 2
+        if not pair or not all(type(zeros) is int and zeros >= 0 for zeros in self.pad):
+            raise UsageError(f"{self.name}: pad={self.pad!r}: it is (before, after), whole numbers from 0 on")
 
     def shapes(self, read: tuple[int, ...], towers: int) -> Shapes:
         """Return the shapes of the layer that reads (H, W, C)."""
@@ -79,6 +83,8 @@ class Local(Weighted):
         """Check the row."""
         super().__post_init__()
         check_at_least_one(self, "kernel")
+        if type(self.pad) is not int or self.pad < 0:
+            raise UsageError(f"{self.name}: pad={self.pad!r}: it is a whole number from 0 on")
 
     def shapes(self, read: tuple[int, ...], towers: int) -> Shapes:
         """Return the shapes of the layer that reads (H, W, C)."""
@@ -141,7 +147,8 @@ class Activation(Layer):
 class LRN(Layer):
     """Normalisation x / (k + alpha * sum over `size` channels of x^2)^beta (section 3.3).
 
-    The window ends at the edge of a tower, or goes `across` it, as in Caffe.
+    An even `size` sums over one channel more, as the paper's formula does. The window ends at the edge of a
+    tower, or goes `across` it, as in Caffe.
     """
 
     size: int
@@ -149,6 +156,11 @@ class LRN(Layer):
     beta: float
     k: float
     across: bool = False
+
+    def __post_init__(self) -> None:
+        """Check the row."""
+        super().__post_init__()
+        _check_normalisation(self)
 
     def apply(self, x: jax.Array, weights: Any, here: Here) -> jax.Array:
         """Return `x` normalised."""
@@ -166,7 +178,7 @@ class LRN(Layer):
 
 @dataclass(frozen=True)
 class WithinChannelLRN(Layer):
-    """The normalisation of `LRN` with the sum over `size` x `size` positions of one channel.
+    """The normalisation of `LRN` with the sum over `size` x `size` positions of one channel; `size` is odd.
 
     Beyond the edge are zeros. cuda-convnet calls it 'rnorm', Caffe WITHIN_CHANNEL.
     """
@@ -176,9 +188,24 @@ class WithinChannelLRN(Layer):
     beta: float
     k: float
 
+    def __post_init__(self) -> None:
+        """Check the row."""
+        super().__post_init__()
+        _check_normalisation(self)
+        if self.size % 2 == 0:
+            raise UsageError(f"{self.name}: size={self.size}: it is odd, so that a window has a centre")
+
     def apply(self, x: jax.Array, weights: Any, here: Here) -> jax.Array:
         """Return `x` normalised."""
         return layers.within_channel_lrn(x, self.size, self.alpha, self.beta, self.k, here.forward_mode)
+
+
+def _check_normalisation(row: LRN | WithinChannelLRN) -> None:
+    """Raise UsageError unless what the row divides by is above 0, whatever it reads."""
+    check_at_least_one(row, "size")
+    check_number(row, "alpha", lambda v: 0 <= v < inf, "at least 0")
+    check_number(row, "beta", lambda v: -inf < v < inf, "finite")
+    check_number(row, "k", lambda v: 0 < v < inf, "above 0")
 
 
 @dataclass(frozen=True)
@@ -260,8 +287,7 @@ class Dropout(Layer):
     def __post_init__(self) -> None:
         """Check the row."""
         super().__post_init__()
-        if not 0 <= self.rate < 1:
-            raise UsageError(f"{self.name}: rate={self.rate!r}: it is a share from 0 to below 1")
+        check_number(self, "rate", lambda v: 0 <= v < 1, "a share from 0 to below 1")
 
     def apply(self, x: jax.Array, weights: Any, here: Here) -> jax.Array:
         """Return `x` with what the mask does not keep zeroed, or scaled where there is no mask."""
