@@ -23,7 +23,8 @@ class Shapes:
     Attributes:
       output: its values, (H, W, C) or (C,): without the batch, all towers together.
       kernel, bias: its parameters with the towers first; () where it has none.
-      multiply_accumulates: for one image: weights times the positions where each is used.
+      multiply_accumulates: for one image: weights times the positions where each is used. A row whose `std`
+        is None gives it: `fan_in` is read from it.
     """
 
     output: tuple[int, ...]
@@ -35,6 +36,11 @@ class Shapes:
     def parameters(self) -> int:
         """How many numbers the layer learns."""
         return prod(self.kernel) + prod(self.bias) if self.kernel else 0
+
+    @property
+    def fan_in(self) -> int:
+        """How many inputs one number of the output is a sum over, all towers together."""
+        return self.multiply_accumulates // prod(self.output)
 
 
 @dataclass(frozen=True)
