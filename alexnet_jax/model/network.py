@@ -192,8 +192,7 @@ class LayerModule(nn.Module):
         }
 
     def __call__(self, value: jax.Array) -> jax.Array:
-        """Return the layer's value, and sow it into 'intermediates'."""
-        self.sow("intermediates", "value", value)
+        """Return the layer's value, which Flax captures here."""
         return value
 
 
@@ -204,7 +203,7 @@ class AlexNet(nn.Module):
     away. `apply(variables, x)` gives logits (B, classes) of normalised images (B, crop, crop, channels);
     with `train=True, rngs={'dropout': key}` dropout zeroes units. With
     `capture_intermediates=True` the values of all layers stand in
-    {'intermediates': {layer: {'__call__': (value,)}}}.
+    {'intermediates': {layer: {'__call__': (value,)}}}, and the logits again under '__call__'.
 
     Attributes:
       architecture: the table of its layers.
