@@ -278,6 +278,13 @@ def test_a_loaded_net_is_a_pure_function_too(net, photographs):
     assert net.variables == {"params": net.params}
 
 
+def test_a_net_is_itself_alone(net):
+    """Its arrays neither hash nor compare to one truth."""
+    other = pickle.loads(pickle.dumps(net))
+    assert net != other
+    assert {net: "first", other: "second"}[net] == "first"
+
+
 def test_every_door_gives_the_same(net, photographs):
     """Paths, strings, arrays and images of Pillow; library and command."""
     expected = net.predict(photographs)
