@@ -30,8 +30,7 @@ from alexnet_jax.inference.features import ahead
 from alexnet_jax.interop import convert, pretrained
 from alexnet_jax.model import architectures, inputs, sharding
 from alexnet_jax.model.network import AlexNet
-from alexnet_jax.model.shapes import layer_shapes
-from alexnet_jax.model.specs import Architecture, Table
+from alexnet_jax.model.specs import Table
 from alexnet_jax.training import setup, warm_start
 from alexnet_jax.workdir import trained
 
@@ -74,22 +73,10 @@ def create(
         that is too small, a mesh that does not fit. ValueErrors, each of one line.
     """
     if isinstance(architecture, Table):
-        return AlexNet(_of_table(architecture, **arguments), mesh, forward_mode)
+        return AlexNet(architectures.of_table(architecture, arguments), mesh, forward_mode)
     if not isinstance(architecture, str):
         raise WrongTypeError(f"an architecture is a name or a Table, not {type(architecture).__name__}")
     return AlexNet(architectures.create(architecture, arguments), mesh, forward_mode)
-
-
-def _of_table(
-    table: Table, crop: int = 224, channels: int = 3, compute_dtype: str = "float32"
-) -> Architecture:
-    if not table.layers:
-        raise UsageError("the table has no layers")
-    net = Architecture("own", crop, channels, 0, table.towers, table.layers, compute_dtype)
-    classes = layer_shapes(net)[net.logits].output
-    if not net.has_classes:
-        raise UsageError(f"the last layer, {net.logits}, is not Dense(..., reads='sum'), which gives logits")
-    return replace(net, classes=classes[0])
 
 
 def load(source: str | Path, checkpoint: str = "best") -> "Net":

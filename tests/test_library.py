@@ -111,6 +111,29 @@ def test_a_net_by_its_name_is_the_published_one():
         (lambda: alexnet_jax.create(width="half"), ValueError, "width='half': it must be a number"),
         (lambda: alexnet_jax.create(ROWS), TypeError, "an architecture is a name or a Table, not tuple"),
         (lambda: alexnet_jax.create(Table(ROWS[:2])), ValueError, "the last layer, relu1, is not Dense"),
+        (lambda: alexnet_jax.create(Table(())), ValueError, "the table has no layers"),
+        (
+            lambda: alexnet_jax.create(Table(ROWS), classes=5),
+            ValueError,
+            "classes is not an argument for a table: crop, channels, compute_dtype",
+        ),
+        (
+            lambda: alexnet_jax.create(Table(ROWS), crop="a"),
+            ValueError,
+            "crop='a': it must be a whole number",
+        ),
+        (
+            lambda: alexnet_jax.create(Table(ROWS), crop=8.0),
+            ValueError,
+            "crop=8.0: it must be a whole number",
+        ),
+        (lambda: alexnet_jax.create(Table(ROWS), crop=-1), ValueError, "^crop=-1: it must be a whole number"),
+        (lambda: alexnet_jax.create(Table(ROWS), channels=0), ValueError, "channels=0: it must be a whole"),
+        (
+            lambda: alexnet_jax.create(Table(ROWS), compute_dtype="nonsense"),
+            ValueError,
+            "compute_dtype='nonsense': it must be 'float32', 'bfloat16' or 'float64'",
+        ),
         (lambda: alexnet_jax.load(7), TypeError, "load takes a path, str or pathlib.Path, not int"),
         (lambda: alexnet_jax.load("nowhere"), ValueError, "nowhere does not exist: load takes a workdir"),
     ],
@@ -136,8 +159,10 @@ def test_a_module_of_flax_linen(small):
     np.testing.assert_array_equal(same, logits)
     assert set(state["intermediates"]) == {row.name for row in ROWS} | {"__call__"}
     np.testing.assert_array_equal(state["intermediates"]["relu1"]["__call__"][0], by_hand["relu1"])
-    _, sown = small.apply(variables, x, mutable=["intermediates"])
-    np.testing.assert_array_equal(sown["intermediates"]["relu1"]["value"][0], by_hand["relu1"])
+    assert all(list(state["intermediates"][row.name]) == ["__call__"] for row in ROWS)
+    assert all(len(state["intermediates"][row.name]["__call__"]) == 1 for row in ROWS)
+    _, some = small.apply(variables, x, capture_intermediates=lambda module, _: module.name == "relu1")
+    assert list(some["intermediates"]) == ["relu1"]
 
 
 def test_dropout_really_drops(small):
@@ -263,6 +288,13 @@ def test_a_loaded_net_is_a_pure_function_too(net, photographs):
     assert net.variables == {"params": net.params}
     with pytest.raises(ValueError, match=r"the first argument of apply is net\.variables"):
         net.apply(net.params, net.preprocess(photographs))
+
+
+def test_a_net_is_itself_alone(net):
+    """Its arrays neither hash nor compare to one truth."""
+    other = pickle.loads(pickle.dumps(net))
+    assert net != other
+    assert {net: "first", other: "second"}[net] == "first"
 
 
 def test_every_door_gives_the_same(net, photographs):

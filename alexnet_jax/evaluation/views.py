@@ -19,7 +19,7 @@ from alexnet_jax.model.specs import Architecture
 Predictor = Callable[[jax.Array], jax.Array]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # arrays neither hash nor compare to one truth: a net is itself alone
 class PlacedNet:
     """Hold a net, its parameters on the devices of a mesh, and how it reads images.
 

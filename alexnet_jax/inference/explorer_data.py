@@ -226,7 +226,7 @@ def _row(layer: Layer, shapes: Shapes) -> dict[str, Any]:
     }
     if isinstance(layer, Weighted):
         dense = len(shapes.kernel) == 3  # towers, inputs, units
-        row["inputs"] = shapes.multiply_accumulates // layer.features if dense else shapes.kernel[-2]
+        row["inputs"] = shapes.fan_in if dense else shapes.kernel[-2]
     # The rows speak as the table does; what has two meanings there has two names here.
     if "kind" in row:
         row["how"] = row.pop("kind")

@@ -8,7 +8,6 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.sharding import AxisType, Mesh
 from jax.sharding import PartitionSpec as P
 
@@ -163,20 +162,22 @@ class LayerModule(nn.Module):
 
     Attributes:
       kernel, bias: the shapes of its parameters.
-      std: initial standard deviation of the kernel; None: both uniform within 1 / sqrt(inputs of a unit).
+      std: initial standard deviation of the kernel; None: both uniform within 1 / sqrt(fan_in).
       initial_bias: where `std` is given.
+      fan_in: inputs of a unit, where it is not.
     """
 
     kernel: tuple[int, ...] = ()
     bias: tuple[int, ...] = ()
     std: float | None = None
     initial_bias: float = 0.0
+    fan_in: int = 0
 
     @nn.compact
     def weights(self) -> dict[str, jax.Array]:
         """Return {'kernel', 'bias'}."""
         if self.std is None:
-            bound = float(np.prod(self.kernel[1:-1])) ** -0.5
+            bound = float(self.fan_in) ** -0.5
 
             def draw(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
                 return jax.random.uniform(key, shape, minval=-bound, maxval=bound)
@@ -191,8 +192,7 @@ class LayerModule(nn.Module):
         }
 
     def __call__(self, value: jax.Array) -> jax.Array:
-        """Return the layer's value, and sow it into 'intermediates'."""
-        self.sow("intermediates", "value", value)
+        """Return the layer's value, which Flax captures here."""
         return value
 
 
@@ -203,7 +203,7 @@ class AlexNet(nn.Module):
     away. `apply(variables, x)` gives logits (B, classes) of normalised images (B, crop, crop, channels);
     with `train=True, rngs={'dropout': key}` dropout zeroes units. With
     `capture_intermediates=True` the values of all layers stand in
-    {'intermediates': {layer: {'__call__': (value,)}}}.
+    {'intermediates': {layer: {'__call__': (value,)}}}, and the logits again under '__call__'.
 
     Attributes:
       architecture: the table of its layers.
@@ -245,7 +245,7 @@ class AlexNet(nn.Module):
         for layer in net.layers:
             shape = table[layer.name]
             if isinstance(layer, Weighted):
-                drawn = (shape.kernel, shape.bias, layer.std, layer.bias)
+                drawn = (shape.kernel, shape.bias, layer.std, layer.bias, shape.fan_in)
                 modules[layer.name] = LayerModule(*drawn, name=layer.name)
                 params[layer.name] = modules[layer.name].weights()
             else:

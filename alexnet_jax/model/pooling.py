@@ -97,7 +97,7 @@ def _reduce_windows(
 
     def along(axes: tuple[int, ...], x: jax.Array) -> jax.Array:
         sizes, strides = ([n if axis in axes else 1 for axis in range(4)] for n in (size, stride))
-        edges = [_overrun(x.shape[i], size, stride, ceil) if i in axes else (0, 0) for i in range(4)]
+        edges = [(0, _overrun(x.shape[i], size, stride, ceil) if i in axes else 0) for i in range(4)]
         y: jax.Array = lax.reduce_window(x, initial, reduction, sizes, strides, edges)
         return y
 
@@ -108,9 +108,18 @@ def _reduce_windows(
     return y
 
 
-def _overrun(side: int, size: int, stride: int, ceil: bool) -> tuple[int, int]:
-    """Return the padding (before, after) of an axis that the last window runs into."""
-    return 0, -(side - size) % stride if ceil else 0
+def windows(side: int, size: int, stride: int, ceil: bool) -> int:
+    """Return how many windows of `size`, every `stride`, an axis of `side` elements has.
+
+    With `ceil` the last one may run over the edge, and begins before it, as in PyTorch and Caffe.
+    """
+    room = side - size
+    return min(-(-room // stride) + 1, -(-side // stride)) if ceil else room // stride + 1
+
+
+def _overrun(side: int, size: int, stride: int, ceil: bool) -> int:
+    """Return by how much the last window runs over the edge of an axis."""
+    return max((windows(side, size, stride, ceil) - 1) * stride + size - side, 0)
 
 
 def _offsets(x: jax.Array, beyond: float, size: int, stride: int, ceil: bool) -> Iterator[jax.Array]:
@@ -121,9 +130,10 @@ def _offsets(x: jax.Array, beyond: float, size: int, stride: int, ceil: bool) ->
 
     def along(x: jax.Array, axis: int, offset: int) -> jax.Array:
         side = x.shape[axis]
-        windows = (side + sum(_overrun(side, size, stride, ceil)) - size) // stride + 1
-        found = lax.slice_in_dim(x, offset, min(side, offset + (windows - 1) * stride + 1), stride, axis)
-        edges = [(0, windows - found.shape[axis] if each == axis else 0, 0) for each in range(x.ndim)]
+        count = windows(side, size, stride, ceil)
+        first, last = min(side, offset), min(side, offset + (count - 1) * stride + 1)
+        found = lax.slice_in_dim(x, first, last, stride, axis)
+        edges = [(0, count - found.shape[axis] if each == axis else 0, 0) for each in range(x.ndim)]
         return lax.pad(found, jnp.asarray(beyond, x.dtype), edges)
 
     for i in range(size):
@@ -187,7 +197,7 @@ def adaptive_average_pool(x_BxHxWxC: jax.Array, side: int) -> jax.Array:
     Window i covers rows floor(i H / side) to ceil((i + 1) H / side) - 1, and columns likewise.
     """
 
-    def windows(length: int) -> jax.Array:
+    def means(length: int) -> jax.Array:
         first = np.arange(side) * length // side
         last = -(-(np.arange(side) + 1) * length // side)
         positions = np.arange(length)
@@ -196,5 +206,5 @@ def adaptive_average_pool(x_BxHxWxC: jax.Array, side: int) -> jax.Array:
 
     if x_BxHxWxC.shape[1:3] == (side, side):
         return x_BxHxWxC
-    rows, columns = windows(x_BxHxWxC.shape[1]), windows(x_BxHxWxC.shape[2])
+    rows, columns = means(x_BxHxWxC.shape[1]), means(x_BxHxWxC.shape[2])
     return jnp.einsum("pi,bijc,qj->bpqc", rows, x_BxHxWxC, columns)

@@ -4,9 +4,10 @@ A row is all there is to know of a layer: what it reads, its shapes, and what it
 is a frozen dataclass derived from `Layer`, or from `Weighted` where it has a kernel and a bias.
 """
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from math import prod
+from math import inf, prod
+from numbers import Real
 from typing import Any, ClassVar
 
 import jax
@@ -22,7 +23,8 @@ class Shapes:
     Attributes:
       output: its values, (H, W, C) or (C,): without the batch, all towers together.
       kernel, bias: its parameters with the towers first; () where it has none.
-      multiply_accumulates: for one image: weights times the positions where each is used.
+      multiply_accumulates: for one image: weights times the positions where each is used. A row whose `std`
+        is None gives it: `fan_in` is read from it.
     """
 
     output: tuple[int, ...]
@@ -34,6 +36,11 @@ class Shapes:
     def parameters(self) -> int:
         """How many numbers the layer learns."""
         return prod(self.kernel) + prod(self.bias) if self.kernel else 0
+
+    @property
+    def fan_in(self) -> int:
+        """How many inputs one number of the output is a sum over, all towers together."""
+        return self.multiply_accumulates // prod(self.output)
 
 
 @dataclass(frozen=True)
@@ -91,8 +98,8 @@ class Weighted(Layer):
       std: initial standard deviation of the kernel; None draws kernel and bias as PyTorch does by default,
         uniformly within 1 / sqrt(inputs of a unit).
       bias: initial bias, where `std` is given.
-      reads: 'both' towers, its 'own' one, or 'sum', where each tower gives its part of a sum. The first
-        layer reads the image and says 'both'.
+      reads: 'both' towers, its 'own' one, or 'sum', where each tower gives its part of a sum. Of two towers
+        the first layer reads the image and says 'both', and only the last one may say 'sum'.
     """
 
     features: int
@@ -106,6 +113,9 @@ class Weighted(Layer):
         super().__post_init__()
         check_one_of(self, "reads", self.READS)
         check_at_least_one(self, "features")
+        if self.std is not None:
+            check_number(self, "std", lambda v: 0 <= v < inf, "at least 0")
+            check_number(self, "bias", lambda v: -inf < v < inf, "finite")
 
     def per_tower(self, channels: int, towers: int) -> tuple[int, int]:
         """Return how many of `channels` a tower reads, and how many features it makes."""
@@ -141,3 +151,12 @@ def check_at_least_one(row: Layer, *fields: str) -> None:
             raise WrongTypeError(f"{row.name}: {field}={value!r} is not a whole number")
         if value < 1:
             raise UsageError(f"{row.name}: {field}={value!r}: it is at least 1")
+
+
+def check_number(row: Layer, field: str, allowed: Callable[[float], bool], words: str) -> None:
+    """Raise UsageError unless the field of the row is an allowed number; `words` say which ones are."""
+    value = getattr(row, field)
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise WrongTypeError(f"{row.name}: {field}={value!r} is not a number")
+    if not allowed(float(value)):
+        raise UsageError(f"{row.name}: {field}={value!r}: it is {words}")

@@ -5,7 +5,7 @@ are Caffe's.
 """
 
 from dataclasses import dataclass
-from math import prod
+from math import inf, prod
 from typing import Any, ClassVar
 
 import jax
@@ -20,6 +20,7 @@ from alexnet_jax.model.rows import (
     Shapes,
     Weighted,
     check_at_least_one,
+    check_number,
     check_one_of,
     exchange,
 )
@@ -50,6 +51,9 @@ class Conv(Weighted):
         """Check the row."""
         super().__post_init__()
         check_at_least_one(self, "kernel", "stride")
+        pair = isinstance(self.pad, tuple) and len(self.pad) == 2
+        if not pair or not all(type(zeros) is int and zeros >= 0 for zeros in self.pad):
+            raise UsageError(f"{self.name}: pad={self.pad!r}: it is (before, after), whole numbers from 0 on")
 
     def shapes(self, read: tuple[int, ...], towers: int) -> Shapes:
         """Return the shapes of the layer that reads (H, W, C)."""
@@ -79,6 +83,8 @@ class Local(Weighted):
         """Check the row."""
         super().__post_init__()
         check_at_least_one(self, "kernel")
+        if type(self.pad) is not int or self.pad < 0:
+            raise UsageError(f"{self.name}: pad={self.pad!r}: it is a whole number from 0 on")
 
     def shapes(self, read: tuple[int, ...], towers: int) -> Shapes:
         """Return the shapes of the layer that reads (H, W, C)."""
@@ -141,7 +147,8 @@ class Activation(Layer):
 class LRN(Layer):
     """Normalisation x / (k + alpha * sum over `size` channels of x^2)^beta (section 3.3).
 
-    The window ends at the edge of a tower, or goes `across` it, as in Caffe.
+    An even `size` sums over one channel more, as the paper's formula does. The window ends at the edge of a
+    tower, or goes `across` it, as in Caffe.
     """
 
     size: int
@@ -149,6 +156,11 @@ class LRN(Layer):
     beta: float
     k: float
     across: bool = False
+
+    def __post_init__(self) -> None:
+        """Check the row."""
+        super().__post_init__()
+        _check_normalisation(self)
 
     def apply(self, x: jax.Array, weights: Any, here: Here) -> jax.Array:
         """Return `x` normalised."""
@@ -166,7 +178,7 @@ class LRN(Layer):
 
 @dataclass(frozen=True)
 class WithinChannelLRN(Layer):
-    """The normalisation of `LRN` with the sum over `size` x `size` positions of one channel.
+    """The normalisation of `LRN` with the sum over `size` x `size` positions of one channel; `size` is odd.
 
     Beyond the edge are zeros. cuda-convnet calls it 'rnorm', Caffe WITHIN_CHANNEL.
     """
@@ -176,9 +188,24 @@ class WithinChannelLRN(Layer):
     beta: float
     k: float
 
+    def __post_init__(self) -> None:
+        """Check the row."""
+        super().__post_init__()
+        _check_normalisation(self)
+        if self.size % 2 == 0:
+            raise UsageError(f"{self.name}: size={self.size}: it is odd, so that a window has a centre")
+
     def apply(self, x: jax.Array, weights: Any, here: Here) -> jax.Array:
         """Return `x` normalised."""
         return layers.within_channel_lrn(x, self.size, self.alpha, self.beta, self.k, here.forward_mode)
+
+
+def _check_normalisation(row: LRN | WithinChannelLRN) -> None:
+    """Raise UsageError unless what the row divides by is above 0, whatever it reads."""
+    check_at_least_one(row, "size")
+    check_number(row, "alpha", lambda v: 0 <= v < inf, "at least 0")
+    check_number(row, "beta", lambda v: -inf < v < inf, "finite")
+    check_number(row, "k", lambda v: 0 < v < inf, "above 0")
 
 
 @dataclass(frozen=True)
@@ -201,7 +228,7 @@ class RMSNorm(Layer):
 
 @dataclass(frozen=True)
 class Pool(Layer):
-    """'max' or 'average' pooling; with `ceil` the last window may run over the edge.
+    """'max' or 'average' pooling; with `ceil` the last window may run over the edge, and begins before it.
 
     An average divides by the elements present.
     """
@@ -219,8 +246,7 @@ class Pool(Layer):
 
     def shapes(self, read: tuple[int, ...], towers: int) -> Shapes:
         """Return the shapes of the layer that reads (H, W, C)."""
-        room = read[0] - self.size
-        side = (-(-room // self.stride) if self.ceil else room // self.stride) + 1
+        side = pooling.windows(read[0], self.size, self.stride, self.ceil)
         return Shapes((side, side, read[2]))
 
     def apply(self, x: jax.Array, weights: Any, here: Here) -> jax.Array:
@@ -261,8 +287,7 @@ class Dropout(Layer):
     def __post_init__(self) -> None:
         """Check the row."""
         super().__post_init__()
-        if not 0 <= self.rate < 1:
-            raise UsageError(f"{self.name}: rate={self.rate!r}: it is a share from 0 to below 1")
+        check_number(self, "rate", lambda v: 0 <= v < 1, "a share from 0 to below 1")
 
     def apply(self, x: jax.Array, weights: Any, here: Here) -> jax.Array:
         """Return `x` with what the mask does not keep zeroed, or scaled where there is no mask."""
@@ -274,7 +299,8 @@ class Table:
     """The layers of a net and how many towers it has.
 
     Raises:
-      UsageError: a name twice, or another number of towers than 1 or 2.
+      UsageError: a name twice, another number of towers than 1 or 2, features that do not divide over them;
+        of two towers a first layer that does not read 'both', or 'sum' before the last.
     """
 
     layers: tuple[Layer, ...]
@@ -327,7 +353,7 @@ class Architecture:
 
 
 def check_table(rows: tuple[Layer, ...], towers: int) -> None:
-    """Raise UsageError where two rows have one name, or features do not divide over the towers."""
+    """Raise UsageError where two rows have one name, or the towers do not fit together."""
     if towers not in (1, 2):
         raise UsageError(f"towers={towers!r}: a net has 1 or 2")
     names: set[str] = set()
@@ -339,3 +365,15 @@ def check_table(rows: tuple[Layer, ...], towers: int) -> None:
         names.add(row.name)
         if isinstance(row, Weighted) and row.reads != "sum" and row.features % towers:
             raise UsageError(f"{row.name}: {row.features} features do not divide over {towers} towers")
+    if towers == 1:
+        return
+    for row in rows[:1]:  # the image's channels are no tower's own
+        if not isinstance(row, Weighted) or row.reads != "both":
+            raise UsageError(
+                f"{row.name}: two towers begin with a layer of weights that reads the image: reads='both'"
+            )
+    for row in rows[:-1]:  # a sum lies whole with each tower, and what follows would take it for its part
+        if isinstance(row, Weighted) and row.reads == "sum":
+            raise UsageError(
+                f"{row.name}: of two towers the last layer alone has reads='sum': write 'both' or 'own'"
+            )

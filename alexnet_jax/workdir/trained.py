@@ -23,7 +23,7 @@ from alexnet_jax.workdir import layout, provenance
 from alexnet_jax.workdir.checkpoints import Checkpoints
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class TrainedNet(views.PlacedNet):
     """Hold a net on the devices at hand, and what its answers mean.
 

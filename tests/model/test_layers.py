@@ -106,11 +106,14 @@ def test_the_last_layer_sums_what_the_towers_give():
 
 
 @pytest.mark.parametrize("towers", [1, 2])
-@pytest.mark.parametrize(("beta", "alpha"), [(0.75, 1e-4), (0.75, 0.3), (0.5, 0.3)])
-def test_lrn(towers, beta, alpha):
+@pytest.mark.parametrize(
+    ("size", "alpha", "beta"),
+    [(5, 1e-4, 0.75), (5, 0.3, 0.75), (5, 0.3, 0.5), (4, 0.3, 0.75), (1, 0.3, 0.75)],
+)
+def test_lrn(towers, size, alpha, beta):
     x = random_array(2, 3, 3, 12, scale=3.0)
-    y, g, (dx,) = layer_gradients(lambda x: layers.lrn(x, 5, alpha, beta, 2.0, towers), x)
-    options = {"size": 5, "alpha": alpha, "beta": beta, "k": 2.0, "groups": towers}
+    y, g, (dx,) = layer_gradients(lambda x: layers.lrn(x, size, alpha, beta, 2.0, towers), x)
+    options = {"size": size, "alpha": alpha, "beta": beta, "k": 2.0, "groups": towers}
     assert_close(y, plain.lrn(x, **options), 1e-5)
     assert_close(dx, plain.lrn_vjp(g, x, **options), 1e-5)
 

@@ -180,9 +180,9 @@ def test_parameters_stand_in_the_tables_order_with_the_towers_first(net):
         assert leaves["kernel"].shape[0] == net.towers
 
 
-def drawn(kernel, std):
+def drawn(kernel, std, fan_in=0):
     """Draw the parameters of one layer alone."""
-    module = LayerModule(kernel, (kernel[0], kernel[-1]), std, 0.5)
+    module = LayerModule(kernel, (kernel[0], kernel[-1]), std, 0.5, fan_in)
     made = module.init(jax.random.key(0), method="weights")["params"]
     return np.asarray(made["kernel"]), np.asarray(made["bias"])
 
@@ -199,11 +199,23 @@ def test_initial_values_are_normal_and_biases_constant(kernel, std):
 
 @pytest.mark.parametrize("kernel", [(2, 5, 5, 8, 64), (1, 400, 64)])
 def test_initial_values_without_a_std_are_pytorchs(kernel):
-    weights, bias = drawn(kernel, None)
-    bound = np.prod(kernel[1:-1]) ** -0.5  # 1 / sqrt(inputs of a unit)
-    for values in (weights, bias):
+    inputs = np.prod(kernel[1:-1])
+    check_uniform(*drawn(kernel, None, inputs), inputs=inputs)
+
+
+def check_uniform(kernel, bias, inputs):
+    bound = inputs**-0.5
+    for values in (kernel, bias):
         assert 0.9 * bound < np.abs(values).max() < 1.00001 * bound
         assert values.std() == pytest.approx(bound / 3**0.5, rel=0.15)
+
+
+def test_a_sum_over_towers_draws_by_the_inputs_of_all():
+    rows = (Conv("conv1", 8, 3, None, 0.0, "both"), Dense("fc2", 50, None, 0.0, "sum"))
+    net = dataclasses.replace(TWO_TOWERS, layers=rows)
+    params = jax.jit(AlexNet(net).init)(jax.random.key(0))["params"]
+    assert params["fc2"]["kernel"].shape == (2, 10 * 10 * 4, 50)
+    check_uniform(*params["fc2"].values(), inputs=10 * 10 * 8)
 
 
 def test_a_network_draws_what_its_rows_say():

@@ -1,8 +1,11 @@
 """Shapes of each kind of layer, counted by hand."""
 
+from dataclasses import dataclass
+
 import pytest
 
 from alexnet_jax.errors import UsageError
+from alexnet_jax.model.rows import Weighted
 from alexnet_jax.model.shapes import Shapes, layer_shapes
 from alexnet_jax.model.specs import (
     LRN,
@@ -71,7 +74,8 @@ def test_a_fully_connected_layer_over_another():
 @pytest.mark.parametrize(
     ("crop", "size", "stride", "ceil", "side"),
     [(55, 3, 2, False, 27), (55, 3, 2, True, 27), (32, 3, 2, False, 15), (32, 3, 2, True, 16),
-     (27, 2, 2, False, 13), (27, 2, 2, True, 14), (4, 5, 2, True, 1)],
+     (27, 2, 2, False, 13), (27, 2, 2, True, 14), (4, 5, 2, True, 1),
+     (8, 1, 2, True, 4), (9, 2, 3, True, 3)],  # a window that would begin beyond the edge is none
 )  # fmt: skip
 def test_a_pool_rounds_down_or_up(crop, size, stride, ceil, side):
     assert of(Pool("pool1", "max", size, stride, ceil), crop=crop) == Shapes((side, side, 3))
@@ -100,6 +104,41 @@ def test_an_adaptive_pool():
 def test_every_layer_in_its_order():
     rows = (conv("conv1", 4, 3, "both"), Activation("relu1", "relu"), Pool("pool1", "max", 2, 2))
     assert list(layer_shapes(Architecture("small", 12, 3, 10, 1, rows))) == ["conv1", "relu1", "pool1"]
+
+
+FIRST = conv("conv1", 8, 3, "both")  # gives (10, 10, 8)
+
+
+@pytest.mark.parametrize(
+    ("rows", "towers", "inputs"),
+    [
+        ((FIRST,), 2, 3 * 3 * 3),
+        ((FIRST, conv("conv2", 4, 5, stride=2)), 2, 5 * 5 * 4),  # of its own tower
+        ((FIRST, Local("local2", 4, 3, 0.01, 0.0, pad=1)), 1, 3 * 3 * 8),
+        ((FIRST, Dense("fc2", 6, 0.01, 0.0)), 2, 10 * 10 * 8),
+        ((FIRST, Dense("fc2", 6, 0.01, 0.0, "own")), 2, 10 * 10 * 4),
+        ((FIRST, Dense("fc2", 5, 0.01, 0.0, "sum")), 2, 10 * 10 * 8),  # a part from each tower
+        ((FIRST, Activation("relu1", "relu")), 2, 0),
+    ],
+)
+def test_the_inputs_of_a_unit(rows, towers, inputs):
+    assert of(*rows, towers=towers).fan_in == inputs
+
+
+def test_a_row_that_draws_by_its_inputs_counts_them():
+    @dataclass(frozen=True)
+    class Scaling(Weighted):
+        features: int
+        std: float | None
+        bias: float
+        reads: str = "both"
+
+        def shapes(self, read, towers):
+            return Shapes(read, (towers, 1, self.features), (towers, self.features))
+
+    assert of(Scaling("scale1", 3, 0.1, 0.0)).fan_in == 0
+    with pytest.raises(UsageError, match=r"scale1: std=None draws by the inputs: shapes\(\) gives"):
+        of(Scaling("scale1", 3, None, 0.0))
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,18 @@ import pytest
 
 from alexnet_jax.model import specs
 from alexnet_jax.model.rows import Here
-from alexnet_jax.model.specs import Activation, Architecture, Conv, Dense, Dropout, Pool, RMSNorm
+from alexnet_jax.model.specs import (
+    LRN,
+    Activation,
+    Architecture,
+    Conv,
+    Dense,
+    Dropout,
+    Local,
+    Pool,
+    RMSNorm,
+    WithinChannelLRN,
+)
 from tests.model.helpers import TABLES, paper, table
 
 ROWS = (
@@ -73,6 +84,24 @@ WRONG = [
     (lambda: specs.Table(ROWS, 3), "towers=3: a net has 1 or 2"),
     (lambda: specs.Table(ROWS, 2), "fc2: 5 features do not divide over 2 towers"),
     (lambda: specs.Table(("conv1",)), "a table has rows such as Conv and Pool, not 'conv1'"),
+    (lambda: Conv("c", 4, 3, 0.01, 0.0, pad=2), "c: pad=2: it is (before, after), whole numbers from 0 on"),
+    (lambda: Conv("c", 4, 3, 0.01, 0.0, pad=(-1, 0)), "c: pad=(-1, 0): it is (before, after)"),
+    (lambda: Conv("c", 4, 3, 0.01, 0.0, pad=(1.0, 0)), "c: pad=(1.0, 0): it is (before, after)"),
+    (lambda: Conv("c", 4, 3, 0.01, 0.0, pad=(1, 1, 1)), "c: pad=(1, 1, 1): it is (before, after)"),
+    (lambda: Local("c", 4, 3, 0.01, 0.0, pad=-1), "c: pad=-1: it is a whole number from 0 on"),
+    (lambda: Conv("c", 4, 3, -0.1, 0.0), "c: std=-0.1: it is at least 0"),
+    (lambda: Dense("f", 4, "0.1", 0.0), "f: std='0.1' is not a number"),
+    (lambda: Dense("f", 4, float("nan"), 0.0), "f: std=nan: it is at least 0"),
+    (lambda: Dense("f", 4, 0.1, None), "f: bias=None is not a number"),
+    (lambda: Dropout("d", "a"), "d: rate='a' is not a number"),
+    (lambda: Dropout("d", True), "d: rate=True is not a number"),
+    (lambda: LRN("n", 0, 1e-4, 0.75, 2.0), "n: size=0: it is at least 1"),
+    (lambda: LRN("n", 5, -1e-4, 0.75, 2.0), "n: alpha=-0.0001: it is at least 0"),
+    (lambda: LRN("n", 5, 1e-4, "0.75", 2.0), "n: beta='0.75' is not a number"),
+    (lambda: LRN("n", 5, 1e-4, 0.75, 0.0), "n: k=0.0: it is above 0"),
+    (lambda: WithinChannelLRN("n", 4, 1e-4, 0.75, 1.0), "n: size=4: it is odd"),
+    (lambda: WithinChannelLRN("n", 3.0, 1e-4, 0.75, 1.0), "n: size=3.0 is not a whole number"),
+    (lambda: WithinChannelLRN("n", 3, 1e-4, 0.75, -1.0), "n: k=-1.0: it is above 0"),
 ]
 
 
@@ -80,6 +109,28 @@ WRONG = [
 def test_a_wrong_table_is_refused_when_it_is_made(make, words):
     with pytest.raises(ValueError, match=re.escape(words)):
         make()
+
+
+LAST = Dense("fc9", 10, 0.01, 0.0, "sum")
+BEGINS = ": two towers begin with a layer of weights that reads the image: reads='both'"
+SUMS = ": of two towers the last layer alone has reads='sum': write 'both' or 'own'"
+# A tower would read a part of the image's channels, or of a sum that each tower holds whole.
+TORN = [
+    ((Conv("conv1", 4, 3, 0.01, 0.0), LAST), "conv1" + BEGINS),
+    ((LAST,), "fc9" + BEGINS),
+    ((Pool("pool1", "max", 3, 2), Dense("fc2", 4, 0.01, 0.0), LAST), "pool1" + BEGINS),
+    ((ROWS[0], Dense("fc2", 4, 0.01, 0.0, "sum"), LAST), "fc2" + SUMS),
+    ((ROWS[0], LAST, Activation("tanh9", "tanh")), "fc9" + SUMS),
+]
+
+
+@pytest.mark.parametrize(("rows", "words"), TORN, ids=[words for _, words in TORN])
+def test_two_towers_that_read_no_part_of_a_whole(rows, words):
+    with pytest.raises(ValueError, match=re.escape(words)):
+        specs.Table(rows, 2)
+    with pytest.raises(ValueError, match=re.escape(words)):
+        dataclasses.replace(net(rows), towers=2)
+    assert specs.Table(rows).layers == rows  # one tower reads everything
 
 
 @pytest.mark.parametrize("name", TABLES)

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -115,10 +116,7 @@ def create(name: str, arguments: Mapping[str, Any], prefix: str = "") -> Archite
     require(known, f"{prefix}architecture={schema.shown(name)}: there are {', '.join(TABLES)}")
     for key in sorted(arguments.keys() - arguments_of(name)):
         raise UsageError(f"{prefix}{printable(key)} is not an argument of {name}: {_listed(name)}")
-    for key, value in arguments.items():
-        kind, allowed, words = _ARGUMENTS[key]
-        fits = isinstance(value, kind) and (kind is bool or not isinstance(value, bool)) and allowed(value)
-        require(fits, f"{prefix}{key}={schema.shown(value)}: it must be {words}")
+    _check_values(arguments, prefix)
     defaults = {key: each.default for key, each in inspect.signature(TABLES[name]).parameters.items()}
     used = defaults | {"compute_dtype": "float32"} | dict(arguments)
     used["classes"] = used["classes"] or 2
@@ -130,6 +128,37 @@ def create(name: str, arguments: Mapping[str, Any], prefix: str = "") -> Archite
     architecture = Architecture(name, *shape, table.towers, table.layers, dtype)
     layer_shapes(architecture)  # raises where the image is too small
     return architecture
+
+
+def of_table(table: Table, arguments: Mapping[str, Any]) -> Architecture:
+    """Return the architecture of a table of one's own; its classes are the outputs of its last layer.
+
+    Args:
+      table: which ends in a `Dense` that `reads` 'sum'.
+      arguments: crop (224), channels (3) and compute_dtype ('float32').
+
+    Raises:
+      UsageError: a table without such an end, an unknown or wrong argument, an image too small.
+    """
+    used: dict[str, Any] = {"crop": 224, "channels": 3, "compute_dtype": "float32"}
+    for key in sorted(arguments.keys() - used.keys()):
+        raise UsageError(f"{printable(key)} is not an argument for a table: {', '.join(used)}")
+    _check_values(arguments)
+    used |= arguments
+    require(bool(table.layers), "the table has no layers")
+    shape = (used["crop"], used["channels"], 0)
+    net = Architecture("own", *shape, table.towers, table.layers, used["compute_dtype"])
+    ends = f"the last layer, {net.logits}, is not Dense(..., reads='sum'), which gives logits"
+    require(net.has_classes, ends)
+    return replace(net, classes=layer_shapes(net)[net.logits].output[0])
+
+
+def _check_values(arguments: Mapping[str, Any], prefix: str = "") -> None:
+    """Raise UsageError where an argument has a value that it cannot have."""
+    for key, value in arguments.items():
+        kind, allowed, words = _ARGUMENTS[key]
+        fits = isinstance(value, kind) and (kind is bool or not isinstance(value, bool)) and allowed(value)
+        require(fits, f"{prefix}{key}={schema.shown(value)}: it must be {words}")
 
 
 def _probed(rows: tuple[Layer, ...], probe: str, classes: int, given: str) -> tuple[Layer, ...]:
