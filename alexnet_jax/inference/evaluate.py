@@ -62,8 +62,8 @@ def evaluate(
     Returns:
       `dataset`, `split`, `views`, `examples`, `loss`, `top1_error`, `top5_error` (fractions),
       `mean_class_error` (the mean of the classes' own top-1 errors), `classes` {name: {`examples`,
-      `top1_error`}} of those that have images, `unseen` the names of the others, `confusions` and `mistakes` as
-      of `Mistakes.as_dict`, `checkpoints`, `changed` {what was changed for this answer: the value used},
+      `top1_error`}} of those that have images, `unseen` the names of the others, `confusions` and `mistakes`
+      as of `Mistakes.as_dict`, `checkpoints`, `changed` {what was changed for this answer: the value used},
       `seconds`; of several nets also `members`, their own losses and errors; `incomplete`, the checkpoints
       without a manifest that were passed over, where there are any; of a dataset with other classes
       `class_map` {its name of each: the net's}; of a source with damaged images `left_out`, how many;

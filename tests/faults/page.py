@@ -95,7 +95,7 @@ def soak(pieces: list[dict[str, Any]]) -> str:
     lines = []
     for piece in pieces:
         spread = ", ".join(f"{name} {number}" for name, number in sorted(piece["faults"].items()))
-        failed = "; ".join(piece["failed"]) or "none"
+        failed = "; ".join([*piece["failed"], *filter(None, [piece.get("cause")])]) or "none"
         at = f"{piece['when'][:16].replace('T', ' ')}, {piece['commit']}, {piece['cores']} cores"
         most = [max((sample[1 + k] for sample in piece["samples"]), default=0) for k in range(4)]
         counts = (piece["rounds"], piece["restarts"], spread, piece["checks"], failed)

@@ -7,7 +7,8 @@ anew after each fault, so that little is lost where the piece is killed; `python
 the page and the figure of all pieces. FOLDER holds the run that is being disturbed, which the next piece
 resumes; where it is lost, or another machine made it, the next piece begins with a fresh run, and its row
 says so. A piece ends after the fault in which its minutes are over, at SIGINT and SIGTERM, or at the first
-check that fails: then its exit code is 1, and the run that failed stays.
+check that fails: then its exit code is 1, and the run that failed stays; what was the matter is added to its
+row by hand, as `cause`.
 """
 
 import argparse
