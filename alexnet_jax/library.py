@@ -119,8 +119,8 @@ def batches(
 
     They are what `train` sees, decided by the same functions: of its training split, without what it holds
     out to validate, shuffled by epochs, cropped, flipped, with lighting, minus the mean, as the config says;
-    the same for the same seed. With `config.train.init_from` it is the mean of the net that is named there,
-    and with `config.train.min_steps` a batch that is more than the images is halved.
+    the same for the same seed. With `config.train.init_from` the mean is that of the net named there, and
+    with `config.train.min_steps` a batch that is more than the images is halved.
 
     Args:
       config: the name of a config that comes along, such as 'digits', or a config file, which is run.
@@ -277,7 +277,7 @@ class Net(trained.TrainedNet):
                     files = "sorted(pathlib.Path(folder).glob('*.jpg'))"
                     raise pixels.BadImage(f"{image}: a folder; give its files, such as {files}") from None
                 except (pixels.BadImage, OSError) as error:
-                    raise pixels.BadImage(f"{image}: {getattr(error, 'strerror', error)}") from None
+                    raise pixels.BadImage(f"{image}: {getattr(error, 'strerror', None) or error}") from None
             return pixels.resize_center_crop_decoded(image, how)
 
         pool = ThreadPoolExecutor(runtime.cores())
