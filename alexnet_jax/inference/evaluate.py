@@ -62,11 +62,11 @@ def evaluate(
     Returns:
       `dataset`, `split`, `views`, `examples`, `loss`, `top1_error`, `top5_error` (fractions),
       `mean_class_error` (the mean of the classes' own top-1 errors), `classes` {name: {`examples`,
-      `top1_error`}} of those that have images, `unseen` the names of the others, `confusions` and `mistakes`
-      as of `Mistakes.as_dict`, `checkpoints`, `changed` {what was changed for this answer: the value used},
-      `seconds`; of several nets also `members`, their own losses and errors; `incomplete`, the checkpoints
-      without a manifest that were passed over, where there are any; of a dataset with other classes
-      `class_map` {its name of each: the net's}; of a source with damaged images `left_out`, how many;
+      `top1_error`}} of those that have images, `confusions` and `mistakes` as of `Mistakes.as_dict`,
+      `checkpoints`, `changed` {what was changed for this answer: the value used}, `seconds`; of several nets
+      also `members`, their own losses and errors; where there are any, `unseen`, classes without an image,
+      and `incomplete`, the checkpoints without a manifest that were passed over; of a dataset with other
+      classes `class_map` {its name of each: the net's}; of a source with damaged images `left_out`, how many;
       `selected` where these images selected the checkpoint; and `sha256`, of all before it, by which the
       report sees that nobody changed the file.
 
@@ -229,7 +229,7 @@ def _changed(net: TrainedNet, split: str, views: int) -> dict[str, Any]:
 
 
 def by_class(averages: metrics.Averages, class_names: Sequence[str]) -> dict[str, Any]:
-    """Return `mean_class_error`, `classes` and `unseen`, as `evaluate` returns them."""
+    """Return `mean_class_error`, `classes` and, where it names some, `unseen`, as `evaluate` returns them."""
     classes = {
         name: {"examples": examples, "top1_error": wrong / examples}
         for name, (examples, wrong) in zip(class_names, averages.by_class, strict=False)
@@ -237,7 +237,8 @@ def by_class(averages: metrics.Averages, class_names: Sequence[str]) -> dict[str
     }
     errors = [row["top1_error"] for row in classes.values()]
     unseen = [name for name in class_names if name not in classes]
-    return {"mean_class_error": sum(errors) / len(errors), "classes": classes, "unseen": unseen}
+    answer = {"mean_class_error": sum(errors) / len(errors), "classes": classes}
+    return answer | {"unseen": unseen} if unseen else answer
 
 
 def _errors(averages: metrics.Averages) -> dict[str, float]:
@@ -268,7 +269,7 @@ def as_text(answer: dict[str, Any], outputs: int) -> str:
         f"{answer['dataset']} {answer['split']}, {answer['examples']:,} images, {views}{nets}: "
         f"{_line(answer, outputs)}, mean over classes {answer['mean_class_error']:.2%}"
     )
-    if unseen := answer["unseen"]:
+    if unseen := answer.get("unseen"):
         names = ", ".join(printable(readable(name)) for name in unseen[:MAX_UNSEEN_SHOWN])
         rest = f" and {len(unseen) - MAX_UNSEEN_SHOWN:,} more" if len(unseen) > MAX_UNSEEN_SHOWN else ""
         lines.append(

@@ -122,9 +122,8 @@ def test_the_run_s_own_result(evaluated):
     assert json.loads((workdir / "evaluation.json").read_text()) == answer
     assert list(answer) == [
         *("dataset", "split", "views", "examples", "loss", "top1_error", "top5_error", "mean_class_error"),
-        *("classes", "unseen", "confusions", "mistakes", "checkpoints", "changed", "seconds", "sha256"),
+        *("classes", "confusions", "mistakes", "checkpoints", "changed", "seconds", "sha256"),
     ]
-    assert answer["unseen"] == []
     assert (answer["dataset"], answer["split"], answer["views"]) == ("digits_72", "test", 10)
     assert (answer["checkpoints"], answer["changed"]) == ([f"{workdir}/checkpoints/12"], {})
 
@@ -232,7 +231,7 @@ def test_the_classes_with_most_errors_are_shown_first(outputs, five):
     classes = {f"c{n:02}": {"examples": 4, "top1_error": n / 12} for n in range(12)}
     answer = {"views": 1, "dataset": "d", "split": "test", "examples": 48, "loss": 1.5, "top1_error": 0.25}
     answer |= {"top5_error": 0.125, "mean_class_error": 0.5, "classes": classes, "changed": {}}
-    answer |= {"unseen": [], "confusions": [], "mistakes": []}
+    answer |= {"confusions": [], "mistakes": []}
     member = {"checkpoint": "a", "loss": 2.5, "top1_error": 0.5, "top5_error": 0.125}
     (first, *_) = evaluate.as_text(answer | {"members": [member]}, outputs).splitlines()
     assert first == f"top-1 error 50.00%, {five}loss 2.5000  a"
