@@ -66,7 +66,9 @@ def test_report_and_results_of_a_run(workdir, tmp_path):
     assert "what excites each layer: " in out
     assert "holds no complete checkpoint" in out
     row, page = recorded(workdir, tmp_path)
-    assert f"| {100 * evaluation['top1_error']:.2f} %, ten views |" in page
+    whole, by_class = (f"{100 * evaluation[name]:.2f} %" for name in ("top1_error", "mean_class_error"))
+    assert whole != by_class
+    assert f"| {whole}, ten views; mean over classes {by_class} |" in page
     assert str(tmp_path) not in page
     assert row["hardware"] == json.loads((workdir / "config.json").read_text())["hardware"]
     assert row["values"]["top1_error"] == evaluation["top1_error"]
