@@ -179,6 +179,7 @@ def test_a_run_from_another_folder(
         (here.packages / "first.pth").write_text(str(first.packages))
     where = here.run("python", "-c", "import alexnet_jax; print(alexnet_jax.__file__)")
     assert Path(where.strip()).is_relative_to(here.packages)
+    here.run("python", "-c", LIBRARY)
 
     here.run(*program, "prepare", *SMALL, "--source=digits")
     text = here.run(*program, *SMALL, "--workdir=run")
@@ -188,11 +189,12 @@ def test_a_run_from_another_folder(
     Image.fromarray(np.full((90, 80), 99, np.uint8)).save(here.cwd / "image.png")
     here.cwd = here.cwd / "below"  # what is relative in the run's config is found from everywhere
     here.cwd.mkdir()
-    assert "top-1 error" in here.run(*program, "evaluate", workdir)
     assert "%" in here.run(*program, "predict", workdir, "--output=x.png", "../image.png")
+    if kind == "sdist":  # its modules are the wheel's
+        return
+    assert "top-1 error" in here.run(*program, "evaluate", workdir)
     here.run(*program, "report", "--explore", workdir)
     assert "this run can start" in here.run(*program, "doctor", workdir)
-    here.run("python", "-c", LIBRARY)
 
 
 @pytest.mark.slow

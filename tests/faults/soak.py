@@ -53,11 +53,12 @@ class Soak:
         self.process: subprocess.Popen[bytes] | None = None
         self.run, self.plan = folder / "run", folder / "round.json"
         self.before = injections.rows(ROWS)
-        self.started, self.dice = time.monotonic(), random.Random(len(self.before))
+        when = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        self.started, self.dice = time.monotonic(), random.Random(when)
         self.faults: Counter[str] = Counter()
         steps = manifest.steps(self.run / "checkpoints") if self.plan.exists() else []
         self.row: dict[str, Any] = {
-            "when": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "when": when,
             "commit": injections.commit(),
             "cores": len(os.sched_getaffinity(0)),
             "began": f"the last piece's run at step {steps[-1]}" if steps else "a fresh run",

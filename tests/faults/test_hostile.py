@@ -98,7 +98,7 @@ def test_mutated_files(tmp_path: Path) -> None:
 
 def test_structured_files(tmp_path: Path) -> None:
     """Files that follow the grammar of their format, and are nested, shared, huge or repeated somewhere."""
-    files = count(500, 5000)
+    files = count(150, 5000)
     found = check("structured", sorted(STRUCTURES), files, tmp_path)
     for told in found:  # the generators reach what lies behind the first check
         assert told["read"] >= files // 20, told

@@ -83,7 +83,7 @@ def assert_same_in_64_bits(architecture, params, meshes, count):
 
 
 def test_twenty_steps_in_64_bits():
-    """The replicas at most and both axes; all meshes take five steps above, 1x2 two in 64 bits below."""
+    """The replicas at most and both axes; all meshes take five steps above, 1x2 two of a table below."""
     assert_same_in_64_bits(paper(compute_dtype="float64"), drawn(), [(4, 1), (2, 2)], 20)
 
 
@@ -100,7 +100,8 @@ TWO_TOWERS |= {
 )
 def test_every_two_tower_table_is_the_same_on_every_mesh(name):
     architecture = TWO_TOWERS[name]
-    assert_same_in_64_bits(architecture, random_params(architecture), [(1, 2), (2, 2)], 2)
+    meshes = [(1, 2), (2, 2)] if name == "caffe" else [(2, 2)]  # which has both axes
+    assert_same_in_64_bits(architecture, random_params(architecture), meshes, 2)
 
 
 def test_shards_lie_where_the_specs_say():
