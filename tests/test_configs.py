@@ -109,7 +109,6 @@ def small(folder) -> ConfigDict:
 TRAINED = [name for name in ABLATIONS if not name.startswith("without") or name[8:] in ("conv3", "fc7")]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", TRAINED)
 def test_an_ablation_trains(name, images, tmp_path):
     assert loop.train(ablate(small(images), name), tmp_path) == 0

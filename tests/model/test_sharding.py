@@ -95,9 +95,7 @@ TWO_TOWERS |= {
 }
 
 
-@pytest.mark.parametrize(
-    "name", [name if name == "caffe" else pytest.param(name, marks=pytest.mark.slow) for name in TWO_TOWERS]
-)
+@pytest.mark.parametrize("name", TWO_TOWERS)
 def test_every_two_tower_table_is_the_same_on_every_mesh(name):
     architecture = TWO_TOWERS[name]
     meshes = [(1, 2), (2, 2)] if name == "caffe" else [(2, 2)]  # which has both axes
