@@ -44,6 +44,7 @@ def test_a_window_larger_than_the_image(pool):
     assert_close(dx, pull(g, x, size=4, stride=4, ceil=True), 1e-5)
 
 
+@pytest.mark.slow
 def test_windows_are_as_many_as_pytorchs():
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
     for side, size, stride, ceil in itertools.product(range(1, 14), range(1, 5), range(1, 6), (False, True)):

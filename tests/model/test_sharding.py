@@ -96,7 +96,7 @@ TWO_TOWERS |= {
 
 
 @pytest.mark.parametrize("name", TWO_TOWERS)
-def test_every_two_tower_table_is_the_same_on_every_mesh(name):
+def test_every_two_tower_table_is_the_same_on_both_axes(name):
     architecture = TWO_TOWERS[name]
     meshes = [(1, 2), (2, 2)] if name == "caffe" else [(2, 2)]  # which has both axes
     assert_same_in_64_bits(architecture, random_params(architecture), meshes, 2)
