@@ -27,7 +27,7 @@ from alexnet_jax.data.augment import center_offset
 from alexnet_jax.errors import UsageError, WrongTypeError
 from alexnet_jax.evaluation import activations
 from alexnet_jax.inference.features import ahead
-from alexnet_jax.interop import convert, pretrained
+from alexnet_jax.interop import convert, named_weights
 from alexnet_jax.model import architectures, inputs, sharding
 from alexnet_jax.model.network import AlexNet
 from alexnet_jax.model.specs import Table
@@ -98,8 +98,8 @@ def load(source: str | Path, checkpoint: str = "best") -> "Net":
     """
     if not isinstance(source, str | Path):
         raise WrongTypeError(f"load takes a path, str or pathlib.Path, not {type(source).__name__}")
-    named = pretrained.is_name(str(source))
-    path = pretrained.weights_file(str(source)) if named else Path(source).expanduser()
+    named = named_weights.is_name(str(source))
+    path = named_weights.weights_file(str(source)) if named else Path(source).expanduser()
     if path.is_dir():
         return _as_net(trained.load(path, trained.read_config(path), str(checkpoint)))
     if not path.exists():

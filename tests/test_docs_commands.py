@@ -19,9 +19,9 @@ import alexnet_jax
 from alexnet_jax.commands import parsing, table
 from alexnet_jax.config import find, io
 from alexnet_jax.errors import UsageError
-from alexnet_jax.interop import pretrained
 from alexnet_jax.model.shapes import layer_shapes
 from alexnet_jax.model.specs import Conv, Pool, Weighted
+from alexnet_jax.workdir import pretrained
 from tests.commands.helpers import ROOT, call, reset_flags
 from tests.commands.test_messages import WRONG
 

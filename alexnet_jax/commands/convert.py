@@ -28,9 +28,9 @@ def run(request: Request) -> int:
             "type convert FILE --output=DIR for a new workdir, or convert DIR --output=FILE for a file "
             ".safetensors or .npz of the workdir DIR"
         )
-    from alexnet_jax.interop import pretrained
+    from alexnet_jax.interop import named_weights
 
-    named = pretrained.is_name(request.arguments[0])
+    named = named_weights.is_name(request.arguments[0])
     source, output = Path(request.arguments[0]), Path(flags.output)
     is_workdir = source.is_dir() and not named
     for name in ("class_names", "mean", "lpips") if is_workdir else ("checkpoint", "half"):
@@ -44,7 +44,7 @@ def run(request: Request) -> int:
     else:
         if named:
             convert.check_new(output)  # before the file is fetched
-            source = pretrained.weights_file(request.arguments[0])
+            source = named_weights.weights_file(request.arguments[0])
         recipes = {
             "torchvision": find.load_file("imagenet_torchvision"),
             "caffe": find.load_file("imagenet_caffe"),

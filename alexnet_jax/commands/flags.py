@@ -78,7 +78,6 @@ CONFIG_OF_RUN = Flag(
     "DIR",
     excludes="config",
 )
-PRETRAINED = "pretrained:"  # in --workdir before the name of a net that comes along
 WORKDIR = Flag("workdir", "Folder of the run; default: runs/<name of the config file>.", "paths", "DIR")
 CHECKPOINT = Flag(
     "checkpoint", "best (by validation error), last, or a step; default: best.", value="WHICH", default="best"

@@ -19,11 +19,11 @@ import alexnet_jax
 from alexnet_jax import program
 from alexnet_jax.commands import manual, table
 from alexnet_jax.commands.command import CONFIG_FILE, Command, Request
-from alexnet_jax.commands.flags import CONFIG_OF_RUN, PRETRAINED
+from alexnet_jax.commands.flags import CONFIG_OF_RUN
 from alexnet_jax.config import compatibility, find, io, resolve, schema
 from alexnet_jax.errors import UsageError
 from alexnet_jax.files import check_local
-from alexnet_jax.workdir import layout
+from alexnet_jax.workdir import layout, pretrained
 
 FLAGS = flags.FLAGS
 HELP = ("help", "helpshort", "h", "?")
@@ -186,31 +186,13 @@ def _find_config(command: Command, words: Sequence[Word]) -> tuple[ConfigDict | 
 
 
 def _workdir(command: Command, value: str) -> Path:
-    if not value.startswith(PRETRAINED):
-        return Path(value)
-    if command.needs == CONFIG_FILE and CONFIG_OF_RUN not in command.reads:
+    named = value.startswith(schema.PRETRAINED)
+    if named and command.needs == CONFIG_FILE and CONFIG_OF_RUN not in command.reads:
         raise UsageError(
             f"--workdir={value}: {command.name} uses no trained net; --config.train.init_from={value} begins "
             "a run with one"
         )
-    return _net_that_comes_along(value)
-
-
-def _net_that_comes_along(value: str) -> Path:
-    from alexnet_jax.interop import pretrained
-
-    return pretrained.workdir(value.removeprefix(PRETRAINED))
-
-
-def _with_initial_net(config: ConfigDict) -> ConfigDict:
-    """Return a config, not yet checked, whose `train.init_from` is a folder where it was pretrained:NAME."""
-    train = config.get("train")
-    value = train.get("init_from") if isinstance(train, ConfigDict) else None
-    if not isinstance(value, str) or not value.startswith(PRETRAINED):
-        return config
-    copy = ConfigDict(config.to_dict())
-    copy.update_from_flattened_dict({"train.init_from": str(_net_that_comes_along(value))})
-    return copy
+    return pretrained.folder(value)
 
 
 def _parse_flags(argv: list[str], config: ConfigDict | None) -> list[str]:
@@ -242,7 +224,7 @@ def _request(command: Command, rest: list[str], workdirs: list[Path]) -> Request
     arguments = [os.path.expanduser(argument) for argument in rest[count:]]
     if arguments and not command.arguments:
         raise UsageError(f"{command.name} takes no argument {arguments[0]!r}; flags are written --name=value")
-    config = _with_initial_net(FLAGS.config) if "config" in FLAGS else ConfigDict()
+    config = FLAGS.config if "config" in FLAGS else ConfigDict()
     if command.needs:
         config = resolve.freeze(config)
         if not config.data.name:

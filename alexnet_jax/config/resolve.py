@@ -30,11 +30,15 @@ def freeze(config: ConfigDict) -> FrozenConfigDict:
 def absolute_paths(config: ConfigDict) -> ConfigDict:
     """Return a copy of a config with each path in it absolute, `~` expanded: it means the same everywhere.
 
+    A net that comes along, `train.init_from` of pretrained:NAME, stays as it is.
+
     Raises:
       UsageError: one is an address such as gs://bucket, or begins with `~` where that is nowhere.
     """
     copy = ConfigDict(config.to_dict())
     paths = {key: value for key, value in compatibility.flatten(config).items() if key in schema.PATHS}
+    if paths.get("train.init_from", "").startswith(schema.PRETRAINED):
+        del paths["train.init_from"]
     for key, path in paths.items():
         files.check_local(path, f"config.{key}=")
         if os.path.expanduser(path).startswith("~/"):  # it would become a folder of this name, here

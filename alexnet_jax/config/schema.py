@@ -174,6 +174,7 @@ SCHEMA: dict[str, Any] = {
     "checkpoint": {"every_epochs": _LENGTH, "keep": _POSITIVE},
 }
 
+PRETRAINED = "pretrained:"  # before the name of a net that comes along, in `train.init_from` and --workdir
 # The keys that name a file or a folder, 'section.key'; empty: none.
 PATHS = tuple(
     f"{section}.{key}"

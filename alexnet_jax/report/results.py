@@ -188,13 +188,14 @@ def nearest_config(config: ConfigDict) -> tuple[str, dict[str, Any]]:
 def _flatten(config: ConfigDict) -> dict[str, Any]:
     """Return {'section.key': value} of the keys that the command line can change, in order of names.
 
-    The layers' rules are one of them. Of the net that a run starts from there is the name alone: where it
-    lies changes nothing.
+    The layers' rules are one of them. Of the folder of the net that a run starts from there is the name
+    alone: where it lies changes nothing.
     """
     rules = "optimizer.per_layer"
     flat = {key: value for key, value in compatibility.flatten(config).items() if not key.startswith(rules)}
-    if flat["train.init_from"]:
-        flat["train.init_from"] = f"runs/{Path(flat['train.init_from']).name}"
+    folder = Path(flat["train.init_from"])
+    if folder.is_absolute():
+        flat["train.init_from"] = f"runs/{folder.name}"
     return dict(sorted((flat | {rules: config.optimizer.per_layer.to_dict()}).items()))
 
 

@@ -15,7 +15,7 @@ from alexnet_jax.evaluation import activations
 from alexnet_jax.model import architectures, network, sharding
 from alexnet_jax.model.shapes import layer_shapes
 from alexnet_jax.model.specs import Architecture
-from alexnet_jax.workdir import layout, provenance
+from alexnet_jax.workdir import layout, pretrained, provenance
 from alexnet_jax.workdir.checkpoints import Checkpoints
 
 
@@ -56,8 +56,7 @@ def open_initial(config: ConfigDict, architecture: Architecture) -> Initial:
         that is corrupt or was made with something else than lies beside it.
       RunFailure: which checkpoint is the best cannot be known.
     """
-    workdir = Path(config.train.init_from)
-    _check_is_net(workdir, config.train.init_from)
+    workdir = _workdir(config)
     run = provenance.read(workdir)
     saved, statistics = run.config, run.statistics
     for key in ("channels", "mean", "input_std"):
@@ -103,21 +102,22 @@ def resolve_probe(config: ConfigDict, run: Path | None) -> ConfigDict:
     if run is not None and (run / layout.CONFIG).is_file():
         layer = config_io.load(run / layout.CONFIG)[0].model.get("probe", "")
     else:
-        workdir = Path(config.train.init_from)
-        _check_is_net(workdir, config.train.init_from)
-        read = provenance.read(workdir)
+        read = provenance.read(_workdir(config))
         saved = read.config
         whole = architectures.build(saved.model, saved.data.crop, saved.data.channels)
         layer = activations.embedding_layer(whole) if read.weights_reach is None else read.weights_reach
     return resolve.replace(config, {"model.probe": layer})
 
 
-def _check_is_net(workdir: Path, given: str) -> None:
+def _workdir(config: ConfigDict) -> Path:
+    given = config.train.init_from
+    workdir = pretrained.folder(given)
     if not (workdir / layout.CONFIG).is_file():
         raise UsageError(
             f"config.train.init_from={given!r} is not the workdir of a trained net; weights become one by: "
             f"{program.command()} convert torchvision --output=runs/torchvision, or convert FILE --output=DIR"
         )
+    return workdir
 
 
 def _shared_layers(

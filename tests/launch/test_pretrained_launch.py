@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from alexnet_jax.interop import pretrained
+from alexnet_jax.workdir import pretrained
 from tests.commands.helpers import parse
 
 ROOT = Path(__file__).parents[2]

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from alexnet_jax.interop import pretrained
 from alexnet_jax.report import explorer
+from alexnet_jax.workdir import pretrained
 
 PAGE = Path(__file__).parents[2] / "docs" / "explorer.html"
 MAX_BYTES = 4_000_000
@@ -86,7 +86,7 @@ def test_its_images_are_cifar_10_s(data):
 def test_its_weights_are_those_that_come_along(text, data):
     numbers = np.frombuffer(base64.b64decode(part(text, "numbers")), "<f4")
     # A safetensors file: the length of a header in JSON, the header, the numbers.
-    file = pretrained.weights_file("cifar10").read_bytes()
+    file = (pretrained.FOLDER / "cifar10.safetensors").read_bytes()
     start = 8 + int.from_bytes(file[:8], "little")
     weights = json.loads(file[8:start])
     weights.pop("__metadata__", None)

@@ -1,4 +1,4 @@
-"""Nets by name: what comes along is what its card says, and torchvision's file is fetched when asked for."""
+"""Nets that come along: each is what its card says, and a run may begin with one."""
 
 import hashlib
 import json
@@ -13,10 +13,8 @@ from PIL import Image, ImageDraw
 
 import alexnet_jax
 from alexnet_jax.errors import RunFailure, UsageError
-from alexnet_jax.interop import pretrained
-from alexnet_jax.interop.fetch import Published
+from alexnet_jax.workdir import pretrained
 from tests.commands.helpers import alexnet, call, parse
-from tests.interop import makers
 
 ROOT = Path(__file__).parents[2]
 INITIAL = "--config.train.init_from=pretrained:"
@@ -138,35 +136,39 @@ def check_card(name, config, source, folder):
             "no net nothing comes along: there are cifar10, ",
         ),
         (
-            ("train", "--config=configs/finetune.py", "--config.train.init_from=pretrained:torchvision"),
+            ("train", "--config=configs/digits.py", "--config.train.init_from=pretrained:torchvision"),
             "convert torchvision --output=DIR fetches",
         ),
     ],
 )
-def test_wrong_uses(arguments, words, cache):
-    code, out, errors = alexnet(*arguments)
+def test_wrong_uses(arguments, words, cache, digits_folder):
+    where = [f"--config.data.dir={digits_folder}"] if arguments[0] == "train" else []
+    code, out, errors = alexnet(*arguments, *where)
     assert (code, out) == (2, "")
     assert words in errors
 
 
-def test_a_run_may_begin_with_one(cache, tmp_path):
-    """Named on the command line or in a config file; `doctor` understands it as `train` does."""
-    flag = f"{INITIAL}digits"
+def test_a_run_may_begin_with_one(cache, tmp_path, digits_folder, capsys):
+    """Named on the command line or in a config file; the run's own file has the name, not a folder."""
     file = tmp_path / "mine.py"
     file.write_text(
         "from alexnet_jax.config import find\n\n\ndef get_config():\n"
         "    config = find.base(__file__, 'digits')\n"
         "    config.train.init_from = 'pretrained:digits'\n    return config\n"
     )
-    digest = hashlib.sha256((pretrained.FOLDER / "digits.safetensors").read_bytes()).hexdigest()
-    along = cache / "nets" / f"digits-{digest[:12]}"
-    for words in (
-        ["train", "--config=digits", flag],
-        ["doctor", "--config=digits", flag],
-        ["train", f"--config={file}"],
-    ):
-        assert Path(parse(words).config.train.init_from) == along
-        assert (along / "config.json").is_file()
+    data, run = f"--config.data.dir={digits_folder}", tmp_path / "run"
+    few = ["--config.train.epochs=0.2", "--config.train.log_every_steps=1"]
+    assert call(["doctor", "--config=digits", f"{INITIAL}digits", data]) == 0
+    assert call(["train", f"--config={file}", data, f"--workdir={run}", *few]) == 0
+    assert "from pretrained:digits: conv1, " in capsys.readouterr().err
+    config = json.loads((run / "config.json").read_text())["config"]
+    assert config["train"]["init_from"] == "pretrained:digits"
+    assert call(["train", "--config=digits", f"{INITIAL}digits", data, f"--workdir={run}", *few]) == 0
+    net, begun = alexnet_jax.load("digits"), alexnet_jax.load(run)
+    # Five steps from there, at a rate of 0.02, and not a net drawn at random.
+    np.testing.assert_allclose(begun.params["conv1"]["kernel"], net.params["conv1"]["kernel"], atol=0.01)
+    images, _ = next(alexnet_jax.batches(file, data_dir=digits_folder))
+    assert images.shape[1:] == (64, 64, 1)
     folder = parse(["train", "--config=digits", "--config.train.init_from=./pretrained:digits"])
     assert Path(folder.config.train.init_from) == Path("pretrained:digits").absolute()
 
@@ -185,46 +187,14 @@ def test_a_cache_of_another_user(cache):
         pretrained.workdir("digits")
 
 
-def test_a_workdir_that_cannot_be_made(cache, monkeypatch, capsys):
+def test_a_workdir_that_cannot_be_made(cache, monkeypatch, capsys, digits_folder):
     monkeypatch.setattr(pretrained, "FOLDER", cache / "nowhere")
     monkeypatch.setattr(pretrained, "cards", lambda: {"gone": {"sha256": "0" * 64}})
     with pytest.raises(RunFailure, match="the net gone cannot be written to"):
         pretrained.workdir("gone")
-    for line in (["predict", "--workdir=pretrained:gone"], ["train", "--config=digits", INITIAL + "gone"]):
+    train = ["train", "--config=digits", f"--config.data.dir={digits_folder}", f"--workdir={cache / 'run'}"]
+    for line in (["predict", "--workdir=pretrained:gone"], [*train, INITIAL + "gone"]):
         assert call(line) == 1
         errors = capsys.readouterr().err
         assert errors.startswith("alexnet_jax: the net gone cannot be written to ")
         assert errors.count("\n") == 1
-
-
-@pytest.fixture
-def published(monkeypatch, cache, tmp_path):
-    """A narrow net in the place of torchvision's: its file, and where the cache would have it."""
-    path = makers.write(tmp_path / "a.pth", makers.torchvision(), monkeypatch)
-    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()[:8]
-    file = Published(f"http://127.0.0.1:9/alexnet-{sha256}.pth", sha256, most=2**20)
-    monkeypatch.setitem(pretrained.PUBLISHED, "torchvision", file)
-    return path, cache / "downloads" / file.name
-
-
-def test_torchvisions_file_is_used_by_its_name(published, tmp_path, capsys):
-    path, place = published
-    assert call(["convert", "torchvision", f"--output={tmp_path / 'run'}"]) == 1
-    errors = capsys.readouterr().err
-    assert "cannot be fetched: [Errno 111] Connection refused. Type the command again" in errors
-    assert f"copy {place.name} to {place}" in errors
-    assert not (tmp_path / "run").exists()
-    place.write_bytes(path.read_bytes())
-    assert call(["convert", "torchvision", f"--output={tmp_path / 'run'}"]) == 0
-    assert f"wrote the workdir {tmp_path / 'run'}" in capsys.readouterr().out
-    named, direct = alexnet_jax.load("torchvision"), alexnet_jax.load(path)
-    for layer, leaves in direct.params.items():
-        for name, array in leaves.items():
-            np.testing.assert_array_equal(named.params[layer][name], array)
-
-
-def test_what_is_wrong_is_said_before_anything_is_fetched(published, tmp_path, capsys):
-    (tmp_path / "run").mkdir()
-    assert call(["convert", "torchvision", f"--output={tmp_path / 'run'}"]) == 2
-    assert "exists already" in capsys.readouterr().err
-    assert not published[1].parent.exists()
