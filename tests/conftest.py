@@ -31,7 +31,6 @@ ALONE = (
     "faults/test_prepare_kills.py",
     "faults/test_run_faults.py",
     "launch/test_train_launch.py",
-    "test_real_data.py",
     "test_runtime.py",
     "test_signals.py",
     "training/test_processes.py",
@@ -39,6 +38,7 @@ ALONE = (
 # The longest of the others, which begin first: one that began last would leave all cores but one idle.
 LONG = (
     "faults/test_hostile.py",
+    "test_real_data.py",
     "test_package.py",
     "test_docs_notebook.py",
     "report/test_explorer.py",
