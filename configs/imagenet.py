@@ -62,6 +62,7 @@ def get_config() -> ConfigDict:
     config.model.without = ()  # middle layers left out, section 7
     config.model.activation = "relu"
     config.model.lrn = True
+    config.model.lrn_constants = (2.0, 1e-4, 0.75)  # k, alpha and beta, section 3.3
     config.model.features = (96, 256, 384, 384, 256)  # of conv1 to conv5
     config.model.pool_size = 3  # with stride 2: overlapping, section 3.4
     config.model.dropout = 0.5  # fc6 and fc7, section 4.2

@@ -50,6 +50,8 @@ ARMS: dict[str, dict[str, str]] = {
     "pools that do not overlap": {"model.pool_size": "2"},
     "one tower, the paper's control": {"model.towers": "1", "model.features": "(48, 128, 192, 192, 256)"},
     "one tower, equal width": {"model.towers": "1"},
+    # What normalisation is without the competition of the maps: a division by 2^0.75.
+    "division by a constant": {"model.lrn_constants": "(2.0, 0.0, 0.75)"},
     "no dropout": {"model.dropout": "0.0"},
     "no crops, no mirror images": {"data.random_crop": "False", "data.flip": "False"},
     "towers that never meet": {"model.communicate_at": "()"},

@@ -149,7 +149,7 @@ def test_an_old_run_is_resumed_as_it_was_then(
     keys = ("max_rejected_share", "white_level", "resize", "resize_filter", "resize_rounding")
     later = {f".config.data.{key}" for key in keys} | {".config.schedule.patience_steps", ".dataset_digest"}
     later |= {".config.optimizer.folds", ".config.optimizer.weight_decays"}
-    later |= {".config.model.features"}
+    later |= {".config.model.features", ".config.model.lrn_constants"}
     later |= {".config.data.resident", ".config.train.stored_views", ".config.train.min_steps"}
     assert after.keys() == before.keys() | later
     changed = {key for key in before if after[key] != before[key]}

@@ -35,7 +35,7 @@ ADDED: dict[str, dict[str, Any]] = {
     "train": {"accumulate_steps": 1, "stored_views": 0, "min_steps": 0},
 }
 # The same of `config.model`, by architecture.
-ADDED_ARGUMENTS = {"alexnet_2012": {"features": (96, 256, 384, 384, 256)}}
+ADDED_ARGUMENTS = {"alexnet_2012": {"features": (96, 256, 384, 384, 256), "lrn_constants": (2.0, 1e-4, 0.75)}}
 
 
 def to_json(config: ConfigDict) -> dict[str, Any]:

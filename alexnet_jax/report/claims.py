@@ -225,6 +225,17 @@ CLAIMS = (
         1.4,
         "paper, 3.3; 2012 source, log of net 148",
     ),
+    replace(
+        _ablation(
+            "With a division by 2^0.75 in the place of response normalisation, which competes no more",
+            "division by a constant",
+            'model.lrn_constants="(2.0, 0.0, 0.75)"',
+            None,
+            "",
+        ),
+        said="not published",
+        rule="none",
+    ),
     _ablation(
         "Pools that do not overlap err more",
         "pools that do not overlap",

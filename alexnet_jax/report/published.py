@@ -16,6 +16,7 @@ PAPER: dict[str, Any] = {
     "without": (),
     "activation": "relu",
     "lrn": True,
+    "lrn_constants": (2.0, 1e-4, 0.75),
     "features": (96, 256, 384, 384, 256),
     "pool_size": 3,
     "dropout": 0.5,

@@ -179,6 +179,7 @@ def alexnet_2012(
     communicate_at: Collection[str] = FIGURE_2,
     activation: str = "relu",
     lrn: bool = True,
+    lrn_constants: tuple[float, float, float] = (2.0, 1e-4, 0.75),
     pool_size: int = 3,
     dropout: float = 0.5,
     conv1_pad: int | tuple[int, int] = (0, 3),
@@ -188,18 +189,20 @@ def alexnet_2012(
     """The paper's words (section 3): convolution, activation, normalisation, pooling.
 
     `communicate_at` names the layers of conv2 to fc7 that read both towers. `lrn` False leaves out norm1 and
-    norm2. Pools have stride 2 and round down whatever their size. `without` names layers that are left out,
-    each by its own name (a convolution's activation, too). 227 crops: conv1_pad 0.
+    norm2, whose constants are k, alpha and beta. Pools have stride 2 and round down whatever their size.
+    `without` names layers that are left out, each by its own name (a convolution's activation, too). 227
+    crops: conv1_pad 0.
     """
     out = () if lrn else ("norm1", "norm2")
+    k, alpha, beta = lrn_constants
     net = _Pass(params, images, masks, towers, dtype, {*without, *out})
     net.conv("conv1", stride=4, pad=conv1_pad)
     net.activation("relu1", activation)
-    net.lrn("norm1", size=5, alpha=1e-4, beta=0.75, k=2.0)
+    net.lrn("norm1", size=5, alpha=alpha, beta=beta, k=k)
     net.max_pool("pool1", pool_size)
     net.conv("conv2", pad=2, both="conv2" in communicate_at)
     net.activation("relu2", activation)
-    net.lrn("norm2", size=5, alpha=1e-4, beta=0.75, k=2.0)
+    net.lrn("norm2", size=5, alpha=alpha, beta=beta, k=k)
     net.max_pool("pool2", pool_size)
     net.conv("conv3", pad=1, both="conv3" in communicate_at)
     net.activation("relu3", activation)

@@ -28,6 +28,7 @@ NETS = {
         "communicate_at": ("conv3", "fc6", "fc7"),
         "without": (),
         "lrn": True,
+        "lrn_constants": (2.0, 1e-4, 0.75),
     }
     | {"pool_size": 3, "towers": 2, "width": 0.0625, "dropout": 0.5, "features": (96, 256, 384, 384, 256)},
     "alexnet_2012_source": {"width": 0.0625, "dropout": 0.5},

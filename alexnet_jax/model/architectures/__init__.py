@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from math import inf
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -68,6 +69,11 @@ _ARGUMENTS: dict[str, tuple[Any, Callable[[Any], bool], str]] = {
     ),
     "activation": (str, lambda v: v in ("relu", "tanh", "sigmoid"), "'relu', 'tanh' or 'sigmoid'"),
     "lrn": (bool, lambda v: True, "True or False"),
+    "lrn_constants": (
+        tuple,
+        lambda v: len(v) == 3 and all(type(x) in (int, float) and 0 <= x < inf for x in v) and v[0] > 0,
+        "k above 0, alpha and beta, numbers of at least 0",
+    ),
     "pool_size": (int, lambda v: 0 < v <= MAX_POOL, f"a whole number from 1 to {MAX_POOL}"),
     "dropout": (int | float, lambda v: 0 <= v < 1, "a number from 0 to below 1"),
     "probe": (

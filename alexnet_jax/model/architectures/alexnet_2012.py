@@ -4,6 +4,7 @@ from alexnet_jax.model.architectures.common import Scale, conv1_overrun, present
 from alexnet_jax.model.specs import LRN, Activation, Conv, Dense, Dropout, Layer, Pool, Table
 
 FEATURES = (96, 256, 384, 384, 256)
+LRN_CONSTANTS = (2.0, 1e-4, 0.75)
 REMOVABLE = ("conv2", "conv3", "conv4", "conv5", "fc6", "fc7")  # the middle layers (section 7)
 
 
@@ -19,6 +20,7 @@ def alexnet_2012(
     without: tuple[str, ...] = (),
     activation: str = "relu",
     lrn: bool = True,
+    lrn_constants: tuple[float, float, float] = LRN_CONSTANTS,
     pool_size: int = 3,
     dropout: float = 0.5,
 ) -> Table:
@@ -42,6 +44,7 @@ def alexnet_2012(
         pools stay. Where such a layer read both towers, the next one does.
       activation: 'relu', 'tanh' or 'sigmoid'.
       lrn: whether to normalise after conv1 and conv2 (section 3.3).
+      lrn_constants: its k, alpha and beta; with an alpha of 0 it divides by the constant k^beta.
       pool_size: sides of the pooling windows, whose stride is 2 (section 3.4).
       dropout: the share of fc6 and fc7 that training zeroes; 0 leaves the two layers out.
 
@@ -66,9 +69,11 @@ def alexnet_2012(
         layer = Conv(name, made, kernel, scale.std(0.01), bias, reads, pad=pad)
         return layer, Activation(f"relu{number}", activation)
 
+    k, alpha, beta = lrn_constants
+
     def norm(number: int) -> Layer | None:
         there = lrn and f"conv{number}" not in without
-        return LRN(f"norm{number}", size=5, alpha=1e-4, beta=0.75, k=2.0) if there else None
+        return LRN(f"norm{number}", size=5, alpha=alpha, beta=beta, k=k) if there else None
 
     def pool(number: int) -> Layer:
         return Pool(f"pool{number}", "max", pool_size, 2)

@@ -97,6 +97,8 @@ def test_full_width_against_pytorch(torch_nets, model_axis, train):
     [
         {"towers": 1},
         {"lrn": False},
+        {"lrn_constants": (1.0, 0.01, 0.5)},
+        {"lrn_constants": (2.0, 0.0, 0.75)},
         {"pool_size": 2},
         {"activation": "tanh"},
         {"communicate_at": ("conv4", "fc6", "fc7")},
