@@ -56,19 +56,19 @@ def open_initial(config: ConfigDict, architecture: Architecture) -> Initial:
         that is corrupt or was made with something else than lies beside it.
       RunFailure: which checkpoint is the best cannot be known.
     """
-    workdir = _workdir(config)
+    workdir, given = _workdir(config), config.train.init_from
     run = provenance.read(workdir)
     saved, statistics = run.config, run.statistics
     for key in ("channels", "mean", "input_std"):
         if saved.data[key] != config.data[key]:
             raise UsageError(
-                f"config.data.{key}={config.data[key]!r}, but the net in {workdir} was trained with "
+                f"config.data.{key}={config.data[key]!r}, but the net in {given} was trained with "
                 f"{saved.data[key]!r}: use that"
             )
     size = config.data.size
     if config.data.mean in ("centre", "crop") and statistics.mean.shape[:2] != (size, size):
         raise UsageError(
-            f"config.data.size={size}, but the net in {workdir} has a mean image of "
+            f"config.data.size={size}, but the net in {given} has a mean image of "
             f"{statistics.mean.shape[0]} x {statistics.mean.shape[1]}: use that size"
         )
     checkpoints = Checkpoints(workdir)
@@ -77,9 +77,9 @@ def open_initial(config: ConfigDict, architecture: Architecture) -> Initial:
     if corruption:
         raise UsageError(f"checkpoint {step} of config.train.init_from is damaged: {corruption}")
     provenance.check(run, workdir, step)
-    layers, new = _shared_layers(checkpoints.shapes(step), architecture, workdir, saved.data.crop)
+    layers, new = _shared_layers(checkpoints.shapes(step), architecture, given, saved.data.crop)
     notices = tuple(
-        f"config.data.{key}={config.data[key]!r}; the net in {workdir} read images with {saved.data[key]!r}"
+        f"config.data.{key}={config.data[key]!r}; the net in {given} read images with {saved.data[key]!r}"
         for key in ("resize", "resize_filter", "resize_rounding")
         if saved.data[key] != config.data[key]
     )
@@ -121,7 +121,7 @@ def _workdir(config: ConfigDict) -> Path:
 
 
 def _shared_layers(
-    saved: dict[str, tuple[int, ...]], architecture: Architecture, workdir: Path, crop: int
+    saved: dict[str, tuple[int, ...]], architecture: Architecture, given: str, crop: int
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the layers with weights that are restored from saved ones, and those that are not."""
     layers, new = [], []
@@ -133,11 +133,11 @@ def _shared_layers(
             new.append(name)
         elif saved_shape != shape.kernel:
             raise UsageError(
-                f"{name} of the net in {workdir} is {saved_shape}, here {shape.kernel}: use its config.model "
+                f"{name} of the net in {given} is {saved_shape}, here {shape.kernel}: use its config.model "
                 f"and its config.data.crop={crop}"
             )
         else:
             layers.append(name)
     if not layers:
-        raise UsageError(f"the net in {workdir} has no layer that {architecture.name} has")
+        raise UsageError(f"the net in {given} has no layer that {architecture.name} has")
     return tuple(layers), tuple(new)
