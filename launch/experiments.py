@@ -136,6 +136,15 @@ def ablations() -> Iterator[Experiment]:
             yield from (Experiment("cifar10_alexnet", keys, seed) for seed in SEEDS)
 
 
+def twice_as_long() -> Iterator[Experiment]:
+    """Give the base, and the net without normalisation, at twice the length of the ablations."""
+    for name in ("base", "no normalisation"):
+        rate = yield from search(ARMS[name])
+        if rate:
+            keys = ARMS[name] | rate_keys(rate, 2 * EPOCHS, 2 * DROP) | {"data.train_split": "train"}
+            yield Experiment("cifar10_alexnet", keys)
+
+
 def search(arm: dict[str, str]) -> Generator[Experiment, None, float | None]:
     """Give a run at each rate, and further ones while the best is the least or the greatest; return the best.
 
@@ -182,7 +191,10 @@ def photographs() -> Iterator[Experiment]:
     yield from (Experiment("imagenet", CALTECH, seed, views=(10, 1)) for seed in SEEDS)
 
 
-GROUPS = {each.__name__: each for each in (nets, compression, ablations, figure_1, repeats, photographs)}
+GROUPS = {
+    each.__name__: each
+    for each in (nets, compression, ablations, twice_as_long, figure_1, repeats, photographs)
+}
 
 
 class Runner:

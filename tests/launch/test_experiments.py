@@ -17,7 +17,9 @@ SCRIPT = runpy.run_path(str(ROOT / "launch" / "experiments.py"))
 
 
 def all_experiments() -> list[Any]:
-    return [experiment for group in SCRIPT["GROUPS"].values() for experiment in group()]
+    """Return each once, also where two groups begin with the same search."""
+    each = [experiment for group in SCRIPT["GROUPS"].values() for experiment in group()]
+    return list({(one.words, one.seed, one.views): one for one in each}.values())
 
 
 @pytest.mark.parametrize("experiment", all_experiments(), ids=lambda experiment: str(experiment.name))
