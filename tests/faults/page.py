@@ -40,7 +40,8 @@ SOAK = """
 `python -m tests.faults.soak FOLDER --data=DIR --minutes=150` kills, stops, starves of disk, damages and
 moves runs of the digits to other devices at random, and checks after each restart: the newest checkpoint is
 as it was written, the exit code is right, and at its end a run that stayed on as many devices has the bits
-of one that nothing disturbed. A row is a piece.
+of one that nothing disturbed. A row is a piece; those that began in the same minute ran side by side on one
+machine, each with a run of its own.
 
 """
 SOAK_FIGURE = """
