@@ -17,7 +17,7 @@ import orbax.checkpoint as ocp
 
 ROOT = Path(__file__).parents[2]
 FULL = os.environ.get("ALEXNET_FAULTS") == "full"  # set by tests.faults.full, with ..._RECORD
-STEPS = 200
+STEPS = 400  # several seconds on any machine, so that each moment finds the run under way
 
 
 def count(quick: int, full: int) -> int:
@@ -46,7 +46,7 @@ def commit() -> str:
 
 
 def command(data: str, workdir: Path, *changes: str) -> list[str]:
-    """Return the command of a run of 200 steps that evaluates and saves every 20."""
+    """Return the command of a run of `STEPS` steps that evaluates and saves every 20."""
     every = 20 * 32 / 1350
     return [
         *(sys.executable, "-m", "alexnet_jax.main", "train", "--config=configs/digits.py"),
@@ -131,8 +131,8 @@ def log(workdir: Path) -> str:
 
 
 def starting_up(process: subprocess.Popen[bytes], workdir: Path, errors: Path) -> None:
-    """Wait for a moment anywhere from the first instruction to the first step."""
-    time.sleep(_dice.uniform(0, 6))
+    """Wait for a moment anywhere from the first instruction to the banner, which precedes compilation."""
+    until_reported(process, errors, b"workdir: ", _dice.uniform(0, 6))
 
 
 def compiling(process: subprocess.Popen[bytes], workdir: Path, errors: Path) -> None:

@@ -142,7 +142,8 @@ def check_card(name, config, source, folder):
     ],
 )
 def test_wrong_uses(arguments, words, cache, digits_folder):
-    where = [f"--config.data.dir={digits_folder}"] if arguments[0] == "train" else []
+    where = [f"--config.data.dir={digits_folder}", f"--workdir={cache / 'run'}"]
+    where = where if "init_from" in arguments[-1] else []
     code, out, errors = alexnet(*arguments, *where)
     assert (code, out) == (2, "")
     assert words in errors
