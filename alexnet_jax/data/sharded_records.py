@@ -1,6 +1,7 @@
 """Records of several array_record files as one sequence, read in any order."""
 
 import functools
+import threading
 from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import accumulate
@@ -39,6 +40,7 @@ class ShardedRecords(Sequence[bytes]):
         self._parts = parts
         self._ends = list(accumulate(part.end - part.start for part in parts))
         self._readers: dict[int, Any] = {}
+        self._opening = threading.Lock()
 
     def __reduce__(self) -> tuple[Any, ...]:  # another process opens the files itself
         return ShardedRecords, (self._parts,)
@@ -59,19 +61,26 @@ class ShardedRecords(Sequence[bytes]):
         if not 0 <= index < len(self):
             raise IndexError(f"there are {len(self)} records, from 0: {index}")
         number = bisect_right(self._ends, index)
-        part = self._parts[number]
         reader = self._readers.get(number)
         if reader is None:
-            _check_pool()
-            _check_opens(part.filename)
-            opened = array_record_module.ArrayRecordReader(
-                part.filename, READER, file_reader_buffer_size=BUFFER_BYTES
-            )
-            if opened.num_records() < part.end:  # 0 where it cannot be read
-                raise ValueError(f"{part.filename} holds {opened.num_records():,} records, not {part.end:,}")
-            reader = self._readers.setdefault(number, opened)  # of two threads' the first
-        position = part.end - self._ends[number] + index
+            with self._opening:  # two threads at once would need two files for one
+                reader = self._readers.get(number)
+                reader = self._open(number) if reader is None else reader
+        position = self._parts[number].end - self._ends[number] + index
         return reader.read(position, position + 1)[0]
+
+    def _open(self, number: int) -> Any:
+        part = self._parts[number]
+        _check_pool()
+        _check_opens(part.filename)
+        reader = array_record_module.ArrayRecordReader(
+            part.filename, READER, file_reader_buffer_size=BUFFER_BYTES
+        )
+        if reader.num_records() < part.end:  # 0 where it cannot be read
+            _check_opens(part.filename)  # what else this process opens may have taken the last one meanwhile
+            raise ValueError(f"{part.filename} holds {reader.num_records():,} records, not {part.end:,}")
+        self._readers[number] = reader
+        return reader
 
 
 @functools.cache

@@ -5,9 +5,11 @@ import re
 import resource
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -122,3 +124,41 @@ def test_a_file_that_cannot_be_opened_is_not_called_damaged(parts: list[Part]) -
     assert records[3] == oracle(parts)[3]
     with pytest.raises(ValueError, match="holds 0 records"):
         ShardedRecords([Part(f"{parts[0].filename}.gone", 0, 1)])[0]
+
+
+def test_nor_is_one_whose_place_was_taken_meanwhile(
+    parts: list[Part], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another thread opens the last file that may be open, right before array_record does."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+
+    class Empty:
+        def __init__(self, *arguments: object, **options: object) -> None:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+
+        def num_records(self) -> int:
+            return 0
+
+    monkeypatch.setattr(array_record_module, "ArrayRecordReader", Empty)
+    try:
+        with pytest.raises(RunFailure, match=r"/first cannot be read: Too many open files"):
+            ShardedRecords(parts)[0]
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_threads_that_begin_together_open_a_file_once(
+    parts: list[Part], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened, real, expected = [], array_record_module.ArrayRecordReader, oracle(parts)[0]
+
+    def open_slowly(name: str, *arguments: Any, **options: Any) -> Any:
+        opened.append(name)
+        time.sleep(0.05)
+        return real(name, *arguments, **options)
+
+    monkeypatch.setattr(array_record_module, "ArrayRecordReader", open_slowly)
+    records = ShardedRecords(parts)
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(records.__getitem__, [0] * 4)) == [expected] * 4
+    assert opened == [parts[0].filename]
