@@ -22,11 +22,9 @@ from ml_collections import ConfigDict
 from configs import digits
 from tests.helpers import small_digits
 
-# Tests that need the machine for themselves: they kill at chosen moments, count seconds or memory, use every
-# core, or start processes that wait for each other. All others may run side by side.
+# Tests that need the machine for themselves: they kill at chosen moments, count seconds or memory, or start
+# processes that wait for each other. All others may run side by side.
 ALONE = (
-    "benchmark/test_input.py",
-    "benchmark/test_step.py",
     "faults/test_last_resort.py",
     "faults/test_prepare_kills.py",
     "faults/test_run_faults.py",

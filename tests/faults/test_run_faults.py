@@ -257,21 +257,28 @@ def test_orderly_stops(
 
 
 def test_a_second_signal_stops_at_once(digits_folder: str, tmp_path: Path) -> None:
-    times = []
-    # The first step is still being computed when the second signal comes, on a fast machine, too.
+    times: list[float] = []
+    # The first step takes so long that the second signal comes within it.
     slow = ("--config.model.width=1.0", "--config.data.batch_size=512")
-    for number in range(count(1, 6)):
+    for number in range(20):
+        if len(times) == count(1, 6):
+            break
         workdir, errors = tmp_path / f"run{number}", tmp_path / "errors"
         process = start(command(digits_folder, workdir, *slow), errors, tmp_path / f"cache{number}")
         injections.until_reported(process, errors, b"workdir: ")
-        time.sleep(0.1 * number)
+        time.sleep(0.1 * (number % 8))
         assert hit(process, TERM)
         injections.until_reported(process, errors, b"once more stops at once")
         time.sleep(signals.TWICE_SECONDS)
         sent = time.monotonic()
-        assert hit(process, TERM)
-        assert finish(process, 30) == 143
-        times.append(time.monotonic() - sent)
+        again = hit(
+            process, TERM
+        )  # not where the first signal came before the first step, and has ended the run
+        code = finish(process, 30)
+        # Python itself, as it ends, lets a signal end the process as it ends any.
+        assert code in (143, -TERM)
+        times += [time.monotonic() - sent] if again and code == 143 else []
+    assert len(times) == count(1, 6)
     assert max(times) < 5
     injections.record(
         "a second SIGTERM while the first is obeyed (compilation)",
