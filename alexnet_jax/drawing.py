@@ -33,6 +33,7 @@ WHOLE = "whole:"
 MAX_TITLE = 1_000  # letters
 MAX_LETTERS = 200  # of a name that is drawn
 HINTED = 1.04  # letters on whole pixels take a little more
+SQUARE = 1.15  # of the size: an East Asian letter takes 1, the box where no font has it takes more
 
 
 def load_matplotlib() -> None:
@@ -132,14 +133,14 @@ def _cut(text: str, letters: int, end: bool) -> str:
 
 
 def _inches(artist: Any, text: str) -> float:
-    """Return how wide a text is as an artist draws it; an East Asian letter takes its size's square."""
+    """Return how wide a text is at most as an artist draws it, whatever font has its East Asian letters."""
     from matplotlib.textpath import text_to_path
 
     font = artist.get_fontproperties()
     narrow = "".join(letter for letter in text if _width(letter) == 1)
     with _quiet():
         points, _, _ = text_to_path.get_text_width_height_descent(narrow, font, False)
-    wide = (len(text) - len(narrow)) * font.get_size_in_points()
+    wide = SQUARE * (len(text) - len(narrow)) * font.get_size_in_points()
     return float(HINTED * (points + wide) / 72)
 
 
@@ -212,14 +213,16 @@ def _fonts_with(letters: set[str]) -> tuple[list[str], set[str]]:
     for path in sorted(set(font_manager.findSystemFonts()) - {str(font.fname) for font in known.ttflist}):
         with contextlib.suppress(OSError, RuntimeError):
             known.addfont(path)
-    plain = [font for font in known.ttflist if font.style == "normal"]
+    # matplotlib's own last resort has a box for every letter: with it none would be told to lack.
+    plain = [f for f in known.ttflist if f.style == "normal" and not f.name.startswith("Last Resort")]
     for font in sorted(plain, key=lambda one: (_preference(one.name), one.name, str(one.weight))):
         if not lacking:
             break
         if font.name in families:
             continue
         with contextlib.suppress(OSError, RuntimeError):
-            path = font_manager.findfont(font_manager.FontProperties(family=font.name))
+            # A list, for a text would be taken for a pattern, in which '-' means something.
+            path = font_manager.findfont(font_manager.FontProperties(family=[font.name]))
             found = lacking & set(map(chr, font_manager.get_font(path).get_charmap()))
             if found:
                 families.append(font.name)

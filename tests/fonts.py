@@ -16,7 +16,7 @@ from alexnet_jax import drawing
 CHINESE = "金毛寻回犬与高山湖泊"
 
 
-def blocks(path: Path, letters: str = CHINESE) -> Path:
+def blocks(path: Path, letters: str = CHINESE, family: str = "Blocks") -> Path:
     """Write a font in which every letter is a block of 0.8 by 1 em."""
     pen = TTGlyphPen(None)
     pen.moveTo((0, 0))
@@ -29,7 +29,7 @@ def blocks(path: Path, letters: str = CHINESE) -> Path:
     font.setupGlyf({".notdef": TTGlyphPen(None).glyph(), "block": pen.glyph()})
     font.setupHorizontalMetrics({".notdef": (500, 0), "block": (1000, 0)})
     font.setupHorizontalHeader(ascent=800, descent=-200)
-    font.setupNameTable({"familyName": "Blocks", "styleName": "Regular"})
+    font.setupNameTable({"familyName": family, "styleName": "Regular"})
     font.setupOS2()
     font.setupPost()
     font.save(path)
@@ -38,7 +38,8 @@ def blocks(path: Path, letters: str = CHINESE) -> Path:
 
 def only(monkeypatch: pytest.MonkeyPatch, *installed: Path) -> None:
     """Let a machine have these fonts alone, besides those of matplotlib."""
-    own = [font for font in font_manager.fontManager.ttflist if font.name.startswith("DejaVu")]
+    names = ("DejaVu", "Last Resort")
+    own = [font for font in font_manager.fontManager.ttflist if font.name.startswith(names)]
     monkeypatch.setattr(font_manager.fontManager, "ttflist", own)
     monkeypatch.setattr(font_manager, "findSystemFonts", lambda *_, **__: list(map(str, installed)))
 

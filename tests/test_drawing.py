@@ -99,11 +99,12 @@ def test_text_of_an_svg_is_text_with_the_whole_name_as_title(monkeypatch: pytest
     assert name in [node.text for node in root.iter("{http://www.w3.org/2000/svg}title")]
 
 
+@pytest.mark.parametrize("family", ["Blocks", "Blocks High-Efficiency: 2"])
 def test_a_font_with_the_letters_is_found(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    family: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """One that was installed after matplotlib listed the machine's, too: the blocks are full."""
-    fonts.only(monkeypatch, fonts.blocks(tmp_path / "blocks.ttf"))
+    fonts.only(monkeypatch, fonts.blocks(tmp_path / "blocks.ttf", family=family))
     name = fonts.CHINESE[:6]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
