@@ -271,9 +271,7 @@ def test_a_second_signal_stops_at_once(digits_folder: str, tmp_path: Path) -> No
         injections.until_reported(process, errors, b"once more stops at once")
         time.sleep(signals.TWICE_SECONDS)
         sent = time.monotonic()
-        again = hit(
-            process, TERM
-        )  # not where the first signal came before the first step, and has ended the run
+        again = hit(process, TERM)  # not where the first came before the first step, and has ended the run
         code = finish(process, 30)
         # Python itself, as it ends, lets a signal end the process as it ends any.
         assert code in (143, -TERM)

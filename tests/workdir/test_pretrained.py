@@ -166,7 +166,7 @@ def test_a_run_may_begin_with_one(cache, tmp_path, digits_folder, capsys):
     assert config["train"]["init_from"] == "pretrained:digits"
     assert call(["train", "--config=digits", f"{INITIAL}digits", data, f"--workdir={run}", *few]) == 0
     net, begun = alexnet_jax.load("digits"), alexnet_jax.load(run)
-    # Five steps from there, at a rate of 0.02, and not a net drawn at random.
+    # A few steps from there, and not a net drawn at random.
     np.testing.assert_allclose(begun.params["conv1"]["kernel"], net.params["conv1"]["kernel"], atol=0.01)
     images, _ = next(alexnet_jax.batches(file, data_dir=digits_folder))
     assert images.shape[1:] == (64, 64, 1)

@@ -4,7 +4,6 @@ from alexnet_jax.model.architectures.common import Scale, conv1_overrun, present
 from alexnet_jax.model.specs import LRN, Activation, Conv, Dense, Dropout, Layer, Pool, Table
 
 FEATURES = (96, 256, 384, 384, 256)
-LRN_CONSTANTS = (2.0, 1e-4, 0.75)
 REMOVABLE = ("conv2", "conv3", "conv4", "conv5", "fc6", "fc7")  # the middle layers (section 7)
 
 
@@ -20,7 +19,7 @@ def alexnet_2012(
     without: tuple[str, ...] = (),
     activation: str = "relu",
     lrn: bool = True,
-    lrn_constants: tuple[float, float, float] = LRN_CONSTANTS,
+    lrn_constants: tuple[float, float, float] = (2.0, 1e-4, 0.75),
     pool_size: int = 3,
     dropout: float = 0.5,
 ) -> Table:
