@@ -3,7 +3,7 @@
   python -m alexnet_jax.main prepare --config=configs/cifar10.py --source=cifar10.tar.xz
   python -m alexnet_jax.main --config=configs/cifar10_13.py
 
-24 x 24 crops and mirror images; 500 epochs at 0.001, 10 at 0.0001, 10 at 0.00001. Its authors gave the first
+24 x 24 crops and flips; 500 epochs at 0.001, 10 at 0.0001, 10 at 0.00001. Its authors gave the first
 350 on four fifths of the data. Published: 13 % test error. Not run by this project yet.
 """
 

@@ -1,4 +1,4 @@
-"""cuda-convnet's '14 %' net on CIFAR-10: the 19 % net on random 24 x 24 crops and mirror images, ten views.
+"""cuda-convnet's '14 %' net on CIFAR-10: the 19 % net on random 24 x 24 crops and flips, ten views.
 
   python -m alexnet_jax.main prepare --config=configs/cifar10.py --source=cifar10.tar.xz
   python -m alexnet_jax.main --config=configs/cifar10_14.py

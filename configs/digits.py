@@ -4,7 +4,7 @@
   python -m alexnet_jax.main --config=configs/digits.py
 
 The paper's table at an eighth of its width, on 8 x 8 images enlarged to 72 x 72, with the paper's crops,
-mirror images (a mirrored digit is read as the digit) and dropout.
+flips (a mirrored digit is read as the digit) and dropout.
 Expected: about 3 % test error with ten views, in half a minute on two cores, start included.
 """
 

@@ -26,7 +26,7 @@ def get_config() -> ConfigDict:
     config.data.test_split = "test"
     config.data.batch_size = 32
     config.data.exif_rotation = True
-    # Under convolutions that stay as they are, crops and mirror images cost 1.5 to 1.9 points on Caltech-101
+    # Under convolutions that stay as they are, crops and flips cost 1.5 to 1.9 points on Caltech-101
     # in each of three seeds (docs/fine_tuning.md). Where convolutions are trained, turn them on.
     config.data.random_crop = False
     config.data.flip = False

@@ -53,7 +53,7 @@ ARMS: dict[str, dict[str, str]] = {
     # What normalisation is without the competition of the maps: a division by 2^0.75.
     "division by a constant": {"model.lrn_constants": "(2.0, 0.0, 0.75)"},
     "no dropout": {"model.dropout": "0.0"},
-    "no crops, no mirror images": {"data.random_crop": "False", "data.flip": "False"},
+    "no crops, no reflections": {"data.random_crop": "False", "data.flip": "False"},
     "towers that never meet": {"model.communicate_at": "()"},
     "tanh": {"model.activation": "tanh"},
 }

@@ -6,7 +6,7 @@ Each of the four takes ten minutes to an hour on two cores. FOLDER/data holds th
 (`prepare` with the config and --config.data.dir=FOLDER/data), FOLDER/runs takes the runs; a run that was
 interrupted is resumed, one that is there is used. The file in alexnet_jax/pretrained/ is that of seed 1,
 whichever seed did best, rounded to float16; the card gives its error as it is evaluated from that file, and
-the errors of all seeds.
+the errors of all seeds, whose runs become rows of docs/RESULTS.md.
 """
 
 import hashlib
@@ -67,6 +67,7 @@ def make(name: str, folder: Path, seeds: range) -> dict[str, object]:
         workdir = folder / "runs" / f"{name}-{seed}"
         program(*flags, f"--config.seed={seed}", where, f"--workdir={workdir}")
         found.append(evaluate(workdir, where))
+        program("report", "--results", f"--workdir={workdir}")
     file = PACKAGE / f"{name}.safetensors"
     program("convert", str(folder / "runs" / f"{name}-1"), f"--output={file}", "--half")
     with tempfile.TemporaryDirectory() as temporary:

@@ -150,7 +150,7 @@ def center_offset(size: int, crop: int) -> int:
 
 
 def ten_views(size: int, crop: int) -> tuple[tuple[int, int, bool], ...]:
-    """Return the four corners and the centre, then their mirror images, each (top, left, flip).
+    """Return the four corners and the centre, then their horizontal reflections, each (top, left, flip).
 
     Section 4.1; `size` and `crop` are sides of the whole image and of a view, in pixels.
     """

@@ -3,7 +3,6 @@
 import os
 import re
 import statistics
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -33,8 +32,10 @@ FIGURES = {
         "Training error with ReLU and with tanh, as in the paper's figure 1",
         "",
         (
-            "A line is a run, at the best of the learning rates tried. On the dotted line of 25 % the dot is "
-            "the mean of the crossings, interpolated between two lines of the log, and the bar their range."
+            "A line is a run, at a learning rate that a search chose. On the dotted line of 25 % the dot is "
+            "where the error first comes down to it, interpolated between two lines of the log; of several "
+            "runs it is the mean, and a bar their range. A line of the log is the mean over some 100 steps, "
+            "and scatters by about a point."
         ),
     ),
 }
@@ -97,13 +98,13 @@ def make(rows: Rows, folder: Path) -> tuple[str, dict[str, str]]:
 
 def _claim_lines(found: Sequence[Finding]) -> list[str]:
     """Return the first table, with the count of the verdicts and their rule."""
-    count = Counter(each.verdict for each in found if each.claim.rule != "none")
-    verdicts = (claims.REPRODUCED, claims.CONTRADICTS, claims.NOT_SHOWN, claims.NOT_RUN)
-    words = ", ".join(f"{count[verdict]} {verdict}" for verdict in verdicts)
     intro = (
-        f"Of {count.total()} claims: {words}. In brackets the 95 % interval; n: runs, each with its own "
-        "seed, of the net and of what it is compared with; hours: of the machine, for all these runs. The "
-        "paper's figures are of ImageNet; where our nets were narrower or saw other images, our runs say so."
+        f"{_tally(found)} In brackets the 95 % interval; n: runs, each with its own seed, of the net and of "
+        "what it is compared with; hours: of training steps, for all these runs, without the searches for a "
+        "rate. The paper's figures are of ImageNet; where our nets were narrower or saw other images, our "
+        "runs say so. CIFAR-10 is a copy whose images are JPEGs, with colour at half the resolution, for "
+        "training and for testing; the published figures are of the original pixels, and what that changes "
+        "is not known."
     )
     lines = [
         intro,
@@ -127,6 +128,22 @@ def _claim_lines(found: Sequence[Finding]) -> list[str]:
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return [*lines, "", "## When a claim is reproduced", "", claims.RULE]
+
+
+def _tally(found: Sequence[Finding]) -> str:
+    """Return how many published claims and aims of this project have each verdict."""
+    aims = [each.verdict for each in found if each.claim.rule == "at most"]
+    published = [each.verdict for each in found if each.claim.rule not in ("at most", "none")]
+    parts = []
+    for kind, given, first in (
+        ("published claims", published, (claims.REPRODUCED, claims.CONTRADICTS)),
+        ("aims of this project", aims, (claims.REACHED, claims.MISSED)),
+    ):
+        verdicts = (*first, claims.NOT_SHOWN, claims.NOT_RUN)
+        counts = ", ".join(f"{given.count(verdict)} {verdict}" for verdict in verdicts)
+        parts.append(f"Of {len(given)} {kind}: {counts}.")
+    others = len(found) - len(aims) - len(published)
+    return " ".join([*parts, f"The {others} further lines have nothing published beside them."])
 
 
 def ours(found: Finding) -> str:
@@ -242,13 +259,18 @@ def _run_lines(rows: Rows, folder: Path) -> list[str]:
 def _command_lines(number: int, found: Finding, rows: Rows) -> list[str]:
     """Return by which commands a claim is tried, and on what it was."""
     claim = found.claim
-    rates = [len(each) for each in evidence.learning_rates(claim, rows)] if claim.own else []
+    rates = evidence.learning_rates(claim, rows) if claim.own else []
     commands = [
         side[0]["command"].rpartition(" --config.seed=")[0] + " --config.seed=SEED" for side in found.sides
     ]
     lines = ["", f"### Claim {number}", "", f"{claim.words}."]
-    if max(rates, default=0) > 1:
-        lines[-1] += f" Learning rates tried: {' and '.join(map(str, rates))}."
+    if max(map(len, rates), default=0) > 1:
+        tried = (", ".join(rate or "the config's own" for rate in side) or "none" for side in rates)
+        lines[-1] += (
+            " Learning rates tried, in runs of any length: {}; of what it is compared with: {}.".format(
+                *tried
+            )
+        )
     if found.sides:
         lines += ["", *dict.fromkeys(f"- {_conditions(side)}" for side in found.sides)]
     else:

@@ -8,7 +8,7 @@ from alexnet_jax.evaluation import views
 from tests.inference.helpers import layers_by_hand, random_run
 from tests.model.helpers import assert_close
 
-# Section 4.1: the four corners and the centre of 72 x 72, 64 x 64 each, and their mirror images.
+# Section 4.1: the four corners and the centre of 72 x 72, 64 x 64 each, and their horizontal reflections.
 CORNERS = ((0, 0), (0, 8), (8, 0), (8, 8), (4, 4))
 
 

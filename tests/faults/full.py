@@ -17,7 +17,7 @@ import tempfile
 import xml.etree.ElementTree as xml
 from pathlib import Path
 
-from tests.faults import page
+from tests.faults import injections, page
 
 ROOT = Path(__file__).parents[2]
 
@@ -26,9 +26,10 @@ def about(outcome: str, minutes: float) -> str:
     """Return what is said about all rows: when, with what, and what came of it."""
     names = ("jax", "orbax-checkpoint", "grain", "array-record", "numpy", "pillow")
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in names)
+    when, cores = datetime.date.today().isoformat(), os.cpu_count()
     return (
-        f"{datetime.date.today().isoformat()}: Python {platform.python_version()}, {versions}, "
-        f"{os.cpu_count()} cores; {minutes:.0f} minutes. {outcome}"
+        f"{when}, commit {injections.commit()}: Python {platform.python_version()}, {versions}, "
+        f"{cores} cores; {minutes:.0f} minutes. {outcome}"
     )
 
 

@@ -3,7 +3,7 @@
   python -m tests.faults.page
 
 Those of faults.jsonl come from `tests.faults.full`, of last_resort.jsonl from `tests.faults.last_resort`, of
-soak.jsonl from `tests.faults.soak`; of structured.jsonl from a run of test_hostile.py alone.
+soak.jsonl from `tests.faults.soak`.
 """
 
 import statistics
@@ -20,28 +20,33 @@ HEAD = """# Reliability
 
 What happens under faults that were put into real processes and real files. Every row of the first table was
 written by the test that its last column names; `python -m tests.faults.full` runs them all. CI runs the same
-tests with fewer injections. All rows lie in docs/reliability/; `python -m tests.faults.page` makes this page.
+tests with fewer injections. A mutated file is a good one with bytes changed, cut out or put in; a structured
+one follows the grammar of its format, and is nested, shared, huge, repeated or wrong somewhere. Seconds are
+of the processor, memory is above that of the resting process. All rows lie in docs/reliability/; `python -m
+tests.faults.page` makes this page.
 
 """
 LAST_RESORT = """
-## The last resort
+## The watchdog of runs that hang
 
 A run that hangs does not stop in order at a signal. Where nothing moves on for 30 s after it, and no thread
 computes either, the process ends by itself, with a line and the signal's exit code. Here a part of a real
 run was replaced by a call that never comes back, and SIGTERM sent; of two processes one was stopped by
-SIGSTOP, and the other got SIGTERM. Seconds are from the signal to the end of the process; what else the
-machine computes adds to them, since waiting for a processor counts as work. Repeat it with `python -m
+SIGSTOP, and the other got SIGTERM: that one may learn from JAX, before 30 s have passed, that the stopped
+one does not answer. Seconds are from the signal to the end of the process; what else the machine computes
+adds to them, since waiting for a processor counts as work. Repeat it with `python -m
 tests.faults.last_resort --data=DIR`.
 
 """
 SOAK = """
-## A soak
+## Soak test
 
-`python -m tests.faults.soak FOLDER --data=DIR --minutes=150` kills, stops, starves of disk, damages and
-moves runs of the digits to other devices at random, and checks after each restart: the newest checkpoint is
-as it was written, the exit code is right, and at its end a run that stayed on as many devices has the bits
-of one that nothing disturbed. A row is a piece; those that began in the same minute ran side by side on one
-machine, each with a run of its own.
+`python -m tests.faults.soak FOLDER --data=DIR --minutes=150` does to runs of the digits at random what the
+table names: kills and signals, damaged files, a full disk, another number of devices. After each restart it
+checks that the newest checkpoint is as it was written and that the exit code is right, and at its end a run
+that stayed on as many devices has the bits of one that nothing disturbed. A row is a piece, stopped before
+its minutes were over or not; those that began in the same minute ran side by side on one machine, each with
+runs of its own. The last four columns are the largest values.
 
 """
 SOAK_FIGURE = """
@@ -60,11 +65,12 @@ def table(names: tuple[str, ...], lines: list[tuple[Any, ...]]) -> str:
     return "".join([head, "|---" * len(names) + "|\n", *body])
 
 
-def faults(path: Path, first: str, last: tuple[str, ...] = ()) -> str:
+def faults() -> str:
     """Return what is said about the rows of faults, and their table."""
-    about, *found = rows(path)
-    names = (first, "injections" if last else "number", "promise", "what happened", *last)
-    keys = ("promise", "happened", *(("test",) if last else ()))
+    about, *found = rows(FOLDER / "faults.jsonl")
+    again = "repeat with `ALEXNET_FAULTS=full python -m pytest`"
+    names = ("fault", "injections", "promise", "what happened", again)
+    keys = ("promise", "happened", "test")
     lines = [(row["fault"], f"{int(row['injections']):,}", *(row[key] for key in keys)) for row in found]
     return f"{about['about']}\n\n" + table(names, lines)
 
@@ -100,16 +106,16 @@ def soak(pieces: list[dict[str, Any]]) -> str:
         at = f"{piece['when'][:16].replace('T', ' ')}, {piece['commit']}, {piece['cores']} cores"
         most = [max((sample[1 + k] for sample in piece["samples"]), default=0) for k in range(4)]
         counts = (piece["rounds"], piece["restarts"], spread, piece["checks"], failed)
-        lines.append((at, f"{piece['hours']:.2f}", piece["began"], *counts, *most))
+        lines.append((at, f"{piece['hours']:.2f}", *counts, *most))
     hours = sum(piece["hours"] for piece in pieces)
     total = {key: sum(piece[key] for piece in pieces) for key in ("rounds", "restarts", "checks")}
     failed = sum(len(piece["failed"]) for piece in pieces)
     about = (
-        f"{hours:.2f} hours in all: {total['rounds']} runs to their end, "
-        f"{total['restarts']} starts, {sum(sum(piece['faults'].values()) for piece in pieces)} faults, "
-        f"{total['checks']} checks, {failed} failed.\n\n"
+        f"{hours:.2f} hours of pieces in all: {total['rounds']:,} runs to their end, "
+        f"{total['restarts']:,} starts, {sum(sum(piece['faults'].values()) for piece in pieces):,} faults, "
+        f"{total['checks']:,} checks, {failed} failed.\n\n"
     )
-    names = ("piece", "hours", "began with", "runs", "starts", "faults", "checks", "failed", *MEASURES)
+    names = ("piece", "hours", "runs", "starts", "faults", "checks", "failed", *MEASURES)
     return about + table(names, lines)
 
 
@@ -138,11 +144,7 @@ def draw(pieces: list[dict[str, Any]], path: Path) -> None:
 
 def text() -> str:
     """Return the page."""
-    whole = HEAD + faults(
-        FOLDER / "faults.jsonl", "fault", ("repeat with `ALEXNET_FAULTS=full python -m pytest`",)
-    )
-    if (FOLDER / "structured.jsonl").exists():
-        whole += "\n## Files that follow their grammar\n\n" + faults(FOLDER / "structured.jsonl", "files")
+    whole = HEAD + faults()
     if found := rows(FOLDER / "last_resort.jsonl"):
         whole += LAST_RESORT + last_resort(found)
     if pieces := rows(FOLDER / "soak.jsonl"):

@@ -215,7 +215,7 @@ def test_a_dead_net_is_reported_in_words(finished: Path, tmp_path: Path, digits_
         "a dead net (biases of fc6 at -1e6)",
         1,
         "diagnosed in words: which layers are silent, and that the loss stands at ln(classes)",
-        "so it was: relu6 named",
+        "as promised: relu6 named",
     )
 
 

@@ -117,10 +117,10 @@ def test_attacks(tmp_path: Path) -> None:
     """Each small file that once took memory or time without bound: at most 20 s and 1 GiB more."""
     found = check("attacks", list(ATTACKS), 1, tmp_path)
     record(
-        f"{len(found)} small files that took all memory or never ended, or were wrongly accepted",
+        f"{len(found)} small files that an earlier version hung on, gave all memory or wrongly accepted",
         len(found),
         "an answer or one line; 20 s and 1 GiB at most",
-        f"so it was; slowest {max(told['slowest_seconds'] for told in found):.2f} s, at most "
+        f"as promised; slowest {max(told['slowest_seconds'] for told in found):.2f} s, at most "
         f"{max(told['mebibytes_more'] for told in found)} MiB more",
     )
 

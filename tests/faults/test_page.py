@@ -34,6 +34,8 @@ def test_the_pieces_of_the_soak_are_added() -> None:
         "samples": [[0.0, 100.0, 7, 30, 0.5], [0.1, 90.0, 8, 29, 0.4]],
     }
     text = page.soak([piece, {**piece, "failed": ["last line: x | y"], "cause": "z, mended"}])
-    assert "3.00 hours in all: 4 runs to their end, 18 starts, 8 faults, 40 checks, 1 failed." in text
-    assert "| 1.50 | a fresh run | 2 | 9 | disk 1, kill 3 | 20 | none | 100.0 | 8 | 30 | 0.5 |" in text
+    assert (
+        "3.00 hours of pieces in all: 4 runs to their end, 18 starts, 8 faults, 40 checks, 1 failed." in text
+    )
+    assert "| 1.50 | 2 | 9 | disk 1, kill 3 | 20 | none | 100.0 | 8 | 30 | 0.5 |" in text
     assert "| 20 | last line: x / y; z, mended | 100.0 |" in text

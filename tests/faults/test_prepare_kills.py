@@ -148,7 +148,7 @@ def test_kills_do_not_change_a_byte(
         f"{sent.name} to `prepare` ({'ImageNet tars' if name == 'tars' else 'a compressed tar'})",
         kills,
         "nothing half-made is visible, no process stays, the same command ends with the same bytes",
-        f"so it was, {len(expected)} files compared by SHA-256",
+        f"as promised, {len(expected)} files compared by SHA-256",
     )
 
 
@@ -171,7 +171,7 @@ def test_a_worker_process_is_killed(sources: dict[str, Path], tmp_path: Path) ->
         "SIGKILL of one of `prepare`'s worker processes",
         1,
         "exit code 1 and one line; the same command resumes",
-        "so it was",
+        "as promised",
     )
 
 
@@ -214,5 +214,5 @@ def test_a_full_disk(tmp_path: Path) -> None:
         "a full disk (tmpfs of 7 MB) during `prepare`",
         1,
         "exit code 1 and one line, nothing half-made is visible; with room the same command resumes",
-        "so it was; the same bytes as on a large disk",
+        "as promised; the same bytes as on a large disk",
     )

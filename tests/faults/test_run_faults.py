@@ -435,7 +435,7 @@ def test_a_read_only_workdir(digits_folder: str, tmp_path: Path) -> None:
         "a read-only workdir",
         1,
         "exit code 2 and one line, before anything is compiled",
-        "so it was",
+        "as promised",
     )
 
 

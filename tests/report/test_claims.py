@@ -31,9 +31,9 @@ FACTOR = dataclasses.replace(MORE, rule="near", published=6.0, factor=True)
         (FIGURE, 28.0, (26.6, 29.4), "contradicts"),
         (FIGURE, 24.0, (22.6, 25.4), "contradicts"),
         (AIM, 5.9, None, "not shown"),  # one run
-        (AIM, 5.9, (5.5, 6.3), "reproduced"),
+        (AIM, 5.9, (5.5, 6.3), "reached"),
         (AIM, 6.1, (5.5, 6.7), "not shown"),
-        (AIM, 6.5, (6.1, 6.9), "contradicts"),
+        (AIM, 6.5, (6.1, 6.9), "missed"),
         (MORE, 1.4, None, "not shown"),
         (MORE, 5.0, (0.1, 9.9), "reproduced"),  # the sign is judged, not the size
         (MORE, 1.4, (-0.1, 2.9), "not shown"),
