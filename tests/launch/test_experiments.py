@@ -58,14 +58,16 @@ def test_a_recorded_run_is_found() -> None:
 @pytest.mark.parametrize(
     ("errors", "searched", "best"),
     [
-        ({"": 0.1}, ["0.005", "", "0.02"], ""),
-        ({"0.02": 0.1}, ["0.005", "", "0.02", "0.04"], "0.02"),
-        ({"0.02": 0.15, "0.04": 0.14, "0.08": 0.13}, ["0.005", "", "0.02", "0.04", "0.08", "0.16"], "0.08"),
-        ({"0.005": 0.15, "0.0025": 0.14}, ["0.005", "", "0.02", "0.0025", "0.00125"], "0.0025"),
+        ({"": 0.1}, ["0.005", "", "0.02"], [""]),
+        ({"0.02": 0.1}, ["0.005", "", "0.02", "0.04"], ["0.02"]),
+        ({"0.02": 0.15, "0.04": 0.14, "0.08": 0.13}, ["0.005", "", "0.02", "0.04", "0.08", "0.16"], ["0.08"]),
+        ({"0.005": 0.15, "0.0025": 0.14}, ["0.005", "", "0.02", "0.0025", "0.00125"], ["0.0025"]),
+        ({"": 0.1, "0.02": 0.102}, ["0.005", "", "0.02"], ["", "0.02"]),  # 0.2 points tell nothing
+        ({"": 0.1, "0.02": 0.103}, ["0.005", "", "0.02"], [""]),
     ],
 )
-def test_an_arm_runs_at_the_rate_that_its_search_found(
-    monkeypatch: pytest.MonkeyPatch, errors: dict[str, float], searched: list[str], best: str
+def test_an_arm_runs_at_the_rates_that_its_search_found(
+    monkeypatch: pytest.MonkeyPatch, errors: dict[str, float], searched: list[str], best: list[str]
 ) -> None:
     def rate(experiment: Any) -> str:
         """The rate that is given; '' is the config's own, 0.01."""
@@ -77,7 +79,10 @@ def test_an_arm_runs_at_the_rate_that_its_search_found(
 
     monkeypatch.setattr(SCRIPT["Experiment"], "rows", rows)
     ran = list(SCRIPT["ablations"]())
-    assert len(ran) == len(SCRIPT["ARMS"]) * (len(searched) + len(SCRIPT["SEEDS"]))
-    first, chosen = ran[: len(searched)], ran[len(searched) : len(searched) + 3]
+    runs = len(best) * len(SCRIPT["SEEDS"])
+    assert len(ran) == len(SCRIPT["ARMS"]) * (len(searched) + runs)
+    first, chosen = ran[: len(searched)], ran[len(searched) : len(searched) + runs]
     assert [rate(experiment) for experiment in first] == searched
-    assert [(rate(experiment), experiment.seed) for experiment in chosen] == [(best, n) for n in (1, 2, 3)]
+    assert [(rate(experiment), experiment.seed) for experiment in chosen] == [
+        (one, n) for one in best for n in (1, 2, 3)
+    ]
