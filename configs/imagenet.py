@@ -5,7 +5,7 @@
 
 Expected: 40.7 % top-1 and 18.2 % top-5 error on the validation set with ten views (paper, table 2),
 after about 90 epochs: 5 to 6 days on two GTX 580. Not run by this project.
-Every key that a config can have stands here; the other configs name what they change.
+Every key stands here, of config.model those of this net; the other configs name what they change.
 """
 
 from ml_collections import ConfigDict

@@ -6,6 +6,7 @@ FOLDER/data holds the prepared data, and FOLDER/runs the runs. What they train o
 
   export TFDS_DATA_DIR=FOLDER/data
   python -m alexnet_jax.main prepare --config=cifar10 --source=cifar10.tar.xz
+  python -m alexnet_jax.main prepare --config=cifar10_alexnet --source=cifar10.tar.xz
   python -m alexnet_jax.main prepare --config=mnist --source=mnist
   python -m alexnet_jax.main prepare --config=imagenet --config.data.name=caltech \
     --config.data.exif_rotation=True --config.data.validation_split= --config.data.test_split=test \

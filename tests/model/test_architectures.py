@@ -40,7 +40,11 @@ def test_every_table_is_tested():
             {"lrn_constants": (2.0, 1e-4)},
             r"config.model.lrn_constants=\(2.0, 0.0001\): it must be k above 0,",
         ),
-        ({"lrn_constants": (0.0, 1e-4, 0.75)}, "it must be k above 0, alpha and beta, numbers of at least 0"),
+        (
+            {"lrn_constants": (0.0, 1e-4, 0.75)},
+            "it must be k above 0, alpha and beta, numbers from 0 to 1,000,000",
+        ),
+        ({"lrn_constants": (2.0, float("inf"), 0.75)}, "numbers from 0 to 1,000,000"),
         ({"dropout": 1.0}, "config.model.dropout=1.0"),
         ({"classes": 1}, "config.model.classes=1"),
         ({"colour": 1}, "config.model.colour is not an argument of alexnet_2012"),

@@ -3,7 +3,6 @@
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from math import inf
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -44,6 +43,7 @@ _DTYPES = ("float32", "bfloat16", "float64")
 # largest set has 21,841 classes; eight times the paper's width are four billion parameters.
 MAX_CLASSES, MAX_WIDTH, MAX_HIDDEN, MAX_LAYERS, MAX_POOL = 100_000, 8, 2**16, 32, 32
 MAX_CHANNELS = 1024  # of images that a net of one's own reads
+MAX_LRN = 10**6
 # What the arguments must be: their type, what more they must fulfil, and both in words.
 _ARGUMENTS: dict[str, tuple[Any, Callable[[Any], bool], str]] = {
     "crop": (int, lambda v: 0 < v <= schema.MAX_SIDE, f"a whole number from 1 to {schema.MAX_SIDE}"),
@@ -71,8 +71,8 @@ _ARGUMENTS: dict[str, tuple[Any, Callable[[Any], bool], str]] = {
     "lrn": (bool, lambda v: True, "True or False"),
     "lrn_constants": (
         tuple,
-        lambda v: len(v) == 3 and all(type(x) in (int, float) and 0 <= x < inf for x in v) and v[0] > 0,
-        "k above 0, alpha and beta, numbers of at least 0",
+        lambda v: len(v) == 3 and all(type(x) in (int, float) and 0 <= x <= MAX_LRN for x in v) and v[0] > 0,
+        f"k above 0, alpha and beta, numbers from 0 to {MAX_LRN:,}",
     ),
     "pool_size": (int, lambda v: 0 < v <= MAX_POOL, f"a whole number from 1 to {MAX_POOL}"),
     "dropout": (int | float, lambda v: 0 <= v < 1, "a number from 0 to below 1"),
