@@ -56,12 +56,10 @@ class Soak:
         when = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         self.started, self.dice = time.monotonic(), random.Random(when)
         self.faults: Counter[str] = Counter()
-        steps = manifest.steps(self.run / "checkpoints") if self.plan.exists() else []
         self.row: dict[str, Any] = {
             "when": when,
             "commit": injections.commit(),
             "cores": len(os.sched_getaffinity(0)),
-            "began": f"the last piece's run at step {steps[-1]}" if steps else "a fresh run",
             **dict.fromkeys(("hours", "rounds", "restarts", "checks"), 0),
             "faults": {},
             "failed": [],

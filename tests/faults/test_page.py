@@ -24,7 +24,6 @@ def test_the_pieces_of_the_soak_are_added() -> None:
         "when": "2026-01-02T03:04:05+00:00",
         "commit": "a1",
         "cores": 2,
-        "began": "a fresh run",
         "hours": 1.5,
         "rounds": 2,
         "restarts": 9,
