@@ -26,6 +26,7 @@ import os
 import re
 import shlex
 import signal
+import statistics
 import subprocess
 import sys
 import time
@@ -134,16 +135,25 @@ def ablations() -> Iterator[Experiment]:
     """Give each arm's search, then its runs at the rates it found; arms in the order of their worth."""
     for arm in ARMS.values():
         for rate in (yield from search(arm)):
-            keys = arm | rate_keys(rate, EPOCHS, DROP) | {"data.train_split": "train"}
-            yield from (Experiment("cifar10_alexnet", keys, seed) for seed in SEEDS)
+            yield from whole(arm, rate)
 
 
 def twice_as_long() -> Iterator[Experiment]:
-    """Give the base, and the net without normalisation, at twice the length of the ablations."""
-    for name in ("base", "no normalisation"):
-        for rate in (yield from search(ARMS[name])):
-            keys = ARMS[name] | rate_keys(rate, 2 * EPOCHS, 2 * DROP) | {"data.train_split": "train"}
-            yield Experiment("cifar10_alexnet", keys)
+    """Give the base at twice the length, at the better of its rates: are the ablations long enough?"""
+    errors = {}
+    for rate in (yield from search(ARMS["base"])):
+        runs = whole(ARMS["base"], rate)
+        yield from runs
+        errors[rate] = [row["values"]["top1_error"] for run in runs for row in run.rows()]
+    if errors and all(errors.values()):
+        best = min(errors, key=lambda rate: statistics.mean(errors[rate]))
+        yield from whole(ARMS["base"], best, times=2)
+
+
+def whole(arm: dict[str, str], rate: float, times: int = 1) -> list[Experiment]:
+    """Return an arm's runs on all images, `times` the length of the ablations."""
+    keys = arm | rate_keys(rate, times * EPOCHS, times * DROP) | {"data.train_split": "train"}
+    return [Experiment("cifar10_alexnet", keys, seed) for seed in SEEDS]
 
 
 def search(arm: dict[str, str]) -> Generator[Experiment, None, list[float]]:

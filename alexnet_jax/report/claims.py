@@ -222,6 +222,16 @@ CLAIMS = (
         figure="ablations",
         short="no normalisation, 11 % net",
     ),
+    Claim(
+        "At twice the length, the error of the net with which the ablations are compared",
+        "not published",
+        "",
+        "none",
+        "cifar10_alexnet data.train_split=train train.epochs=60.0",
+        "cifar10_alexnet data.train_split=train train.epochs=30.0",
+        own=RATE,
+        setting=_SMALL,
+    ),
     _ablation(
         "Without response normalisation the paper's net has a higher error",
         "no normalisation, paper's net",

@@ -55,6 +55,11 @@ def test_a_recorded_run_is_found() -> None:
     assert not experiment(row["config"], keys, 10**6).done
 
 
+def rate(experiment: Any) -> str:
+    """The rate that is given; '' is the config's own, 0.01."""
+    return str(experiment.keys.get("schedule.learning_rate", ""))
+
+
 @pytest.mark.parametrize(
     ("errors", "searched", "best"),
     [
@@ -69,10 +74,6 @@ def test_a_recorded_run_is_found() -> None:
 def test_an_arm_runs_at_the_rates_that_its_search_found(
     monkeypatch: pytest.MonkeyPatch, errors: dict[str, float], searched: list[str], best: list[str]
 ) -> None:
-    def rate(experiment: Any) -> str:
-        """The rate that is given; '' is the config's own, 0.01."""
-        return str(experiment.keys.get("schedule.learning_rate", ""))
-
     def rows(experiment: Any) -> list[dict[str, Any]]:
         search = "data.test_split" in experiment.keys
         return [{"values": {"top1_error": errors.get(rate(experiment), 0.2)}}] if search else []
@@ -86,3 +87,19 @@ def test_an_arm_runs_at_the_rates_that_its_search_found(
     assert [(rate(experiment), experiment.seed) for experiment in chosen] == [
         (one, n) for one in best for n in (1, 2, 3)
     ]
+
+
+def test_the_base_runs_twice_as_long_at_the_better_of_the_rates_that_its_search_could_not_tell_apart(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    searched = {"": 0.1, "0.02": 0.101}
+    whole = {"": 0.26, "0.02": 0.25}
+
+    def rows(experiment: Any) -> list[dict[str, Any]]:
+        errors = searched if "data.test_split" in experiment.keys else whole
+        return [{"values": {"top1_error": errors.get(rate(experiment), 0.2)}}]
+
+    monkeypatch.setattr(SCRIPT["Experiment"], "rows", rows)
+    long = [each for each in SCRIPT["twice_as_long"]() if each.keys["train.epochs"] == "60.0"]
+    assert [(rate(each), each.seed) for each in long] == [("0.02", 1), ("0.02", 2), ("0.02", 3)]
+    assert {each.keys["schedule.steps"] for each in long} == {"((48, 0.002),)"}
