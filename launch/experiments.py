@@ -139,15 +139,26 @@ def ablations() -> Iterator[Experiment]:
 
 
 def twice_as_long() -> Iterator[Experiment]:
-    """Give the base at twice the length, at the better of its rates: are the ablations long enough?"""
+    """Give the base and the net without normalisation at twice the length, each at the better of its rates.
+
+    They tell whether the ablations are long enough, and whether the sign that differs from the paper's stays.
+    """
+    base = yield from twice(ARMS["base"])
+    without = yield from twice(ARMS["no normalisation"])
+    for both in zip(base, without, strict=False):
+        yield from both
+
+
+def twice(arm: dict[str, str]) -> Generator[Experiment, None, list[Experiment]]:
+    """Give an arm's search and runs, and return those of twice the length; [] where some have no row yet."""
     errors = {}
-    for rate in (yield from search(ARMS["base"])):
-        runs = whole(ARMS["base"], rate)
+    for rate in (yield from search(arm)):
+        runs = whole(arm, rate)
         yield from runs
         errors[rate] = [row["values"]["top1_error"] for run in runs for row in run.rows()]
-    if errors and all(errors.values()):
-        best = min(errors, key=lambda rate: statistics.mean(errors[rate]))
-        yield from whole(ARMS["base"], best, times=2)
+    if not errors or not all(errors.values()):
+        return []
+    return whole(arm, min(errors, key=lambda rate: statistics.mean(errors[rate])), times=2)
 
 
 def whole(arm: dict[str, str], rate: float, times: int = 1) -> list[Experiment]:

@@ -89,7 +89,7 @@ def test_an_arm_runs_at_the_rates_that_its_search_found(
     ]
 
 
-def test_the_base_runs_twice_as_long_at_the_better_of_the_rates_that_its_search_could_not_tell_apart(
+def test_twice_as_long_is_at_the_better_of_the_rates_that_a_search_could_not_tell_apart(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     searched = {"": 0.1, "0.02": 0.101}
@@ -101,5 +101,8 @@ def test_the_base_runs_twice_as_long_at_the_better_of_the_rates_that_its_search_
 
     monkeypatch.setattr(SCRIPT["Experiment"], "rows", rows)
     long = [each for each in SCRIPT["twice_as_long"]() if each.keys["train.epochs"] == "60.0"]
-    assert [(rate(each), each.seed) for each in long] == [("0.02", 1), ("0.02", 2), ("0.02", 3)]
+    assert [(each.keys.get("model.lrn", "True"), each.seed) for each in long] == [
+        (lrn, seed) for seed in (1, 2, 3) for lrn in ("True", "False")
+    ]
+    assert {rate(each) for each in long} == {"0.02"}
     assert {each.keys["schedule.steps"] for each in long} == {"((48, 0.002),)"}

@@ -44,7 +44,7 @@ export const STRINGS = {
   isFlipped: ["Mirrored.", "已镜像。"],
   timing: ["{macs} multiplications and additions in {ms} ms.", "{macs} 次乘加，用时 {ms} 毫秒。"],
   tenViews: ["Average of ten views", "十个视角的平均"],
-  tenWords: ["Four corners and the centre, and their mirror images: {guesses}", "四角、中心和它们的镜像：{guesses}"],
+  tenWords: ["Four corners and the centre, and their horizontal reflections: {guesses}", "四角、中心和它们的镜像：{guesses}"],
   working: ["Computing …", "正在计算……"],
   scan: ["Which part does the answer hang on?", "答案取决于哪一部分？"],
   scanWords: [
