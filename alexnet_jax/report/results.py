@@ -5,6 +5,7 @@ these files alone, so that nobody types a number. An experiment is a config of c
 the run differs from it, without the seed and what changes no result.
 """
 
+import dataclasses
 import json
 import math
 import re
@@ -35,24 +36,29 @@ _WITHOUT_EFFECT = ("seed", *(key for key in compatibility.MAY_CHANGE if key != "
 
 
 def record(workdirs: Sequence[Path], folder: Path = FOLDER) -> list[str]:
-    """Write the row of each run, over an older one of the same experiment, seed, views and kind of hardware.
+    """Write the rows of runs, over older ones of the same experiment, seed, views and kind of hardware.
+
+    Where a run was evaluated with another number of views than its config's, too, that is a row of its own.
 
     Returns:
-      A line for each run.
+      A line for each row.
 
     Raises:
       UsageError: a workdir without a run.
       RunFailure: a run that has neither metrics nor an evaluation, or a damaged file of rows.
     """
-    rows = [row_of(runs.read(workdir)) for workdir in workdirs]
+    rows = [(workdir, row) for workdir in workdirs for row in _rows_of(runs.read(workdir))]
     folder.mkdir(parents=True, exist_ok=True)
     lines = []
-    for workdir, row in zip(workdirs, rows, strict=True):
+    for workdir, row in rows:
         path = folder / f"{row['config']}.jsonl"
         kept = [old for old in read_rows(path) if not _replaces(row, old)] if path.exists() else []
         kept = sorted([*kept, row], key=_order)
         files.write_text(path, "".join(json.dumps(each, ensure_ascii=False) + "\n" for each in kept))
-        lines.append(f"{printable(str(workdir))}: {printable(row['experiment'])}, written to {path}")
+        evaluated = f", views {views(row)}" if views(row) else ""
+        lines.append(
+            f"{printable(str(workdir))}: {printable(row['experiment'])}{evaluated}, written to {path}"
+        )
     return lines
 
 
@@ -79,6 +85,16 @@ def held_out(row: Mapping[str, Any]) -> bool:
 def hardware_kind(row: Mapping[str, Any]) -> str:
     """Return a row's hardware without the number of cores, which changes a run's time and not its result."""
     return re.sub(r", \d+ cores?$", "", str(row["hardware"]))
+
+
+def _rows_of(run: runs.RunFiles) -> list[dict[str, Any]]:
+    """Return the row of a run's own evaluation and, where there is one, of that with other views alone."""
+    own, other = row_of(run), runs.read_evaluation(run.workdir / layout.OTHER_EVALUATION)
+    changed = other.get("changed")
+    alike = all(other.get(key) == run.evaluation.get(key) for key in ("dataset", "split", "checkpoints"))
+    if not isinstance(changed, dict) or changed.keys() != {"views"} or not alike:
+        return [own]
+    return [own, row_of(dataclasses.replace(run, evaluation=other))]
 
 
 def row_of(run: runs.RunFiles) -> dict[str, Any]:

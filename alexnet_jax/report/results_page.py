@@ -56,7 +56,7 @@ def write(folder: Path = results.FOLDER, page: Path = PAGE) -> str:
     for name, figure in figures.items():
         files.write_text(folder / name, figure)
     files.write_text(page, text)
-    return f"{page}: {len(rows)} runs of {len(_experiments(rows))} experiments"
+    return f"{page}: {len(_seconds(rows))} runs of {len({row['experiment'] for row in rows})} experiments"
 
 
 def make(rows: Rows, folder: Path) -> tuple[str, dict[str, str]]:
@@ -69,8 +69,9 @@ def make(rows: Rows, folder: Path) -> tuple[str, dict[str, str]]:
     found = [evidence.find(claim, rows) for claim in claims.CLAIMS]
     made = (
         "What the paper, its code and others claim, and what came out here. Made by "
-        f"`{COMMAND} report --results` from the files in [{folder}]({folder}/), a line for each run: "
-        f"{len(rows)} runs, {_hours(rows)} hours of training steps. None of our numbers is typed."
+        f"`{COMMAND} report --results` from the files in [{folder}]({folder}/), a line for each run and "
+        f"number of views: {len(_seconds(rows))} runs, {_hours(rows)} hours of training steps. "
+        "None of our numbers is typed."
     )
     how = (
         f"SEED is a seed for each run. `{COMMAND} evaluate --workdir=DIR` with `--views=1` or `10` measures "
@@ -340,13 +341,14 @@ def _time(group: Rows) -> str:
 
 
 def _hours(rows: Rows) -> str:
-    """Return the hours of training steps of all runs together; one with two evaluations has two rows."""
-    seconds = {
-        (row["experiment"], row["seed"], row["hardware"]): row["seconds"]
-        for row in rows
-        if runs.finite_number(row["seconds"]) is not None
-    }
-    return f"{sum(seconds.values()) / 3600:.1f}" if seconds else ""
+    """Return the hours of training steps of all runs together, '' where none says."""
+    seconds = [each for each in _seconds(rows).values() if runs.finite_number(each) is not None]
+    return f"{sum(seconds) / 3600:.1f}" if seconds else ""
+
+
+def _seconds(rows: Rows) -> dict[tuple[Any, ...], Any]:
+    """Return the seconds of each run; one that was evaluated in two ways has two rows."""
+    return {(row["experiment"], row["seed"], row["hardware"]): row["seconds"] for row in rows}
 
 
 def _cell(text: str) -> str:

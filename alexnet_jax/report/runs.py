@@ -66,11 +66,15 @@ def read(workdir: Path) -> RunFiles:
     with contextlib.suppress(FileNotFoundError):
         objects = map(_json_object, log.read_lines(workdir / layout.METRICS))
         lines = [line for line in objects if finite_number(line.get("epoch")) is not None]
-    return RunFiles(workdir, config, metadata, lines, _read_evaluation(workdir / layout.EVALUATION))
+    return RunFiles(workdir, config, metadata, lines, read_evaluation(workdir / layout.EVALUATION))
 
 
-def _read_evaluation(path: Path) -> dict[str, Any]:
-    """Return an answer of `evaluate` whose checksum holds; those of earlier versions have none."""
+def read_evaluation(path: Path) -> dict[str, Any]:
+    """Return an answer of `evaluate`, {} where there is none; those of earlier versions have no checksum.
+
+    Raises:
+      UsageError: its checksum does not hold.
+    """
     try:
         return provenance.unsealed(read_object(path))
     except ValueError:

@@ -91,6 +91,35 @@ def test_evaluations_of_a_run_with_one_view_and_with_ten_are_two_rows(tmp_path):
     assert [(results.views(row), row["values"]["top1_error"]) for row in rows] == [(1, 0.255), (10, 0.24)]
 
 
+def test_an_evaluation_with_other_views_alone_is_a_row_of_its_own(tmp_path):
+    """`evaluate --views=10` writes beside `evaluation.json`, which stays as it is."""
+    workdir, folder = write_finished_run(tmp_path / "a", 7, 0.255), tmp_path / "results"
+    own = json.loads((workdir / "evaluation.json").read_text())
+    other = own | {"top1_error": 0.24, "views": 10, "changed": {"views": 10}}
+
+    def recorded(written: object) -> list[tuple[int, float]]:
+        for path in folder.glob("*"):
+            path.unlink()
+        (workdir / "evaluation_other.json").write_text(json.dumps(written))
+        results.record([workdir], folder)
+        rows = results.read_rows(folder / "cifar10.jsonl")
+        return [(results.views(row), row["values"]["top1_error"]) for row in rows]
+
+    assert recorded(other) == [(1, 0.255), (10, 0.24)]
+    for changed in (
+        other["changed"] | {"config.data.mean": "none"},
+        {"views": 10, "split": "train"},
+        {},
+        [],
+        1,
+    ):
+        assert recorded(other | {"changed": changed}) == [(1, 0.255)]
+    assert recorded(other | {"checkpoints": ["of another step"]}) == [(1, 0.255)]
+    assert recorded([]) == [(1, 0.255)]
+    with pytest.raises(UsageError, match="is not as `evaluate` wrote it"):
+        recorded(other | {"sha256": "0"})
+
+
 def test_an_answer_of_another_net_is_never_the_run_s_own(tmp_path):
     """`evaluate` and `ensemble` of something else lie in files of their own; a report says what it is of."""
     workdir = write_finished_run(tmp_path / "a", 7, 0.255)
