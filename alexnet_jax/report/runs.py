@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 import json
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,10 +106,25 @@ def finite_number(value: Any) -> float | None:
 
 
 def curve(metrics: Lines, tag: str) -> tuple[list[float], list[float]]:
-    """Return the epochs and the values of one tag, where both are finite numbers."""
-    pairs = [(finite_number(line["epoch"]), finite_number(line.get(tag))) for line in metrics]
-    points = [(epoch, value) for epoch, value in pairs if epoch is not None and value is not None]
-    return [epoch for epoch, _ in points], [value for _, value in points]
+    """Return the epochs and the values of one tag, where both are finite numbers.
+
+    A value of training is a mean over the steps since the line before. One over fewer steps than most, as at
+    the end of an epoch, scatters more: it is joined with the next, each weighted by its steps.
+    """
+    pairs = [(line, finite_number(line["epoch"]), finite_number(line.get(tag))) for line in metrics]
+    points = [(line, epoch, value) for line, epoch, value in pairs if epoch is not None and value is not None]
+    steps = [finite_number(line.get("step")) or 0.0 for line, _, _ in points]
+    spans = [step - before for before, step in itertools.pairwise([0.0, *steps])]
+    if not tag.startswith("train/") or min(spans, default=0.0) <= 0:
+        return [epoch for _, epoch, _ in points], [value for _, _, value in points]
+    usual, joined, mean, taken = statistics.median(spans), [], 0.0, 0.0
+    for (_, epoch, value), span in zip(points, spans, strict=True):
+        taken += span
+        mean += (value - mean) * (span / taken)
+        if taken >= usual or epoch == points[-1][1]:
+            joined.append((epoch, mean))
+            mean, taken = 0.0, 0.0
+    return [epoch for epoch, _ in joined], [value for _, value in joined]
 
 
 def learning_rate_drops(metrics: Lines) -> list[tuple[float, float, float]]:

@@ -113,3 +113,20 @@ def test_pipes_and_what_never_ends_are_not_read(tmp_path):
         file.truncate(2**40)  # a file with a hole
     with pytest.raises(UsageError, match=r"metrics\.jsonl is larger than"):
         runs.read(workdir)
+
+
+def test_a_mean_over_few_steps_is_joined_with_the_next():
+    """A line at the end of an epoch is of the steps since the line before, be they few."""
+
+    def line(step, error):
+        return {"step": step, "epoch": step / 390, "train/top1_error": error, "val/top1_error": error}
+
+    lines = [line(100, 0.5), line(200, 0.4), line(300, 0.3), line(390, 0.3), line(400, 0.1), line(500, 0.2)]
+    epochs, errors = runs.curve(lines, "train/top1_error")
+    assert epochs == [step / 390 for step in (100, 200, 300, 400, 500)]
+    assert errors == pytest.approx([0.5, 0.4, 0.3, (90 * 0.3 + 10 * 0.1) / 100, 0.2])
+    crossing = runs.epochs_to(lines, 0.24)
+    assert crossing.epoch == pytest.approx((400 + 100 * 0.04 / 0.08) / 390)
+    assert runs.curve(lines, "val/top1_error")[1] == [0.5, 0.4, 0.3, 0.3, 0.1, 0.2]
+    last = [*lines, line(503, 0.9)]  # the last line stands, be it over few steps
+    assert runs.curve(last, "train/top1_error")[1][-1] == pytest.approx(0.9)
